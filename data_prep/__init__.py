@@ -1,0 +1,1 @@
+"""Raw corpora to prepared folders (`tgvae.data.schema`); needs no torch."""

@@ -1,0 +1,59 @@
+"""What every corpus yields, and where it says where that came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Scalar = str | int | float | bool
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class RawDocument:
+    """A document as found. `where` is the place to look at when something is wrong: "file:line"."""
+
+    id: str
+    text: str | tuple[str, ...]
+    """The text, or its sentences where the corpus gives their boundaries."""
+    where: str
+    title: str | None = None
+    label: str | None = None
+    summary: str | None = None
+    split: str | None = None
+    """train, valid or test where the corpus says so."""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A document that was left out, and why."""
+
+    id: str
+    where: str
+    reason: str
+
+
+class Corpus(Protocol):
+    """A source of documents, read as a stream and always in the same order."""
+
+    def documents(self) -> Iterator[RawDocument | Skipped]:
+        """Every document. Raises UserError where the input cannot be read."""
+
+    def describe(self) -> dict[str, str]:
+        """Name, licence, citation and version, for the manifest."""
+
+
+def split_name(name: str) -> str | None:
+    """train, valid or test for the usual names of splits ("dev", "validation"), None for any other name."""
+    return _SPLIT_NAMES.get(name.lower())

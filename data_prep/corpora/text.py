@@ -1,0 +1,59 @@
+"""Plain text: a document a line, or a folder with a document a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.corpora.base import RawDocument, split_name
+from data_prep.corpora.files import InputFile, read_lines
+
+
+@dataclass(frozen=True)
+class LineCorpus:
+    """Files with a document a line. In a line with TABs these part its sentences, else they are found."""
+
+    files: tuple[InputFile, ...]
+
+    def documents(self) -> Iterator[RawDocument]:
+        """Lines in order; the id is "file/line"."""
+        for file in self.files:
+            for number, line in read_lines(file.path):
+                sentences = tuple(line.strip().split("\t"))
+                yield RawDocument(
+                    id=f"{file.stem}/{number}",
+                    text=sentences if len(sentences) > 1 else sentences[0],
+                    where=f"{file.path}:{number}",
+                    split=file.split,
+                )
+
+    def describe(self) -> dict[str, str]:
+        """Names of the files."""
+        return {"name": ", ".join(f.path.name for f in self.files), "licence": "not stated"}
+
+
+@dataclass(frozen=True)
+class FolderCorpus:
+    """A folder of .txt files, a document each, laid out as [SPLIT/][LABEL/]FILE.txt."""
+
+    folder: Path
+    files: tuple[InputFile, ...]
+
+    def documents(self) -> Iterator[RawDocument]:
+        """Files in order of their paths; the id is the path inside the folder without extension."""
+        for file in self.files:
+            inside = file.path.relative_to(self.folder).parent / file.stem
+            labels = inside.parts[1 if split_name(inside.parts[0]) else 0 : -1]
+            lines = read_lines(file.path) if file.path.stat().st_size else ()
+            yield RawDocument(
+                id=inside.as_posix(),
+                text="".join(line for _, line in lines),
+                where=str(file.path),
+                label="/".join(labels) or None,
+                split=file.split,
+            )
+
+    def describe(self) -> dict[str, str]:
+        """Name of the folder."""
+        return {"name": self.folder.resolve().name, "licence": "not stated"}

@@ -1,0 +1,188 @@
+"""A corpus to a prepared folder: `prepare`.
+
+    corpus -> chunks -> pass one (clean, split, tokenise, count; in processes) -> shards
+           -> topic vocabulary, sentence tokenizer
+           -> pass two (encode; in processes) -> SPLIT.arrow -> manifest
+
+Memory holds a few chunks, the counts of words, the ids, and the sentences sentencepiece learns from.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+
+from data_prep.corpora import open_corpus
+from data_prep.corpora.base import RawDocument, Skipped
+from data_prep.output import check_target, publish, start_partial, write_manifest, write_skipped
+from data_prep.parallel import ordered_map
+from data_prep.progress import track
+from data_prep.settings import PrepareSettings
+from data_prep.shards import Chunk, Counts, EncodeTask, count_chunk, encode_shard
+from data_prep.vocabularies import build_tokenizer, build_topic_vocabulary, load_stop_words
+from tgvae.data.schema import DOCUMENT, FORMAT, SPLITS, TOPIC_WORDS, arrow_file
+from tgvae.errors import UserError
+
+CHUNK_DOCUMENTS = 500
+CHUNK_CHARACTERS = 1_000_000
+PACKAGES = ("pyarrow", "sentencepiece", "nltk", "nupunkt", "stop-words")
+
+
+def prepare(
+    source: str | Path | Sequence[str | Path],
+    out: Path | str,
+    settings: PrepareSettings | None = None,
+    *,
+    workers: int = 2,
+    overwrite: bool = False,
+) -> Path:
+    """Prepare a corpus and return the folder `out`, laid out as `tgvae.data.schema` says.
+
+    `source` is "sotu", "wiki", "hf:NAME", a file, several files, or a folder (see `open_corpus`). The
+    same input, settings and package versions give the same bytes, for any number of workers. All work
+    is done in OUT.partial, which takes its place at the very end: an interrupted run leaves no OUT.
+    With more than one worker a script needs the usual `if __name__ == "__main__":`.
+
+    Raises UserError for unusable input or settings, and where `out` holds something already.
+    """
+    settings = settings or PrepareSettings()
+    out = Path(out)
+    check_target(out, overwrite)
+    corpus = open_corpus(source, settings)
+    stop_words = load_stop_words(settings)
+    partial = start_partial(out)
+    shards = partial / "shards"
+    shards.mkdir()
+
+    counts = Counts()
+    chunks = make_chunks(check_ids(corpus.documents()), shards, settings)
+    for chunk_counts in track(ordered_map(count_chunk, chunks, workers), "reading"):
+        counts.add(chunk_counts)
+    check_counts(counts, settings)
+
+    shard_files = sorted(shards.iterdir())
+    topic_vocabulary = build_topic_vocabulary(counts, settings, stop_words)
+    topic_vocabulary.save(partial / TOPIC_WORDS)
+    tokenizer = build_tokenizer(shard_files, counts, settings)
+    tokenizer.save(partial)
+
+    totals = encode(shard_files, partial, settings, workers)
+    shutil.rmtree(shards)
+    write_skipped(partial, counts.skipped)
+    vocabularies = {"topic_vocabulary": len(topic_vocabulary), "sentence_vocabulary": len(tokenizer)}
+    write_manifest(
+        partial,
+        {
+            "format": FORMAT,
+            "source": corpus.describe(),
+            "settings": asdict(settings),
+            "counts": {**totals, **vocabularies},
+            "skipped": dict(sorted(Counter(s.reason for s in counts.skipped).items())),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        },
+    )
+    publish(partial, out)
+    return out
+
+
+def check_ids(documents: Iterable[RawDocument | Skipped]) -> Iterator[RawDocument | Skipped]:
+    """The documents as they are. Raises UserError where two share an id."""
+    places: dict[str, str] = {}
+    for document in documents:
+        if document.id in places:
+            raise UserError(
+                f"{document.where}: id '{document.id}' belongs to {places[document.id]} already; "
+                "make ids unique, or name another column with --fields.id."
+            )
+        places[document.id] = document.where
+        yield document
+
+
+def make_chunks(
+    documents: Iterable[RawDocument | Skipped], shards: Path, settings: PrepareSettings
+) -> Iterator[Chunk]:
+    """Documents gathered into chunks of a bounded size, each with the name of its shard."""
+    gathered: list[RawDocument | Skipped] = []
+    characters = number = 0
+    for document in first_documents(documents, settings.limit):
+        gathered.append(document)
+        if isinstance(document, RawDocument):
+            characters += (
+                len(document.text) if isinstance(document.text, str) else sum(map(len, document.text))
+            )
+        if len(gathered) == CHUNK_DOCUMENTS or characters >= CHUNK_CHARACTERS:
+            yield Chunk(gathered, shards / f"{number:08d}.arrow", settings)
+            gathered, characters, number = [], 0, number + 1
+    if gathered:
+        yield Chunk(gathered, shards / f"{number:08d}.arrow", settings)
+
+
+def first_documents(
+    documents: Iterable[RawDocument | Skipped], limit: int | None
+) -> Iterator[RawDocument | Skipped]:
+    """The first `limit` documents, of each split where the corpus gives splits; None: all."""
+    seen: Counter[str | None] = Counter()
+    for document in documents:
+        split = document.split if isinstance(document, RawDocument) else None
+        seen[split] += 1
+        if limit is None or seen[split] <= limit:
+            yield document
+        elif set(seen) == {None}:
+            return
+
+
+def check_counts(counts: Counts, settings: PrepareSettings) -> None:
+    """Raise UserError where nothing can be trained or validated on."""
+    usable, skipped = counts.documents.total(), len(counts.skipped)
+    for split, share in zip(SPLITS[:2], settings.splits, strict=False):
+        if share > 0 and not counts.documents[split]:
+            raise UserError(
+                f"The {split} split is empty: of {usable + skipped} documents {skipped} were skipped. "
+                "Give more documents, other --splits, or a lower --min-document-words."
+            )
+    if not counts.sentences:
+        raise UserError(
+            f"No training sentence has {settings.max_sentence_words} words or fewer; raise "
+            "--max-sentence-words or say --long-sentences cut."
+        )
+
+
+def encode(
+    shards: list[Path], folder: Path, settings: PrepareSettings, workers: int
+) -> dict[str, dict[str, int]]:
+    """Write the Arrow file of every split and return totals by name and split."""
+    totals = {
+        name: dict.fromkeys(SPLITS, 0) for name in ("documents", "sentences", "modelled", "words", "tokens")
+    }
+    tasks = [EncodeTask(shard, folder, settings) for shard in shards]
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(pa.ipc.new_file(str(folder / arrow_file(split)), DOCUMENT))
+            for split in SPLITS
+        }
+        for batches in track(ordered_map(encode_shard, tasks, workers), "encoding", len(tasks)):
+            for split, batch in batches.items():
+                writers[split].write(batch)
+                for name, number in batch_totals(batch).items():
+                    totals[name][split] += number
+    return totals
+
+
+def batch_totals(batch: pa.RecordBatch) -> dict[str, int]:
+    """Documents, sentences, modelled sentences and their words and tokens in a batch of DOCUMENT."""
+    words = batch["words"].flatten().to_numpy()
+    return {
+        "documents": batch.num_rows,
+        "sentences": len(words),
+        "modelled": int((words > 0).sum()),
+        "words": int(words.sum()),
+        "tokens": len(batch["tokens"].flatten().flatten()),
+    }

@@ -1,0 +1,74 @@
+"""What a user may choose when a corpus is prepared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tgvae.errors import UserError
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of the columns of a table (jsonl, csv, parquet, Hub) that hold each part of a document."""
+
+    text: str = "text"
+    title: str = "title"
+    label: str = "label"
+    summary: str = "summary"
+    id: str = "id"
+    split: str = "split"
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How a corpus becomes a prepared folder. Raises UserError for values that cannot work."""
+
+    fields: Fields = field(default_factory=Fields)
+    language: str = "english"
+    """Language of the stop words, and of the wiki corpus (english, spanish, french)."""
+    stop_words: str | None = None
+    """None: those of the language. Else another language, a file with a word a line, or "none"."""
+    topic_vocabulary_size: int = 5000
+    min_document_frequency: int = 5
+    """Topic words occur in at least so many training documents..."""
+    max_document_frequency: float = 0.5
+    """...and in at most this share of them."""
+    tokenizer: Literal["sentencepiece", "words"] = "sentencepiece"
+    vocabulary_size: int = 8000
+    """Size of the sentence vocabulary, specials and byte pieces included."""
+    min_word_count: int = 5
+    """For tokenizer "words": rarer words become unk."""
+    lowercase: bool = False
+    max_sentence_words: int = 40
+    long_sentences: Literal["skip", "cut"] = "skip"
+    """What becomes of longer sentences; either way all their words stay in the bag of words."""
+    min_document_words: int = 10
+    max_document_words: int | None = None
+    splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
+    """Shares of train, valid and test, where the corpus does not come with splits."""
+    seed: int = 0
+    since: int | None = None
+    """For sotu: addresses of this year and later."""
+    limit: int | None = None
+    """Only the first documents (of each split, where the corpus has some), for trials."""
+
+    def __post_init__(self) -> None:
+        at_least_one = (
+            "topic_vocabulary_size",
+            "min_document_frequency",
+            "min_word_count",
+            "max_sentence_words",
+        )
+        for name in (*at_least_one, "limit"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name} is {value}; it must be at least 1.")
+        if self.vocabulary_size < 300:
+            raise UserError(f"vocabulary_size is {self.vocabulary_size}; it must be at least 300.")
+        if not 0 < self.max_document_frequency <= 1:
+            raise UserError(
+                f"max_document_frequency is {self.max_document_frequency}; it is a share in (0, 1]."
+            )
+        shares = self.splits
+        if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
+            raise UserError(f"splits are {shares}; give three shares of train, valid, test that sum to 1.")

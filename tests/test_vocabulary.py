@@ -1,0 +1,117 @@
+"""The bag-of-words vocabulary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import CountVectorizer
+
+from tgvae.data.vocabulary import TopicVocabulary, bag_words
+from tgvae.errors import UserError
+
+DOCUMENTS = [
+    "the cat and the dog",
+    "the cat and a bird",
+    "the dog saw the bird fly",
+    "the cat saw the fish",
+    "the fish and the whale",
+]
+
+
+@pytest.mark.parametrize(
+    ("token", "word"),
+    [
+        ("Energy", "energy"),
+        ("cat", "cat"),
+        ("\u00c9T\u00c9", "\u00e9t\u00e9"),
+        ("\u043c\u0438", "\u043c\u0438"),  # two letters outside the Latin script
+        ("\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u093f\u0928\u094d\u0926\u0940"),  # combining marks
+        ("ox", None),
+        ("n't", None),
+        ("state-of-the-art", None),
+        ("H2O", None),
+        ("1984", None),
+        ("...", None),
+        ("", None),
+        ("\u5b57", None),
+    ],
+)
+def test_bag_words(token: str, word: str | None) -> None:
+    assert bag_words([token]) == ([] if word is None else [word])
+
+
+def test_bag_words_keeps_order_and_repeats() -> None:
+    assert bag_words(["Dog", ",", "cat", "dog"]) == ["dog", "cat", "dog"]
+
+
+def _document_frequency(documents: list[list[str]]) -> Counter[str]:
+    return Counter(word for words in documents for word in set(words))
+
+
+def _build(
+    size: int = 100, min_count: int = 1, max_share: float = 1.0, **stop: frozenset[str]
+) -> TopicVocabulary:
+    frequency = _document_frequency([bag_words(text.split()) for text in DOCUMENTS])
+    return TopicVocabulary.build(
+        frequency, len(DOCUMENTS), size=size, min_count=min_count, max_share=max_share, **stop
+    )
+
+
+@pytest.mark.parametrize(("min_count", "max_share"), [(1, 1.0), (2, 1.0), (2, 0.6), (3, 0.6), (1, 0.2)])
+def test_build_agrees_with_scikit_learn(min_count: int, max_share: float) -> None:
+    oracle = CountVectorizer(
+        min_df=min_count, max_df=max_share, token_pattern=r"[a-z]{3,}", stop_words=["and"]
+    ).fit(DOCUMENTS)
+    ours = _build(min_count=min_count, max_share=max_share, stop_words=frozenset({"and"}))
+    assert sorted(ours.words) == sorted(oracle.get_feature_names_out())
+
+
+def test_size_takes_most_frequent_then_alphabet() -> None:
+    assert _build(size=4).words == ["the", "and", "cat", "bird"]
+
+
+def test_empty_vocabulary() -> None:
+    assert len(_build(min_count=9)) == 0
+
+
+def test_encode() -> None:
+    vocabulary = TopicVocabulary(["cat", "dog"])
+    assert vocabulary.encode(["Dog", "bird", "CAT", "dog", "."]) == [1, 0, 1]
+
+
+@given(st.lists(st.lists(st.text("abc", min_size=1, max_size=4), max_size=8), min_size=1, max_size=8))
+def test_encode_inverts_to_the_kept_words(documents: list[list[str]]) -> None:
+    frequency = _document_frequency([bag_words(tokens) for tokens in documents])
+    vocabulary = TopicVocabulary.build(frequency, len(documents), size=5, min_count=1, max_share=1.0)
+    for tokens in documents:
+        decoded = [vocabulary.words[i] for i in vocabulary.encode(tokens)]
+        assert decoded == [word for word in bag_words(tokens) if word in vocabulary.words]
+
+
+def test_encode_text_cleans_splits_and_tokenises() -> None:
+    vocabulary = TopicVocabulary(["cats", "sleep", "energy"])
+    text = "\u201cCats\u201d sleep.\r\nThey need en\u00adergy! CATS, cats\u2026"
+    assert [vocabulary.words[i] for i in vocabulary.encode_text(text)] == [
+        "cats",
+        "sleep",
+        "energy",
+        "cats",
+        "cats",
+    ]
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    vocabulary = TopicVocabulary(["\u00e9t\u00e9", "cat"])
+    vocabulary.save(tmp_path / "words.txt")
+    assert TopicVocabulary.load(tmp_path / "words.txt").words == vocabulary.words
+
+
+@pytest.mark.parametrize("text", ["cat\ncat\n", "cat\n\ndog\n"])
+def test_load_refuses_a_damaged_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "words.txt").write_text(text)
+    with pytest.raises(UserError, match=r"words\.txt"):
+        TopicVocabulary.load(tmp_path / "words.txt")

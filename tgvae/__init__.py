@@ -1,0 +1,1 @@
+"""Topic-guided text generation: Wang et al. 2019 and the family around it."""

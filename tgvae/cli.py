@@ -1,0 +1,71 @@
+"""The command line: `tgvae COMMAND ...`. Thin: find the command, parse, call, print.
+
+Commands are imported when they are called, so that `tgvae --help` needs neither torch nor a second.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from tgvae.errors import UserError
+
+COMMANDS = {
+    "demo": "prepare, train and show everything on the embedded corpus (about 5 minutes)",
+    "prepare": "a corpus to a prepared folder",
+    "inspect": "what a prepared folder holds",
+    "train": "a prepared folder to a run: train a recipe, or resume",
+    "topics": "the topics of a run: share, coherence, words, nearest sentences",
+    "generate": "sentences by topic, mixture, example document, interpolation or reconstruction",
+    "evaluate": "figures of a run: perplexity, KL, fidelity, topic quality",
+}
+USAGE = "usage: tgvae COMMAND [options]\n\ncommands:\n{}\n\n`tgvae COMMAND --help` shows the options of a command."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, or 2 for a mistake that the user can mend."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE.format("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())))
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"tgvae {version('tgvae')}")
+        return 0
+    try:
+        run(arguments[0], arguments[1:])
+    except UserError as error:
+        if debug:
+            raise
+        print(f"tgvae: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tgvae: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Parse the arguments of a command by its signature, and call it.
+
+    Raises:
+        UserError: no such command.
+    """
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "see `tgvae --help`."
+        raise UserError(f"no command {name!r}; {hint}")
+    command = importlib.import_module(f"tgvae.commands.{name}")
+    command.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""`tgvae demo`: the whole way on the embedded corpus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from data_prep.pipeline import prepare
+from data_prep.settings import PrepareSettings
+from tgvae.commands import evaluate, topics
+from tgvae.data.corpus import Corpus
+from tgvae.data.schema import PreparedFolder
+from tgvae.errors import UserError
+from tgvae.generation.decode import DecodeSettings
+from tgvae.recipes import demo
+from tgvae.runs import load_tgvae, start_run
+
+SETTINGS = PrepareSettings(since=1945, max_sentence_words=30, vocabulary_size=4000)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Prepare the State of the Union addresses since 1945, train a small model, and show what it does."""
+
+    out: Path = Path("demo")
+    """Folder for the corpus and the run."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    out = tyro.cli(Demo, args=arguments, prog="tgvae demo").out
+    console, started = Console(highlight=False), time.monotonic()
+    data, run = out / "prepared", out / "run"
+    if run.exists():
+        raise UserError(f"{run}: exists already; choose another --out, or remove the folder")
+    console.rule("1. Prepare: State of the Union addresses since 1945")
+    if not data.exists():
+        prepare("sotu", data, SETTINGS)
+    console.print(f"in {data}; look inside with: tgvae inspect {data}")
+
+    console.rule("2. Train: topics first, then topics and sentences together")
+    start_run(demo(), data, run)
+    model, folder = load_tgvae(run), PreparedFolder.open(data)
+    train, test = Corpus(folder, "train"), Corpus(folder, "test")
+
+    console.rule("3. Topics")
+    found = topics.describe(model, train, sentences=0)
+    topics.show(found, console, most=12)
+
+    console.rule("4. Sentences by topic")
+    coherent = sorted(found["topics"][:12], key=lambda topic: -topic["npmi"])[:5]
+    for topic in coherent:
+        console.print(f"\n[bold]topic {topic['topic']}[/bold]: {', '.join(topic['words'][:6])}")
+        for sentence in model.generate(topic["topic"], num=3, settings=DecodeSettings(top_p=0.8)):
+            console.print(f"  {sentence.text}", markup=False)
+
+    console.rule("5. Figures on held-out documents")
+    evaluate.show({str(run): evaluate.figures(model, train, test, samples=20, per_topic=20, seed=0)}, console)
+    minutes = (time.monotonic() - started) / 60
+    console.print(f"\nDone in {minutes:.1f} minutes. Corpus: {data}. Run: {run}. Next:")
+    console.print(f"  tgvae generate {run} --topic war peace\n  tgvae topics {run}", markup=False)

@@ -1,0 +1,97 @@
+"""`tgvae generate`: sentences from a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import tyro
+
+from tgvae.errors import UserError
+from tgvae.generation.decode import DecodeSettings
+from tgvae.models.tgvae import TGVAE
+from tgvae.models.writing import Sentence
+from tgvae.runs import load_tgvae
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Write sentences: on a topic, a mixture of topics, like a document, between two sentences, or again.
+
+    Examples:
+      tgvae generate runs/sotu --topic war army
+      tgvae generate runs/sotu --mixture 3=0.7 12=0.3 --num 10 --decode.strategy beam
+      tgvae generate runs/sotu --between "We must fight." "We want peace."
+    """
+
+    run: tyro.conf.Positional[Path]
+    """A run folder."""
+    topic: tuple[str, ...] = ()
+    """A topic's number, or words that it is about."""
+    mixture: tuple[str, ...] = ()
+    """Weights of topics: 3=0.7 12=0.3."""
+    like: Path | None = None
+    """A text file, whose topics are used."""
+    between: tuple[str, str] | None = None
+    """Two sentences to walk between; --num is the number of steps."""
+    reconstruct: tuple[str, ...] = ()
+    """Sentences to encode and write again."""
+    num: int = 5
+    """Sentences to write."""
+    seed: int = 0
+    """The same seed gives the same sentences."""
+    json: bool = False
+    """Print a JSON object a line."""
+    decode: DecodeSettings = field(default_factory=lambda: DecodeSettings(top_p=0.9))
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = tyro.cli(Generate, args=arguments, prog="tgvae generate")
+    ways = [bool(w) for w in (options.topic, options.mixture, options.like, options.between, options.reconstruct)]
+    if sum(ways) > 1:
+        raise UserError("give one of --topic, --mixture, --like, --between and --reconstruct")
+    for sentence in written(load_tgvae(options.run), options):
+        print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
+
+
+def written(model: TGVAE, options: Generate) -> list[Sentence]:
+    """The sentences that the options ask for."""
+    settings, seed = options.decode, options.seed
+    if options.between:
+        return model.interpolate(*options.between, options.num, settings, seed)
+    if options.reconstruct:
+        return model.reconstruct(options.reconstruct, settings, seed)
+    return model.generate(
+        topic=named_topic(options.topic),
+        mixture=dict(map(weight, options.mixture)) or None,
+        like=read_text(options.like) if options.like else None,
+        num=options.num,
+        settings=settings,
+        seed=seed,
+    )
+
+
+def named_topic(words: Sequence[str]) -> int | str | None:
+    """A lone number is a topic's number; anything else is words."""
+    if len(words) == 1 and words[0].isdecimal():
+        return int(words[0])
+    return " ".join(words) or None
+
+
+def weight(text: str) -> tuple[int, float]:
+    """Parse TOPIC=WEIGHT. Raises UserError."""
+    try:
+        topic, value = text.split("=")
+        return int(topic), float(value)
+    except ValueError:
+        raise UserError(f"--mixture: {text!r} is not of the form TOPIC=WEIGHT, such as 3=0.7") from None
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file. Raises UserError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error

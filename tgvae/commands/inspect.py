@@ -1,0 +1,60 @@
+"""`tgvae inspect`: what a prepared folder holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from data_prep.summary import summarize_folder
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Verify a prepared folder by its hashes, and describe it."""
+
+    data: tyro.conf.Positional[Path]
+    """A prepared folder."""
+    documents: int = 3
+    """Documents to show."""
+    json: bool = False
+    """Print JSON."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = tyro.cli(Inspect, args=arguments, prog="tgvae inspect")
+    found = summarize_folder(options.data, options.documents)
+    if options.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        show(found)
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print a summary for people."""
+    console = Console(highlight=False)
+    source = found["source"]
+    console.print(f"{found['path']}: {source['name']}\nlicence: {source['licence']}")
+    table = Table("", "train", "valid", "test")
+    for name in ("documents", "sentences", "modelled", "words", "tokens"):
+        table.add_row(name, *(f"{found['counts'][name][split]:,}" for split in ("train", "valid", "test")))
+    console.print(table)
+    vocabulary = found["counts"]
+    console.print(
+        f"topic words {vocabulary['topic_vocabulary']:,}, sentence tokens {vocabulary['sentence_vocabulary']:,}"
+    )
+    for name, (low, middle, high, most) in found["lengths"].items():
+        console.print(f"{name}: median {middle}, 5 % to 95 %: {low} to {high}, longest {most}")
+    if found["labels"]:
+        console.print("labels: " + ", ".join(f"{label} {n}" for label, n in found["labels"].items()))
+    console.print("skipped: " + (", ".join(f"{n} {why}" for why, n in found["skipped"].items()) or "nothing"))
+    for document in found["examples"]:
+        console.print(f"\n[bold]{document['title'] or document['id']}[/bold]")
+        for sentence in document["sentences"]:
+            console.print("  " + sentence, markup=False)

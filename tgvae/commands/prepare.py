@@ -1,0 +1,37 @@
+"""`tgvae prepare`: a corpus to a prepared folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from data_prep.pipeline import prepare
+from data_prep.settings import PrepareSettings
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Turn a corpus into a prepared folder: Arrow tables, vocabularies and a manifest.
+
+    Example: tgvae prepare articles.jsonl.gz --out prepared/articles --fields.label section
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """sotu, wiki, hf:NAME, a folder, or files: .txt, .jsonl, .csv, .parquet, plain or .gz."""
+    out: Path
+    """The folder to make."""
+    workers: int = 2
+    """Processes."""
+    overwrite: bool = False
+    """Replace OUT if it is a prepared folder."""
+    settings: tyro.conf.OmitArgPrefixes[PrepareSettings] = field(default_factory=PrepareSettings)
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = tyro.cli(Prepare, args=arguments, prog="tgvae prepare")
+    source = options.sources[0] if len(options.sources) == 1 else options.sources
+    out = prepare(source, options.out, options.settings, workers=options.workers, overwrite=options.overwrite)
+    print(f"prepared: {out}\nnext: tgvae inspect {out}, then tgvae train {out} --out runs/{out.name}")

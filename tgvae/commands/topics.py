@@ -1,0 +1,96 @@
+"""`tgvae topics`: what the topics of a run are about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from tgvae.data.corpus import Corpus
+from tgvae.errors import UserError
+from tgvae.evaluation.topics import nearest_sentences, top_words, topic_quality
+from tgvae.models.base import load
+from tgvae.models.tgvae import TGVAE
+from tgvae.models.topic import TopicModel
+from tgvae.runs import open_data
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Show the topics of a run: share of the corpus, coherence, top words, nearest sentences."""
+
+    run: tyro.conf.Positional[Path]
+    """A run folder."""
+    words: int = 10
+    """Words a topic; coherence is over these."""
+    sentences: int = 1
+    """Training sentences a topic."""
+    data: Path | None = None
+    """Where the prepared folder is now, if it has moved."""
+    json: bool = False
+    """Print JSON."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = tyro.cli(Topics, args=arguments, prog="tgvae topics")
+    model = load(options.run)
+    if not isinstance(model, TGVAE | TopicModel):
+        raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")
+    corpus = Corpus(open_data(options.run, options.data), "train")
+    found = describe(model, corpus, options.words, options.sentences)
+    if options.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        show(found, Console(highlight=False))
+
+
+def describe(model: TGVAE | TopicModel, corpus: Corpus, words: int = 10, sentences: int = 1) -> dict[str, Any]:
+    """Topics by falling share, and the figures of the whole set."""
+    quality = topic_quality(model, corpus, words)
+    top = top_words(model.topic.log_beta.detach().numpy(), words)
+    near = nearest_sentences(model, corpus, sentences)
+    topics = [
+        {
+            "topic": int(i),
+            "share": float(quality.share[i]),
+            "npmi": float(quality.npmi[i]),
+            "words": [model.vocabulary.words[w] for w in top[i]],
+            "sentences": near[i],
+        }
+        for i in (-quality.share).argsort()
+    ]
+    return {
+        "npmi": float(quality.npmi.mean()),
+        "diversity": quality.diversity,
+        "topics_in_use": quality.in_use,
+        "topics": topics,
+    }
+
+
+def show(found: dict[str, Any], console: Console, most: int | None = None) -> None:
+    """Print topics as a table, the ``most`` frequent of them."""
+    table = Table(
+        "topic",
+        "share",
+        "NPMI",
+        "top words and nearest sentences",
+        show_lines=bool(found["topics"][0]["sentences"]),
+    )
+    for topic in found["topics"][:most]:
+        text = "\n".join([", ".join(topic["words"]), *(f"[dim]{_plain(s)}[/dim]" for s in topic["sentences"])])
+        table.add_row(str(topic["topic"]), f"{topic['share']:.1%}", f"{topic['npmi']:.2f}", text)
+    console.print(table)
+    console.print(
+        f"mean NPMI {found['npmi']:.3f} (top words together in training documents), diversity "
+        f"{found['diversity']:.2f} (distinct top words), topics in use {found['topics_in_use']:.0%}"
+    )
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,79 @@
+"""`tgvae train`: a prepared folder to a run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from tgvae.errors import UserError
+from tgvae.recipes import RECIPES, Recipe
+from tgvae.runs import resume_run, start_run
+from tgvae.training.loop import TrainConfig
+
+ABOUT = """Train a recipe on a prepared folder; every setting of the recipe can be overridden.
+
+Examples:
+  tgvae train prepared/sotu --out runs/sotu --model.topic.topics 30
+  tgvae train prepared/sotu --out runs/lm --recipe language-model
+  tgvae train --resume runs/sotu
+"""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with an interrupted run, as if it had never stopped."""
+
+    resume: Path
+    """The run folder."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    if any(a.split("=")[0] == "--resume" for a in arguments):
+        run = tyro.cli(Resume, args=arguments, prog="tgvae train").resume
+        resume_run(run)
+    else:
+        recipe = find_recipe(arguments)
+        options: Any = tyro.cli(options_of(recipe), args=arguments, prog="tgvae train", description=ABOUT)
+        run = options.out
+        chosen = replace(recipe, model=options.model, train=options.train)
+        start_run(chosen, options.data, run, options.overwrite)
+    print(f"trained: {run}\nnext: tgvae topics {run}, tgvae generate {run} --topic 0, tgvae evaluate {run}")
+
+
+def options_of(recipe: Recipe) -> type:
+    """A dataclass of all options, with the recipe's settings as defaults: what the parser reads."""
+
+    def about(kind: Any, text: str) -> Any:
+        return Annotated[kind, tyro.conf.arg(help=text)]
+
+    return make_dataclass(
+        "Train",
+        [
+            ("data", about(tyro.conf.Positional[Path], "A prepared folder.")),
+            ("out", about(Path, "The run folder to make.")),
+            ("recipe", about(str, "Where the other settings start from: " + ", ".join(RECIPES)), "tgvae"),
+            ("overwrite", about(bool, "Train anew in a folder that holds a run."), False),
+            ("model", type(recipe.model), field(default=recipe.model)),
+            ("train", TrainConfig, field(default=recipe.train)),
+        ],
+    )
+
+
+def find_recipe(arguments: Sequence[str]) -> Recipe:
+    """The recipe that the arguments name, or the default one. Raises UserError for an unknown name."""
+    name = "tgvae"
+    for here, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        if here == "--recipe":
+            name = after
+        elif here.startswith("--recipe="):
+            name = here.removeprefix("--recipe=")
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(RECIPES)}"
+        raise UserError(f"no recipe {name!r}; {hint}")
+    return RECIPES[name]()

@@ -1,0 +1,58 @@
+"""What a model sees: a batch of documents, and of sentences of these documents.
+
+Shape legend: U documents, B sentences, L tokens, D bag-of-words vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Bags of words.
+
+    Attributes:
+        counts: word counts with shape (U, D).
+        index: row of each document in its split, with shape (U,).
+    """
+
+    counts: Tensor
+    index: Tensor
+
+    def to(self, device: torch.device | str) -> Documents:
+        return Documents(self.counts.to(device), self.index.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences with the documents they come from; each document stands in ``documents`` once.
+
+    Attributes:
+        documents: the U documents.
+        inputs: bos, then the sentence, padded, with shape (B, L).
+        targets: the sentence, then eos, padded, with shape (B, L).
+        lengths: tokens of each row of ``targets``, eos included, with shape (B,).
+        words: nltk words of each sentence, end of sentence counted as one, with shape (B,).
+        parent: row in ``documents`` of each sentence's document, with shape (B,).
+        own: bag of words of the sentence itself with shape (B, D).
+    """
+
+    documents: Documents
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor
+    words: Tensor
+    parent: Tensor
+    own: Tensor
+
+    @property
+    def context(self) -> Tensor:
+        """The document without the sentence, (B, D): what may condition it (MODEL.md 4)."""
+        return self.documents.counts[self.parent] - self.own
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})

@@ -1,0 +1,158 @@
+"""A split of a prepared folder as arrays, and the batches drawn from it.
+
+Everything is a function of (seed, epoch): a resumed run sees the batches of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from tgvae.data.batch import Batch, Documents
+from tgvae.data.schema import PreparedFolder
+from tgvae.errors import UserError
+
+Ints = NDArray[np.int64]
+
+
+class Corpus:
+    """Documents of one split, and those of their sentences that are modelled (have tokens).
+
+    Attributes:
+        sentences: for each modelled sentence its document and its position there, with shape (N, 2).
+        lengths: tokens of each modelled sentence, eos not counted, with shape (N,).
+        bags: counts of topic words of every document, with shape (documents, D).
+    """
+
+    def __init__(self, folder: PreparedFolder, split: str) -> None:
+        self.folder, self.split = folder, split
+        self.table = folder.split(split)
+        self._tokens = _Ragged(self.table["tokens"])
+        self._words = _one_chunk(self.table["words"]).values.to_numpy()
+        topic_words = _Ragged(self.table["topic_words"])
+        size = len(folder.topic_vocabulary)
+        self.bags = _bags(topic_words.values, topic_words.starts[topic_words.rows], size)
+        self._sentence_bags = _bags(topic_words.values, topic_words.starts, size)
+        lengths = self._tokens.lengths
+        modelled = np.flatnonzero(lengths)
+        parent = np.repeat(np.arange(self.documents), np.diff(self._tokens.rows))
+        self.sentences = np.stack((parent[modelled], modelled - self._tokens.rows[parent[modelled]]), axis=1)
+        self.lengths, self._modelled = lengths[modelled], modelled
+
+    @property
+    def documents(self) -> int:
+        return len(self.table)
+
+    def require_sentences(self) -> None:
+        """Raises UserError when no sentence of the split can be modelled."""
+        if not len(self.lengths):
+            raise UserError(
+                f"{self.folder.path}: the {self.split} split has no sentence to model; "
+                "prepare again with more documents or a larger max_sentence_words"
+            )
+
+    def text(self, sentence: int) -> str:
+        """Cleaned text of a modelled sentence."""
+        document, position = self.sentences[sentence]
+        return str(self.table["sentences"][int(document)][int(position)].as_py())
+
+    def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
+        """Bags of words of the documents ``index``."""
+        rows = np.asarray(index, dtype=np.int64)
+        return Documents(torch.from_numpy(self.bags[rows].toarray()), torch.from_numpy(rows))
+
+    def gather(self, index: Sequence[int] | Ints) -> Batch:
+        """The modelled sentences ``index``, with their documents."""
+        chosen = self._modelled[np.asarray(index)]
+        documents, parent = np.unique(self.sentences[np.asarray(index), 0], return_inverse=True)
+        tokenizer = self.folder.tokenizer
+        rows = [self._tokens.item(i) for i in chosen]
+        lengths = np.array([len(row) + 1 for row in rows])
+        targets = np.full((len(rows), lengths.max()), tokenizer.pad_id, dtype=np.int64)
+        for target, row in zip(targets, rows, strict=True):
+            target[: len(row)] = row
+            target[len(row)] = tokenizer.eos_id
+        inputs = np.concatenate((np.full((len(rows), 1), tokenizer.bos_id), targets[:, :-1]), axis=1)
+        inputs[inputs == tokenizer.eos_id] = tokenizer.pad_id
+        return Batch(
+            documents=self.gather_documents(documents),
+            inputs=torch.from_numpy(inputs),
+            targets=torch.from_numpy(targets),
+            lengths=torch.from_numpy(lengths),
+            words=torch.from_numpy(self._words[chosen].astype(np.int64) + 1),
+            parent=torch.from_numpy(parent),
+            own=torch.from_numpy(self._sentence_bags[chosen].toarray()),
+        )
+
+    def sentence_batches(self, tokens: int, seed: int | None = None) -> list[Ints]:
+        """Indices of sentences, each batch of like length and at most ``tokens`` padded tokens.
+
+        With a ``seed`` sentences are shuffled, then sorted by length within stretches of about a hundred
+        batches; without one they come by length, each once, for evaluation.
+        """
+        self.require_sentences()
+        if seed is None:
+            return _cut(np.argsort(self.lengths, kind="stable"), self.lengths, tokens)
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(self.lengths))
+        stretch = max(1, 100 * tokens // int(self.lengths.mean() + 1))
+        parts = (order[i : i + stretch] for i in range(0, len(order), stretch))
+        batches = [
+            b for part in parts for b in _cut(part[np.argsort(self.lengths[part], kind="stable")], self.lengths, tokens)
+        ]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
+        """Indices of documents, ``size`` at a time; shuffled when a ``seed`` is given."""
+        order = np.arange(self.documents) if seed is None else np.random.default_rng(seed).permutation(self.documents)
+        return [order[i : i + size] for i in range(0, len(order), size)]
+
+    def each_batch(self, tokens: int = 8192) -> Iterator[Batch]:
+        """Every modelled sentence once."""
+        return (self.gather(index) for index in self.sentence_batches(tokens))
+
+    def each_documents(self, size: int = 256) -> Iterator[Documents]:
+        """Every document once, in order."""
+        return (self.gather_documents(index) for index in self.document_batches(size))
+
+
+class _Ragged:
+    """A column of type list<list<int32>>: rows of items of integers, without copies per row."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        array = _one_chunk(column)
+        self.rows = array.offsets.to_numpy().astype(np.int64)
+        self.starts = array.values.offsets.to_numpy().astype(np.int64)
+        self.values = array.values.values.to_numpy()
+
+    @property
+    def lengths(self) -> Ints:
+        return np.diff(self.starts)
+
+    def item(self, index: int) -> NDArray[np.int32]:
+        return self.values[self.starts[index] : self.starts[index + 1]]
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _bags(words: NDArray[np.int32], starts: Ints, size: int) -> csr_array:
+    bags = csr_array((np.ones(len(words), dtype=np.float32), words, starts), shape=(len(starts) - 1, size))
+    bags.sum_duplicates()
+    return bags
+
+
+def _cut(order: Ints, lengths: Ints, tokens: int) -> list[Ints]:
+    """Cut an order by rising length where one more row would pass the budget of padded tokens."""
+    batches, start = [], 0
+    for end in range(1, len(order)):
+        if (end + 1 - start) * (lengths[order[end]] + 1) > tokens:
+            batches.append(order[start:end])
+            start = end
+    return [*batches, order[start:]]

@@ -1,0 +1,230 @@
+"""Text to sentences, words and ids: everything that preparation and generation must do alike."""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tgvae.errors import UserError
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+SENTENCEPIECE_FILE = "sentence.model"
+WORDS_FILE = "sentence_words.txt"
+
+_QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b", "'") | dict.fromkeys("\u201c\u201d\u201e\u201f", '"'))
+# Control and format characters, lone surrogates and soft hyphens; the (non-)joiners U+200C and U+200D
+# stay, because Persian and the Indic scripts spell with them.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_PARAGRAPH = re.compile(r"\n\s*\n|\u2029")
+_LOOSE_DASH = re.compile(r" ([\u2013\u2014]) ")
+_MISSING_SPACE = re.compile(r"(?<=[a-z]{2}[.!?])(?=[A-Z][a-z]*\s)")
+
+
+def clean_text(text: str) -> str:
+    """One form for every text: composed characters, ASCII quotes and ellipses, single spaces.
+
+    Unicode NFC; control characters, soft hyphens and lone surrogates go; curly quotes and LaTeX's
+    double quotes become ' and ", so that tokenizers see one form; dashes and guillemets stay. White
+    space becomes one space, a blank line between paragraphs stays as one blank line.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text)).translate(_QUOTES)
+    text = text.replace("``", '"').replace("''", '"').replace("\u2026", "...")
+    return "\n\n".join(p for part in _PARAGRAPH.split(text) if (p := " ".join(part.split())))
+
+
+def split_sentences(text: str) -> list[str]:
+    """Sentences of a cleaned text, by nupunkt's pretrained Punkt model (English abbreviations).
+
+    A space missing after a full stop ("devices.This chapter") is supplied first; a blank line is a
+    boundary. Right on 59 of 68 hard cases (tests/test_tokenizers.py). Known failures: a boundary after
+    some words in pairs the model has learned ("century. And"), after "p.m." and after one-letter
+    symbols ("the group G. We"); "2. Then" in numbered lists and "5 deg. C" are cut.
+    """
+    import nupunkt
+
+    return nupunkt.sentences(_MISSING_SPACE.sub(" ", text))
+
+
+@cache
+def _word_tokenizer() -> Any:
+    from nltk.tokenize.destructive import NLTKWordTokenizer  # takes two seconds to import
+
+    return NLTKWordTokenizer()
+
+
+@cache
+def _word_detokenizer() -> Any:
+    from nltk.tokenize.treebank import TreebankWordDetokenizer
+
+    return TreebankWordDetokenizer()
+
+
+def word_tokenize(sentence: str) -> list[str]:
+    """Treebank words of ONE sentence: "doesn't" gives "does", "n't", and quotes become `` and ''."""
+    return _word_tokenizer().tokenize(sentence)
+
+
+def detokenize(words: Sequence[str]) -> str:
+    """Readable text from Treebank words: the inverse of `word_tokenize` for about 97 % of sentences.
+
+    En and em dashes close up. Not restored: an opening single quote, "can not" (becomes "cannot"),
+    and the spacing of code and formulas.
+    """
+    return _LOOSE_DASH.sub(r"\1", _word_detokenizer().detokenize(list(words)))
+
+
+class SentenceTokenizer(ABC):
+    """Sentence to ids and back; `pieces[id]` is the text of an id. Ids 0 to 3 are pad, unk, bos and eos.
+
+    When no piece holds an upper-case letter the corpus was lower-cased, and so is every text to encode.
+    """
+
+    pad_id, unk_id, bos_id, eos_id = PAD, UNK, BOS, EOS
+    pieces: list[str]
+    lowercase: bool
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a cleaned sentence, without bos and eos."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of every sentence, as `encode`."""
+        return self._encode([text.lower() for text in texts] if self.lowercase else list(texts))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of the ids up to the first eos; pad and bos are dropped, unk reads <unk>."""
+        return self._decode([i for i in _until_eos(ids) if i not in (PAD, BOS)])
+
+    @abstractmethod
+    def _encode(self, texts: list[str]) -> list[list[int]]: ...
+
+    @abstractmethod
+    def _decode(self, ids: list[int]) -> str: ...
+
+    @abstractmethod
+    def save(self, folder: Path) -> Path:
+        """Write the tokenizer's one file into the folder and return its path."""
+
+
+def _until_eos(ids: Iterable[int]) -> Iterator[int]:
+    for i in ids:
+        if i == EOS:
+            return
+        yield int(i)
+
+
+class SentencePieceTokenizer(SentenceTokenizer):
+    """Unigram subwords with byte fallback (Kudo 2018): no text is out of vocabulary."""
+
+    def __init__(self, model: bytes) -> None:
+        import sentencepiece
+
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.pieces = [self._processor.id_to_piece(i) for i in range(len(self._processor))]
+        self.lowercase = not any(
+            c.isupper() for i, piece in enumerate(self.pieces) if not self._processor.is_byte(i) for c in piece
+        )
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], vocabulary_size: int) -> SentencePieceTokenizer:
+        """Fit on cleaned sentences; a small corpus gives fewer pieces than asked for.
+
+        Deterministic: one thread, sentences in the order given. Raises UserError when the size is too
+        small for the characters of the corpus.
+        """
+        import sentencepiece
+
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=model,
+                model_type="unigram",
+                vocab_size=vocabulary_size,
+                hard_vocab_limit=False,
+                byte_fallback=True,
+                normalization_rule_name="identity",
+                num_threads=1,
+                minloglevel=2,
+                pad_id=PAD,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                pad_piece=SPECIALS[PAD],
+                unk_piece=SPECIALS[UNK],
+                bos_piece=SPECIALS[BOS],
+                eos_piece=SPECIALS[EOS],
+                unk_surface=SPECIALS[UNK],
+            )
+        except RuntimeError as error:
+            raise UserError(f"sentencepiece refused vocabulary_size={vocabulary_size}: {error}") from error
+        return cls(model.getvalue())
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return self._processor.encode(texts, num_threads=1)
+
+    def _decode(self, ids: list[int]) -> str:
+        return self._processor.decode(ids)
+
+    def save(self, folder: Path) -> Path:
+        """Write `sentence.model`."""
+        path = folder / SENTENCEPIECE_FILE
+        path.write_bytes(self._processor.serialized_model_proto())
+        return path
+
+
+class WordTokenizer(SentenceTokenizer):
+    """Whole Treebank words; a word outside the vocabulary becomes unk."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.pieces = [*SPECIALS, *words]
+        self._ids = {word: i for i, word in enumerate(self.pieces)}
+        self.lowercase = not any(c.isupper() for word in words for c in word)
+
+    @classmethod
+    def build(cls, counts: Mapping[str, int], min_count: int, vocabulary_size: int) -> WordTokenizer:
+        """The most frequent words, ties by alphabet, that were seen `min_count` times or more.
+
+        The size includes the four specials.
+        """
+        kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+        return cls(kept[: vocabulary_size - len(SPECIALS)])
+
+    def encode_words(self, words: Iterable[str]) -> list[int]:
+        """Ids of words already tokenised (and lower-cased, where the corpus is)."""
+        return [self._ids.get(word, UNK) for word in words]
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return [self.encode_words(word_tokenize(text)) for text in texts]
+
+    def _decode(self, ids: list[int]) -> str:
+        return detokenize([self.pieces[i] for i in ids])
+
+    def save(self, folder: Path) -> Path:
+        """Write `sentence_words.txt`, a word a line, id = line number from 0."""
+        path = folder / WORDS_FILE
+        path.write_text("\n".join(self.pieces) + "\n", encoding="utf-8")
+        return path
+
+
+def load_tokenizer(folder: Path) -> SentenceTokenizer:
+    """The tokenizer that was saved in the folder. Raises UserError where there is none."""
+    if (path := folder / SENTENCEPIECE_FILE).is_file():
+        return SentencePieceTokenizer(path.read_bytes())
+    if (path := folder / WORDS_FILE).is_file():
+        return WordTokenizer(path.read_text(encoding="utf-8").split("\n")[len(SPECIALS) : -1])
+    raise UserError(f"{folder}: no sentence tokenizer ({SENTENCEPIECE_FILE} or {WORDS_FILE}) in this folder.")

@@ -1,0 +1,81 @@
+"""The bag-of-words vocabulary: which words a topic may speak of, and their ids."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import lru_cache
+from pathlib import Path
+
+from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
+from tgvae.errors import UserError
+
+
+@lru_cache(maxsize=200_000)
+def bag_word(token: str) -> str | None:
+    """The lower-cased token if it can be a topic word, else None.
+
+    A topic word is made of letters (and their combining marks) alone, at least three of them, or two
+    where the first is outside the Latin script.
+    """
+    word = token.lower()
+    if len(word) < (3 if word[:1] < "\u0250" else 2):
+        return None
+    return word if all(unicodedata.category(c)[0] in "LM" for c in word) else None
+
+
+def bag_words(tokens: Iterable[str]) -> list[str]:
+    """Candidate topic words among the tokens of `word_tokenize`, in running order with repeats."""
+    return [word for token in tokens if (word := bag_word(token)) is not None]
+
+
+class TopicVocabulary:
+    """Topic words and their ids (the position in `words`)."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+        self._ids = {word: i for i, word in enumerate(self.words)}
+
+    @classmethod
+    def build(
+        cls,
+        document_frequency: Mapping[str, int],
+        documents: int,
+        *,
+        size: int,
+        min_count: int,
+        max_share: float,
+        stop_words: Set[str] = frozenset(),
+    ) -> TopicVocabulary:
+        """The `size` words found in most documents, ties by alphabet.
+
+        Left out: stop words, words in fewer than `min_count` documents or in more than the share
+        `max_share` of them. May be empty.
+        """
+        most = max_share * documents
+        kept = [w for w, n in document_frequency.items() if min_count <= n <= most and w not in stop_words]
+        return cls(sorted(kept, key=lambda w: (-document_frequency[w], w))[:size])
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Ids of the tokens that are topic words, in running order with repeats; others are skipped."""
+        return [i for token in tokens if (i := self._ids.get(token.lower())) is not None]
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of the topic words of a raw text, cleaned, split and tokenised as in preparation."""
+        sentences = split_sentences(clean_text(text))
+        return [i for sentence in sentences for i in self.encode(word_tokenize(sentence))]
+
+    def save(self, path: Path) -> None:
+        """Write a word a line, id = line number from 0."""
+        path.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> TopicVocabulary:
+        """Read what `save` wrote. Raises UserError for a repeated or empty word."""
+        words = path.read_text(encoding="utf-8").split("\n")[:-1]
+        if len(set(words)) < len(words) or "" in words:
+            raise UserError(f"{path}: an empty or repeated word; prepare the corpus again.")
+        return cls(words)

@@ -1,0 +1,218 @@
+"""Distributions of the model: Householder posterior, topic mixture, words and token sequences.
+
+Shape legend: S samples, B batch, L tokens, V sequence vocabulary, D bag-of-words vocabulary,
+T topics, Z latent size, K flow length. Every distribution is a ``torch.distributions.Distribution``;
+log-probabilities are in nats.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, constraints
+
+Shape = torch.Size | list[int] | tuple[int, ...]
+
+
+def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
+    """N(loc, diag(scale^2)) over the last dimension; batch shape is the rest."""
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
+def householder(z: Tensor, vectors: Tensor) -> Tensor:
+    """H_K ... H_1 z with H_k = I - 2 v_k v_k' / |v_k|^2 (Tomczak & Welling 2016, arXiv 1611.09630).
+
+    Args:
+        z: with shape (..., Z).
+        vectors: the v_k with shape (..., K, Z), leading dimensions broadcasting with those of ``z``.
+            K = 0 is the identity.
+
+    Returns:
+        The reflected z, with the same norm.
+    """
+    for v in F.normalize(vectors, dim=-1).unbind(-2):
+        z = z - 2 * (z * v).sum(-1, keepdim=True) * v
+    return z
+
+
+class HouseholderNormal(Distribution):
+    """Law of z = centre + U z_0, z_0 ~ N(loc, diag(scale^2)), U = H_K ... H_1.
+
+    U is orthogonal and depends on the context alone, so this is exactly the full-covariance Gaussian
+    N(centre + U loc, U diag(scale^2) U') and log q(z) = log q(z_0).
+
+    Args:
+        loc: mean of z_0 with shape (B, Z).
+        scale: standard deviation of z_0 with shape (B, Z).
+        vectors: the v_k with shape (B, K, Z); K = 0 gives the diagonal Gaussian.
+        centre: shift after the flow with shape (..., Z), broadcasting with (B, Z); zero by default. With
+            the mean of a mixture component as centre, the posterior is a deviation from that component.
+            The batch shape is that of the broadcast: S centres of every row have draws of their own.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, scale: Tensor, vectors: Tensor, centre: Tensor | None = None) -> None:
+        self.centre = torch.zeros_like(loc) if centre is None else centre
+        shape = torch.broadcast_shapes(loc.shape, self.centre.shape)
+        self.loc, self.scale, self.vectors = loc.expand(shape), scale.expand(shape), vectors
+        super().__init__(shape[:-1], shape[-1:], validate_args=False)
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        noise = self.loc.new_empty((*sample_shape, *self.loc.shape)).normal_()
+        return self.centre + householder(self.loc + self.scale * noise, self.vectors)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        z_0 = householder(value - self.centre, self.vectors.flip(-2))
+        return Normal(self.loc, self.scale, validate_args=False).log_prob(z_0).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """H[q] in nats: the reflections do not change the volume."""
+        return Normal(self.loc, self.scale, validate_args=False).entropy().sum(-1)
+
+    @property
+    def orthogonal(self) -> Tensor:
+        """U with shape (B, Z, Z); column j is the image of the j-th unit vector."""
+        unit = torch.eye(self.loc.shape[-1], dtype=self.loc.dtype, device=self.loc.device)
+        return householder(unit.expand(*self.vectors.shape[:-2], -1, -1), self.vectors.unsqueeze(-3)).mT
+
+    @property
+    def mean(self) -> Tensor:
+        return self.centre + householder(self.loc, self.vectors)
+
+    @property
+    def variance(self) -> Tensor:
+        """diag(U diag(scale^2) U') with shape (B, Z): all that a KL to a diagonal Gaussian needs."""
+        return (self.orthogonal.square() * self.scale.square().unsqueeze(-2)).sum(-1)
+
+    @property
+    def covariance_matrix(self) -> Tensor:
+        root = self.orthogonal * self.scale.unsqueeze(-2)
+        return root @ root.mT
+
+
+class GaussianMixture(Distribution):
+    """The topic prior p(z | beta, t) = sum_i t_i N(z; loc_i, diag(scale_i^2)), one Gaussian a topic.
+
+    (``torch.distributions.MixtureSameFamily`` with components not expanded to the batch reports a wrong
+    batch shape and cannot sample.)
+
+    Args:
+        weights: topic proportions t with shape (B, T), each row a distribution.
+        loc: component means with shape (T, Z).
+        scale: component standard deviations with shape (T, Z).
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.real_vector
+
+    def __init__(self, weights: Tensor, loc: Tensor, scale: Tensor) -> None:
+        self.weights, self.loc, self.scale = weights, loc, scale
+        super().__init__(weights.shape[:-1], loc.shape[-1:], validate_args=False)
+
+    @property
+    def log_weights(self) -> Tensor:
+        return self.weights.clamp_min(torch.finfo(self.weights.dtype).tiny).log()
+
+    @property
+    def components(self) -> Independent:
+        """The T Gaussians as one distribution with batch shape (T,)."""
+        return diagonal_normal(self.loc, self.scale)
+
+    def given(self, component: Tensor) -> Independent:
+        """p(z | c) for a one-hot (or relaxed) choice c with shape (..., T): batch shape (...)."""
+        return diagonal_normal(component @ self.loc, component @ self.scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        per_component = self.components.log_prob(value.unsqueeze(-2))
+        return (self.log_weights + per_component).logsumexp(-1)
+
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
+        with torch.no_grad():
+            rows = self.weights.expand(*sample_shape, *self.weights.shape)
+            index = torch.multinomial(rows.reshape(-1, rows.shape[-1]), 1).reshape(rows.shape[:-1])
+            loc, scale = self.loc[index], self.scale[index]
+            return loc + scale * torch.randn_like(loc)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.weights @ self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return self.weights @ (self.scale.square() + self.loc.square()) - self.mean.square()
+
+
+class BagOfWords(Distribution):
+    """Words drawn one by one from a mixture of topics: log p(w) = sum_n log p(w_n | t).
+
+    The words are a sequence without order, so there is no multinomial coefficient.
+
+    Args:
+        log_probs: log p(w | t) with shape (..., D), each row a log-distribution.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.nonnegative_integer
+
+    def __init__(self, log_probs: Tensor) -> None:
+        self.log_probs = log_probs
+        super().__init__(log_probs.shape[:-1], log_probs.shape[-1:], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """``value``: counts with shape (..., D)."""
+        return (value * self.log_probs).sum(-1)
+
+
+class TokenSequence(Distribution):
+    """p(y | z) = prod_m softmax(W h_m + b)[y_m], given the decoder states h of every position.
+
+    Logits are formed only for the tokens that count, some thousands at a time, so padding costs nothing.
+
+    Args:
+        states: h with shape (..., L, E), teacher-forced.
+        weight: W with shape (V, E).
+        bias: b with shape (V,).
+        pad_id: token that is padding: it contributes log 1.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.nonnegative_integer
+    chunk = 4096
+
+    def __init__(self, states: Tensor, weight: Tensor, bias: Tensor, pad_id: int) -> None:
+        self.states, self.weight, self.bias, self.pad_id = states, weight, bias, pad_id
+        super().__init__(states.shape[:-2], states.shape[-2:-1], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """``value``: target tokens with shape (..., L), eos included, padded; returns shape (...)."""
+        return self.token_log_prob(value).sum(-1)
+
+    def token_log_prob(self, value: Tensor) -> Tensor:
+        """log p(y_m | y_<m, z) with shape (..., L); zero on padding."""
+        value = value.expand(self.states.shape[:-1])
+        real = value != self.pad_id
+        nll = [
+            F.cross_entropy(F.linear(h, self.weight, self.bias).float(), y, reduction="none")
+            for h, y in zip(self.states[real].split(self.chunk), value[real].split(self.chunk), strict=True)
+        ]
+        filled = torch.zeros(value.shape, dtype=torch.float32, device=value.device)
+        return filled.masked_scatter(real, -torch.cat(nll)) if nll else filled
+
+
+def gumbel_softmax(logits: Tensor, temperature: float, hard: bool) -> Tensor:
+    """A relaxed one-hot draw from Categorical(softmax(logits)) (Jang et al. 2017; Maddison et al. 2017).
+
+    Args:
+        logits: with shape (..., C).
+        temperature: tau > 0; the draw tends to one-hot as tau falls.
+        hard: straight-through: one-hot forward, gradient of the relaxed draw backward.
+    """
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"the Gumbel-softmax temperature must be positive and finite, not {temperature}")
+    return F.gumbel_softmax(logits, tau=temperature, hard=hard, dim=-1)

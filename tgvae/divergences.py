@@ -1,0 +1,69 @@
+"""KL divergences in nats: one table of pairs, Monte Carlo where there is no closed form.
+
+Closed forms are entries of ``torch.distributions.kl``'s own table. A Gaussian against the topic mixture
+has none; three estimators are offered (the fourth, the component as a latent of its own, needs no entry:
+it is a categorical KL and a Gaussian one, see ``models/tgvae.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, kl_divergence, register_kl
+
+from tgvae.distributions import GaussianMixture, HouseholderNormal
+
+Estimator = Literal["analytic", "jensen", "variational", "monte_carlo"]
+
+
+def kl(q: Distribution, p: Distribution, z: Tensor, estimator: Estimator = "analytic") -> Tensor:
+    """KL(q || p).
+
+    Args:
+        q: posterior with batch shape (B,).
+        p: prior with batch shape (B,) or ().
+        z: draws of q with shape (S, B, Z), used by Monte Carlo alone.
+        estimator: ``analytic``: the table's closed form. ``monte_carlo``: mean over S of
+            log q(z) - log p(z), unbiased. Against a ``GaussianMixture`` also the upper bounds ``jensen``,
+            sum_i t_i KL_i, and ``variational``, -log sum_i t_i exp(-KL_i) (Hershey & Olsen 2007), which is
+            never above the former.
+
+    Raises:
+        ValueError: unknown estimator, or a mixture bound asked for a prior that is no mixture.
+        NotImplementedError: ``analytic`` for a pair that the table lacks.
+    """
+    if estimator not in get_args(Estimator):
+        raise ValueError(f"unknown KL estimator {estimator!r}; choose from {get_args(Estimator)}")
+    if estimator == "monte_carlo":
+        return (q.log_prob(z) - p.log_prob(z)).mean(0)
+    if estimator == "analytic":
+        return kl_divergence(q, p)
+    if not (isinstance(q, HouseholderNormal) and isinstance(p, GaussianMixture)):
+        raise ValueError(f"the {estimator} bound is for a Gaussian against a GaussianMixture")
+    per_component = kl_to_components(q, p)
+    if estimator == "jensen":
+        return (p.weights * per_component).sum(-1)
+    return -(p.log_weights - per_component).logsumexp(-1)
+
+
+def kl_to_components(q: HouseholderNormal, p: GaussianMixture) -> Tensor:
+    """KL(q || N(loc_i, diag(scale_i^2))) for every topic i, with shape (B, T)."""
+    return _to_diagonal(q.mean.unsqueeze(-2), q.variance.unsqueeze(-2), q.entropy().unsqueeze(-1), p.components)
+
+
+@register_kl(HouseholderNormal, Independent)
+def _householder_diagonal(q: HouseholderNormal, p: Independent) -> Tensor:
+    return _to_diagonal(q.mean, q.variance, q.entropy(), p)
+
+
+def _to_diagonal(mean: Tensor, variance: Tensor, entropy: Tensor, p: Independent) -> Tensor:
+    """KL to a diagonal Gaussian: -H[q] - E_q[log p], which needs the mean, diagonal and entropy of q only."""
+    base = p.base_dist
+    if not isinstance(base, Normal):
+        raise NotImplementedError(f"no closed form of KL(HouseholderNormal || {type(base).__name__})")
+    cross = (variance + (mean - base.loc).square()) / base.scale.square() + torch.log(
+        2 * torch.pi * base.scale.square()
+    )
+    return 0.5 * cross.sum(-1) - entropy

@@ -1,0 +1,111 @@
+"""Are the topics any good? Coherence, diversity, use. Report the three together: each alone can mislead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from tgvae.data.corpus import Corpus
+from tgvae.evaluation.likelihood import evaluating
+from tgvae.models.tgvae import TGVAE
+from tgvae.models.topic import TopicModel
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class TopicQuality:
+    """Figures of a set of topics.
+
+    Attributes:
+        npmi: coherence of each topic with shape (T,).
+        diversity: share of distinct words among the top 10 of all topics.
+        share: mean proportion of each topic over documents with shape (T,).
+        in_use: share of the topics that are the main topic of at least 0.1 / T of the documents.
+    """
+
+    npmi: Floats
+    diversity: float
+    share: Floats
+    in_use: float
+
+
+def top_words(beta: Floats, count: int = 10) -> NDArray[np.int64]:
+    """Ids of the most probable words of each topic, best first, with shape (T, count)."""
+    return np.argsort(-beta, axis=1, kind="stable")[:, :count]
+
+
+def npmi(top: NDArray[np.int64], bags: csr_array) -> Floats:
+    """Mean normalised PMI of the pairs of top words of each topic (Bouma 2009; Lau et al. 2014).
+
+    NPMI = log(p(v,w) / p(v) p(w)) / -log p(v,w), p by co-occurrence in documents. A pair that never
+    occurs together counts -1, one that is in every document 1 (the limits), so no value is NaN.
+
+    Args:
+        top: word ids with shape (T, N), N >= 2.
+        bags: counts of the reference documents with shape (documents, D).
+    """
+    present = (bags > 0).astype(np.float64).tocsc()
+    scores = []
+    for words in top:
+        columns = present[:, words]
+        joint = (columns.T @ columns).toarray() / present.shape[0]
+        single = np.diag(joint)
+        pairs = np.triu_indices(len(words), 1)
+        p, independent = joint[pairs], np.outer(single, single)[pairs]
+        seen = (p > 0) & (p < 1)
+        value = np.where(p > 0, 1.0, -1.0)
+        value[seen] = np.log(p[seen] / independent[seen]) / -np.log(p[seen])
+        scores.append(value.mean())
+    return np.array(scores)
+
+
+def diversity(top: NDArray[np.int64]) -> float:
+    """Share of distinct words among the top words of all topics (Dieng et al. 2020)."""
+    return len(np.unique(top)) / top.size
+
+
+def topics_in_use(theta: Floats) -> float:
+    """Share of the topics that are the main topic of at least 0.1 / T of the documents, theta (documents, T)."""
+    documents, topics = theta.shape
+    main = np.bincount(theta.argmax(1), minlength=topics)
+    return float((main >= 0.1 * documents / topics).mean())
+
+
+def theta(model: TGVAE | TopicModel, corpus: Corpus) -> Floats:
+    """Topic proportions of every document at the posterior mean, with shape (documents, T)."""
+    with evaluating(model, seed=0):
+        rows = [model.topic.theta(d.counts.to(model.device)).cpu() for d in corpus.each_documents()]
+    return torch.cat(rows).numpy()
+
+
+def topic_quality(model: TGVAE | TopicModel, corpus: Corpus, words: int = 10) -> TopicQuality:
+    """Quality of a model's topics with ``corpus`` (usually the training split) as reference."""
+    top = top_words(model.topic.log_beta.detach().cpu().numpy(), words)
+    proportions = theta(model, corpus)
+    return TopicQuality(npmi(top, corpus.bags), diversity(top), proportions.mean(0), topics_in_use(proportions))
+
+
+def nearest_sentences(model: TGVAE | TopicModel, corpus: Corpus, count: int) -> list[list[str]]:
+    """The ``count`` modelled sentences of the corpus that each topic explains best, as text.
+
+    Best is the largest mean log p(w | topic) / p(w) over the topic words of the sentence, with two words
+    of no evidence added so that short sentences do not win by one word.
+    """
+    log_beta = model.topic.log_beta.detach().cpu()
+    share = torch.from_numpy(corpus.bags.sum(0) + 1.0).float()
+    lift = log_beta - (share / share.sum()).log()
+    best = torch.full((len(lift), count), -torch.inf)
+    where = torch.zeros((len(lift), count), dtype=torch.long)
+    for index in corpus.sentence_batches(16384) if count else []:
+        own = corpus.gather(index).own
+        score = (own @ lift.T / (own.sum(-1, keepdim=True) + 2)).T
+        scores = torch.cat((best, score), dim=1)
+        places = torch.cat((where, torch.from_numpy(index).expand(len(lift), -1)), dim=1)
+        best, chosen = scores.topk(count, dim=1)
+        where = places.gather(1, chosen)
+    return [[corpus.text(i) for i in row] for row in where.tolist()]

@@ -1,0 +1,249 @@
+"""Sampling, greedy and beam search over any decoder that has a ``step``.
+
+Shape legend: B batch, R rows still open, K beams, V vocabulary, L tokens, M max_length.
+Rows that have finished leave the batch, so they cost no further step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast, get_args
+
+import torch
+from torch import Tensor
+
+from tgvae.errors import UserError
+
+S = TypeVar("S")
+Strategy = Literal["sample", "greedy", "beam"]
+Process = Callable[[Tensor, Tensor], Tensor]  # tokens so far (R, L), scores (R, V) -> scores (R, V)
+Pick = Callable[[Tensor], Tensor]  # scores (R, V) -> ids (R,)
+
+
+class StepDecoder(Protocol[S]):
+    """A decoder whose whole context is its state: a tensor, or a nested tuple or dict of tensors.
+
+    Dimension 0 of every tensor in the state is the batch.
+    """
+
+    def step(self, tokens: Tensor, state: S) -> tuple[Tensor, S]:
+        """Logits (B, V) of the token after ``tokens`` (B,), and the next state."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How to search; lengths are in tokens.
+
+    Raises:
+        UserError: a setting is out of its range.
+    """
+
+    strategy: Strategy = "sample"  # draw, take the likeliest token, or keep several hypotheses
+    temperature: float = 1.0  # sample: divides the logits
+    top_k: int = 0  # sample: draw from the k likeliest tokens; 0 is off
+    top_p: float = 1.0  # sample: draw from the fewest tokens that together have this probability; 1 is off
+    no_repeat_ngram: int = 0  # no sequence of so many tokens occurs twice; 0 is off
+    beams: int = 5  # beam: open hypotheses per row
+    length_penalty: float = 1.0  # beam: a in score(y) = log p(y) / |y|^a, |y| counting eos; 0 is log p(y)
+    min_length: int = 0  # fewest tokens before eos
+    max_length: int = 60  # most tokens, eos included
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "strategy": (self.strategy in get_args(Strategy), f"one of {', '.join(get_args(Strategy))}"),
+            "temperature": (0 < self.temperature < math.inf, "positive and finite"),
+            "top_k": (self.top_k >= 0, "0 (off) or more"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1 (off)"),
+            "no_repeat_ngram": (self.no_repeat_ngram >= 0, "0 (off) or more"),
+            "beams": (self.beams >= 1, "1 or more"),
+            "length_penalty": (0 <= self.length_penalty <= 5, "from 0 to 5"),
+            "max_length": (self.max_length >= 1, "1 or more"),
+            "min_length": (0 <= self.min_length < self.max_length, "0 or more and below max_length"),
+        }
+        for name, (valid, wanted) in ranges.items():
+            if not valid:
+                raise UserError(f"decoding: {name} is {getattr(self, name)!r} but must be {wanted}.")
+
+
+class Decoded(NamedTuple):
+    """Sentences, one per row of the start state.
+
+    Attributes:
+        ids: tokens without bos and eos, padded with pad_id, with shape (B, L).
+        log_prob: log p(y) in nats, eos counted, under the untempered, unfiltered model, with shape (B,).
+        finished: False where max_length cut the sentence before its eos, with shape (B,).
+    """
+
+    ids: Tensor
+    log_prob: Tensor
+    finished: Tensor
+
+
+@torch.no_grad()
+def decode(
+    decoder: StepDecoder[S],
+    state: S,
+    *,
+    bos_id: int,
+    eos_id: int,
+    pad_id: int,
+    settings: DecodeSettings,
+    generator: torch.Generator | None = None,
+    forbidden: Sequence[int] = (),
+) -> Decoded:
+    """Turn start states into sentences.
+
+    Args:
+        decoder: anything with ``step``; a module should be in evaluation mode.
+        state: state before bos, for B rows.
+        bos_id: first input; eos_id ends a row and pad_id fills it up.
+        settings: strategy and limits.
+        generator: source of the draws, on the device of the logits; None is torch's own.
+        forbidden: ids that are never emitted: pad and bos always belong here, unk as a rule.
+
+    Raises:
+        UserError: the settings leave a row no token to go on with.
+    """
+    leaf: Any = state
+    while not isinstance(leaf, Tensor):
+        leaf = next(iter(leaf.values() if isinstance(leaf, dict) else leaf))
+    rows, device = leaf.shape[0], leaf.device
+    tokens = torch.full((rows,), bos_id, device=device)
+    out = Decoded(
+        ids=torch.full((rows, settings.max_length), pad_id, device=device),
+        log_prob=torch.zeros(rows, device=device),
+        finished=torch.zeros(rows, dtype=torch.bool, device=device),
+    )
+    process = _processors(settings, eos_id, forbidden, str(device))
+    if settings.strategy == "beam":
+        _beam(decoder, tokens, state, process, eos_id, settings, out)
+    else:
+        draw = settings.strategy == "sample"
+        pick = partial(_draw, generator=generator) if draw else partial(torch.argmax, dim=-1)
+        _chain(decoder, tokens, state, process, eos_id, pick, out)
+    used = (out.ids != pad_id).any(0).nonzero()
+    return out._replace(ids=out.ids[:, : int(used.max()) + 1 if len(used) else 0])
+
+
+def select(state: S, index: Tensor) -> S:
+    """Rows ``index`` (N,) of every tensor in a state, in that order, repeats allowed."""
+    if isinstance(state, Tensor):
+        return cast(S, state.index_select(0, index))
+    if isinstance(state, dict):
+        return cast(S, {name: select(part, index) for name, part in state.items()})
+    if isinstance(state, tuple):
+        parts = [select(part, index) for part in state]
+        return cast(S, type(state)(*parts) if hasattr(state, "_fields") else tuple(parts))
+    raise TypeError(f"a decoder state holds tensors, tuples and dicts, not {type(state).__name__}")
+
+
+def _processors(settings: DecodeSettings, eos_id: int, forbidden: Sequence[int], device: str) -> Process:
+    """The processors in use, limits first, so that a draw is shaped over the permitted tokens alone."""
+    from transformers.generation import logits_process as lp  # here because it takes most of a second
+
+    used = lp.LogitsProcessorList()
+    if forbidden:
+        used.append(lp.SuppressTokensLogitsProcessor(forbidden, device))
+    if settings.min_length:
+        used.append(lp.MinLengthLogitsProcessor(settings.min_length, eos_id, device))
+    if settings.no_repeat_ngram:
+        used.append(lp.NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram))
+    if settings.strategy == "sample":
+        used.append(lp.TemperatureLogitsWarper(float(settings.temperature)))
+        if settings.top_k:
+            used.append(lp.TopKLogitsWarper(settings.top_k))
+        if settings.top_p < 1:
+            used.append(lp.TopPLogitsWarper(settings.top_p))
+    return cast(Process, used)
+
+
+def _draw(scores: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.multinomial(scores.softmax(-1), 1, generator=generator).squeeze(1)
+
+
+def _chain(
+    decoder: StepDecoder[S], tokens: Tensor, state: S, process: Process, eos_id: int, pick: Pick, out: Decoded
+) -> None:
+    """One token after another, chosen by ``pick``; fills ``out``."""
+    rows = torch.arange(len(tokens), device=tokens.device)
+    for t in range(out.ids.shape[1]):
+        logits, state = decoder.step(tokens, state)
+        log_probs = logits.float().log_softmax(-1)
+        scores = process(out.ids[rows, :t], log_probs)
+        _require_choice(scores.amax(-1), t)
+        tokens = pick(scores)
+        out.log_prob[rows] += log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1)
+        ended = tokens == eos_id
+        out.finished[rows] = ended
+        if ended.any():
+            rows, tokens, state = select((rows, tokens, state), (~ended).nonzero().squeeze(1))
+        if not len(rows):
+            return
+        out.ids[rows, t] = tokens
+
+
+def _beam(
+    decoder: StepDecoder[S],
+    tokens: Tensor,
+    state: S,
+    process: Process,
+    eos_id: int,
+    settings: DecodeSettings,
+    out: Decoded,
+) -> None:
+    """Fill ``out`` with each row's finished hypothesis of the best score, log p(y) / |y|^a.
+
+    A step keeps the K likeliest continuations in a row. Those that end in eos leave the beam, and only the
+    best of them is remembered. A row closes when no open hypothesis can beat it: log p is at most 0 and
+    only falls, so one that stands at log p = s scores at most s / M^a. A row in which nothing finishes
+    gives its likeliest open hypothesis.
+    """
+    beams, power = settings.beams, settings.length_penalty
+    rows = torch.arange(len(tokens), device=tokens.device)
+    tokens, state = select((tokens, state), rows.repeat_interleave(beams))
+    history = tokens.new_empty(len(tokens), 0)
+    best = torch.full_like(out.log_prob, -math.inf)
+    log_prob = best.unsqueeze(1).repeat(1, beams)  # of the open hypotheses, with shape (R, K)
+    log_prob[:, 0] = 0.0  # the beams of a row start as copies: open one of them
+    for t in range(1, settings.max_length + 1):
+        logits, state = decoder.step(tokens, state)
+        scores = process(history, logits.float().log_softmax(-1))
+        log_prob, flat = (log_prob.view(-1, 1) + scores).view(len(rows), -1).topk(beams)
+        _require_choice(torch.maximum(best[rows], log_prob[:, 0]), t - 1)
+        first = torch.arange(0, len(tokens), beams, device=rows.device).unsqueeze(1)
+        parent, token = first + flat // scores.shape[1], flat % scores.shape[1]  # with shape (R, K)
+
+        ended = token == eos_id
+        ended_log_prob, k = log_prob.masked_fill(~ended, -math.inf).max(1)  # one length: likeliest is best
+        score = ended_log_prob / t**power
+        won = (score > best[rows]).nonzero().squeeze(1)
+        row = rows[won]
+        best[row], out.log_prob[row], out.finished[row] = score[won], ended_log_prob[won], True
+        out.ids[row, : t - 1] = history[parent[won, k[won]]]
+
+        log_prob = log_prob.masked_fill(ended, -math.inf)
+        bound = log_prob.amax(1) / settings.max_length**power
+        still = (bound > best[rows]).nonzero().squeeze(1)
+        if not len(still):
+            return
+        rows, log_prob, parent, token = select((rows, log_prob, parent, token), still)
+        tokens = token.flatten()
+        history, state = select((history, state), parent.flatten())
+        history = torch.cat((history, tokens.unsqueeze(1)), dim=1)
+
+    cut = (~out.finished[rows]).nonzero().squeeze(1)  # nothing left their beams: the first is the likeliest
+    out.log_prob[rows[cut]] = log_prob[cut, 0]
+    out.ids[rows[cut]] = history[cut * beams]
+
+
+def _require_choice(best: Tensor, length: int) -> None:
+    """Refuse to go on if the best score of any row, with shape (R,), is minus infinity or NaN."""
+    if not (best > -math.inf).all():
+        raise UserError(
+            f"decoding: after {length} tokens the settings leave a sentence no token to go on with; lower "
+            "min_length or no_repeat_ngram, or forbid fewer ids (or the model's logits are not numbers)."
+        )

@@ -1,0 +1,132 @@
+"""What every model shares: one trace, and one way to be saved, loaded and published."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tgvae.data.batch import Batch, Documents
+from tgvae.data.schema import TOPIC_WORDS
+from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
+from tgvae.data.vocabulary import TopicVocabulary
+from tgvae.errors import UserError
+from tgvae.settings import from_json
+from tgvae.trace import Trace
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/tgvae/tgvae", tags=["tgvae"]):
+    """Abstract: a config dataclass, the two vocabularies, and ``trace``.
+
+    A saved model is a folder with ``config.json``, ``model.safetensors`` and the vocabularies: no pickle.
+
+    ``temperature`` is that of relaxed (Gumbel-softmax) draws in training; the training loop anneals it.
+    """
+
+    temperature = 1.0
+
+    kind: ClassVar[str]
+    config_class: ClassVar[type]
+    kinds: ClassVar[dict[str, type[Model]]] = {}
+
+    def __init__(self, config: Any, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
+        super().__init__()
+        self.config, self.tokenizer, self.vocabulary = config, tokenizer, vocabulary
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" in cls.__dict__:
+            Model.kinds[cls.kind] = cls
+
+    @abstractmethod
+    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+        """Latents and observations of a batch with ``samples`` draws of every latent."""
+
+    def forward(self, batch: Batch | Documents, samples: int = 1) -> dict[str, Tensor]:
+        """The terms of the trace; the call that wrappers for several devices pass through."""
+        return self.trace(batch, samples).terms()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config = {"format": FORMAT, "model": self.kind, "config": asdict(self.config)}
+        (save_directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        self.tokenizer.save(save_directory)
+        self.vocabulary.save(save_directory / TOPIC_WORDS)
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, save_directory / WEIGHTS)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, map_location: str = "cpu", **hub: Any
+    ) -> Self:
+        """A saved model from a folder, or by name from the Hub.
+
+        In place of the mixin's own, which reads config.json before it can be checked.
+
+        Args:
+            pretrained_model_name_or_path: a run folder, or OWNER/NAME on the Hub.
+            map_location: device of the weights.
+            hub: further options of ``snapshot_download``: revision, token, local_files_only, ...
+
+        Raises:
+            UserError: not a saved model of this class, damaged, or of another format.
+        """
+        path = Path(pretrained_model_name_or_path)
+        if not path.is_dir():
+            if len(path.parts) != 2:
+                raise UserError(f"{path}: no such folder; give one made by `tgvae train`, or OWNER/NAME on the Hub")
+            path = Path(snapshot_download(str(path), **hub))
+        return cls._load(path, map_location)
+
+    @classmethod
+    def _load(cls, folder: Path, map_location: str) -> Self:
+        kind, config = read_config(folder)
+        found = Model.kinds.get(kind)
+        if found is None or not issubclass(found, cls):
+            raise UserError(f"{folder / CONFIG}: holds a model of kind {kind!r}, which is not a {cls.__name__}")
+        settings: Any = from_json(found.config_class, config, str(folder / CONFIG))
+        model = found(settings, load_tokenizer(folder), TopicVocabulary.load(folder / TOPIC_WORDS))
+        try:
+            weights = load_file(folder / WEIGHTS, device=map_location)
+            model.load_state_dict(weights)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UserError(f"{folder / WEIGHTS}: cannot be loaded: {error}") from error
+        return model.to(map_location).eval()
+
+
+def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Kind and settings of a saved model.
+
+    Raises:
+        UserError: the folder is not a saved model, or one of a newer format.
+    """
+    try:
+        saved = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        version, kind, config = saved["format"], saved["model"], saved["config"]
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no {CONFIG} here; give the folder that `tgvae train` wrote") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / CONFIG}: not the config of a tgvae model ({error!r})") from error
+    if version != FORMAT:
+        raise UserError(
+            f"{folder / CONFIG}: format {version}, but this tgvae reads {FORMAT}; update tgvae or train again"
+        )
+    return kind, config
+
+
+def load(folder: str | Path, map_location: str = "cpu") -> Model:
+    """Any saved model, of whatever kind, from a folder or the Hub."""
+    return Model.from_pretrained(folder, map_location=map_location)

@@ -1,0 +1,165 @@
+"""Sentence VAE and the plain GRU language model (MODEL.md 3).
+
+Shape legend: S samples, B sentences, L tokens, E embedding, H hidden, Z latent, K flow length.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tgvae.data.batch import Batch, Documents
+from tgvae.data.tokenizers import SentenceTokenizer
+from tgvae.data.vocabulary import TopicVocabulary
+from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_normal
+from tgvae.generation.decode import DecodeSettings
+from tgvae.models.base import Model
+from tgvae.models.writing import Sentence, between, read, write
+from tgvae.nn.gru import BidirectionalGRU, GRUDecoder, drop_words
+from tgvae.nn.heads import HouseholderHead
+from tgvae.trace import Latent, Observed, Trace
+
+
+@dataclass(frozen=True)
+class SentenceConfig:
+    """Sizes of the sentence model.
+
+    Attributes:
+        embedding_size: E, shared by encoder, decoder and output layer.
+        hidden_size: H of the decoder and of each direction of the encoder.
+        latent_size: Z.
+        flow_length: K Householder reflections; 0 is the diagonal posterior.
+        dropout: of the decoder's inputs and states.
+        word_dropout: share of the decoder's input words hidden in training (Bowman et al. 2016).
+    """
+
+    embedding_size: int = 200
+    hidden_size: int = 300
+    latent_size: int = 32
+    flow_length: int = 5
+    dropout: float = 0.3
+    word_dropout: float = 0.0
+
+
+class SentenceCore(nn.Module):
+    """Encoder and decoder that the sentence VAE and TGVAE share; they differ in the prior alone."""
+
+    def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer) -> None:
+        super().__init__()
+        self.unk_id, self.word_dropout = tokenizer.unk_id, config.word_dropout
+        embedding = token_embedding(tokenizer, config.embedding_size)
+        self.encoder = BidirectionalGRU(config.embedding_size, config.hidden_size)
+        self.head = HouseholderHead(2 * config.hidden_size, config.latent_size, config.flow_length)
+        self.decoder = GRUDecoder(embedding, config.hidden_size, config.latent_size, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def posterior(self, targets: Tensor, lengths: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
+        """q(z | y), around ``centre`` if given."""
+        return self.head(self.encoder(self.dropout(self.decoder.embedding(targets)), lengths), centre)
+
+    def likelihood(self, inputs: Tensor, z: Tensor) -> TokenSequence:
+        """p(y | z), teacher-forced; words are dropped in training only."""
+        hidden = drop_words(inputs, self.word_dropout, self.unk_id) if self.training else inputs
+        return self.decoder(hidden, z)
+
+
+class LatentWriter(Model):
+    """Abstract: a model that writes sentences from a latent z and finds the z of a sentence."""
+
+    sentence: SentenceCore
+
+    @abstractmethod
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """Posterior means of single sentences, with shape (B, Z)."""
+
+    @torch.no_grad()
+    def write(self, z: Tensor, settings: DecodeSettings | None = None, seed: int | None = 0) -> list[Sentence]:
+        """A sentence for every row of z with shape (N, Z)."""
+        return write(self.sentence.decoder, self.tokenizer, z, settings or DecodeSettings(), seed)
+
+    def reconstruct(
+        self, sentences: Sequence[str], settings: DecodeSettings | None = None, seed: int | None = 0
+    ) -> list[Sentence]:
+        """Each sentence encoded to its mean and written again."""
+        return self.write(self.encode(sentences), settings, seed)
+
+    def interpolate(
+        self,
+        start: str,
+        end: str,
+        steps: int = 7,
+        settings: DecodeSettings | None = None,
+        seed: int | None = 0,
+    ) -> list[Sentence]:
+        """Sentences along the straight line between the latents of two sentences."""
+        a, b = self.encode([start, end])
+        return self.write(between(a, b, steps), settings, seed)
+
+
+class SentenceVAE(LatentWriter):
+    """p(z) = N(0, I), p(y | z) a GRU, q(z | y) diagonal Gaussian or Householder (Bowman et al. 2016)."""
+
+    kind = "sentence-vae"
+    config_class = SentenceConfig
+
+    def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
+        super().__init__(config, tokenizer, vocabulary)
+        self.sentence = SentenceCore(config, tokenizer)
+
+    def prior(self) -> torch.distributions.Independent:
+        zeros = torch.zeros(self.config.latent_size, device=self.device)
+        return diagonal_normal(zeros, zeros + 1)
+
+    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+        assert isinstance(batch, Batch)
+        q = self.sentence.posterior(batch.targets, batch.lengths)
+        z = q.rsample((samples,))
+        y = self.sentence.likelihood(batch.inputs, z)
+        return Trace({"z": Latent(q, self.prior(), z, "sentence")}, {"tokens": Observed(y, batch.targets, "sentence")})
+
+    @torch.no_grad()
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        return self.sentence.posterior(*read(self.tokenizer, sentences, self.device)).mean
+
+    @torch.no_grad()
+    def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
+        """``num`` sentences from the prior."""
+        torch.manual_seed(seed)
+        return self.write(self.prior().sample((num,)), settings, seed)
+
+
+class LanguageModel(Model):
+    """The baseline: the same GRU decoder without a latent. Its only term is the exact ``nll/tokens``."""
+
+    kind = "language-model"
+    config_class = SentenceConfig
+
+    def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
+        super().__init__(config, tokenizer, vocabulary)
+        embedding = token_embedding(tokenizer, config.embedding_size)
+        self.decoder = GRUDecoder(embedding, config.hidden_size, 0, config.dropout)
+
+    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+        assert isinstance(batch, Batch)
+        no_latent = torch.zeros(1, len(batch.lengths), 0, device=self.device)
+        y = self.decoder(batch.inputs, no_latent)
+        return Trace(observed={"tokens": Observed(y, batch.targets, "sentence")})
+
+    @torch.no_grad()
+    def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
+        """``num`` sentences."""
+        no_latent = torch.zeros(num, 0, device=self.device)
+        return write(self.decoder, self.tokenizer, no_latent, settings or DecodeSettings(), seed)
+
+
+def token_embedding(tokenizer: SentenceTokenizer, size: int) -> nn.Embedding:
+    """Token embedding started at scale size^-1/2, so that tied logits start near zero."""
+    embedding = nn.Embedding(len(tokenizer), size, padding_idx=tokenizer.pad_id)
+    with torch.no_grad():
+        embedding.weight.normal_(0, size**-0.5)
+        embedding.weight[tokenizer.pad_id].zero_()
+    return embedding

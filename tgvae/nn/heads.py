@@ -1,0 +1,60 @@
+"""Heads: from features to a distribution."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from tgvae.distributions import HouseholderNormal, diagonal_normal
+
+
+def mlp(sizes: list[int], dropout: float = 0.0) -> nn.Sequential:
+    """Linear layers of the given sizes, each followed by ReLU and dropout."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers)
+
+
+class NormalHead(nn.Module):
+    """Features (..., F) -> N(mu, diag sigma^2) over Z."""
+
+    def __init__(self, features: int, latent_size: int) -> None:
+        super().__init__()
+        self.loc = nn.Linear(features, latent_size)
+        self.log_scale = nn.Linear(features, latent_size)
+
+    def forward(self, h: Tensor) -> torch.distributions.Independent:
+        return diagonal_normal(self.loc(h), scale_of(self.log_scale(h)))
+
+
+class HouseholderHead(nn.Module):
+    """Features (B, F) -> HouseholderNormal over Z: v_1 = linear(h), v_{k+1} = linear(v_k).
+
+    Args:
+        features: F.
+        latent_size: Z.
+        flow_length: K >= 0; zero is the diagonal Gaussian.
+    """
+
+    def __init__(self, features: int, latent_size: int, flow_length: int) -> None:
+        super().__init__()
+        self.loc = nn.Linear(features, latent_size)
+        self.log_scale = nn.Linear(features, latent_size)
+        sizes = [features] + [latent_size] * flow_length
+        self.flow = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+
+    def forward(self, h: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
+        loc, vectors, v = self.loc(h), [], h
+        for layer in self.flow:
+            v = layer(v)
+            vectors.append(v)
+        stacked = torch.stack(vectors, dim=-2) if vectors else loc.new_zeros(*loc.shape[:-1], 0, loc.shape[-1])
+        return HouseholderNormal(loc, scale_of(self.log_scale(h)), stacked, centre)
+
+
+def scale_of(log_scale: Tensor) -> Tensor:
+    """exp, kept within e^-6 and e^3 so that no posterior or prior turns into a point or overflows."""
+    return log_scale.clamp(-6, 3).exp()

@@ -1,0 +1,79 @@
+"""Recipes: named functions that return a full configuration. Every field can be overridden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tgvae.models.sentence import SentenceConfig
+from tgvae.models.tgvae import TGVAEConfig
+from tgvae.models.topic import TopicConfig
+from tgvae.schedules import Schedule
+from tgvae.training.loop import Phase, TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A kind of model, its settings, and how it is trained."""
+
+    kind: str
+    model: TopicConfig | SentenceConfig | TGVAEConfig
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def topic_phase() -> Phase:
+    """Documents alone: KL warm-up, and topics kept apart."""
+    weights = {"kl/g": Schedule("linear", share=0.3), "aux/similarity": Schedule(end=10.0)}
+    return Phase("document", epochs=20, learning_rate=2e-3, batch=128, weights=weights)
+
+
+def sentence_phase(joint: bool) -> Phase:
+    weights = {"kl/z": Schedule("linear", share=0.3)}
+    topics = {"aux/similarity": Schedule(end=10.0)} if joint else {}
+    return Phase("sentence", epochs=12, learning_rate=2e-3, batch=4096, weights=weights | topics)
+
+
+def tgvae() -> Recipe:
+    """The joint model: topics first, then both."""
+    return Recipe(
+        "tgvae",
+        TGVAEConfig(),
+        TrainConfig({"topics": topic_phase(), "sentences": sentence_phase(joint=True)}),
+    )
+
+
+def demo() -> Recipe:
+    """A small joint model for a small corpus: minutes on two cores."""
+    sentence = SentenceConfig(embedding_size=128, hidden_size=200)
+    phases = {
+        "topics": replace(topic_phase(), epochs=12),
+        "sentences": replace(sentence_phase(joint=True), epochs=6, learning_rate=3e-3, batch=1536),
+    }
+    return Recipe("tgvae", TGVAEConfig(TopicConfig(topics=30), sentence), TrainConfig(phases))
+
+
+def topic() -> Recipe:
+    """The topic model alone."""
+    return Recipe("topic", TopicConfig(), TrainConfig({"topics": topic_phase()}))
+
+
+def sentence_vae() -> Recipe:
+    """The sentence VAE with a standard normal prior and a diagonal posterior."""
+    return Recipe(
+        "sentence-vae", SentenceConfig(flow_length=0), TrainConfig({"sentences": sentence_phase(joint=False)})
+    )
+
+
+def language_model() -> Recipe:
+    """The plain GRU language model, the baseline of every perplexity."""
+    phase = Phase("sentence", epochs=12, learning_rate=2e-3, batch=4096)
+    return Recipe("language-model", SentenceConfig(flow_length=0), TrainConfig({"sentences": phase}))
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "tgvae": tgvae,
+    "demo": demo,
+    "topic": topic,
+    "sentence-vae": sentence_vae,
+    "language-model": language_model,
+}

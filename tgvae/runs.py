@@ -1,0 +1,148 @@
+"""The run folder: what training writes and everything after it reads.
+
+config.json, model.safetensors, vocabularies   the best model, loadable by itself (models/base.py)
+run.json                                        recipe, settings, seed, corpus, versions
+last.safetensors                                to resume from
+metrics.jsonl, tensorboard/                     figures over time
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tgvae.data.corpus import Corpus
+from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
+from tgvae.errors import UserError
+from tgvae.evaluation.guidance import generated_fidelity
+from tgvae.evaluation.topics import topic_quality
+from tgvae.models.base import CONFIG, Model
+from tgvae.models.tgvae import TGVAE
+from tgvae.models.topic import TopicModel
+from tgvae.recipes import Recipe
+from tgvae.settings import from_json
+from tgvae.training.loop import Phase, train
+from tgvae.training.topic_start import start_topics
+
+FORMAT = 1
+RUN = "run.json"
+PACKAGES = ("tgvae", "torch", "transformers", "accelerate", "numpy", "scikit-learn")
+
+
+def start_run(recipe: Recipe, data: Path, run: Path, overwrite: bool = False) -> Model:
+    """Train a recipe on a prepared folder, in a new run folder.
+
+    Raises:
+        UserError: the folder holds something already, the data cannot be used, or training failed.
+    """
+    folder = PreparedFolder.open(data)
+    if run.exists() and any(run.iterdir()) and not overwrite:
+        raise UserError(f"{run}: exists already; choose another --out, or go on with `tgvae train --resume {run}`")
+    model = build(recipe, folder)
+    run.mkdir(parents=True, exist_ok=True)
+    for old in ("metrics.jsonl", "last.safetensors"):
+        (run / old).unlink(missing_ok=True)
+    described = {
+        "format": FORMAT,
+        "recipe": asdict(recipe),
+        "data": {
+            "path": str(data.resolve()),
+            "manifest_sha256": file_hash(data / MANIFEST),
+            **folder.manifest["source"],
+        },
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+    (run / RUN).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return _train(model, recipe, folder, run, resume=False)
+
+
+def resume_run(run: Path) -> Model:
+    """Go on with an interrupted run, from its last checkpoint, as if it had never stopped."""
+    recipe, folder = read_recipe(run), open_data(run)
+    return _train(build(recipe, folder), recipe, folder, run, resume=True)
+
+
+def build(recipe: Recipe, folder: PreparedFolder) -> Model:
+    """A fresh model of the recipe, its topics started from the corpus."""
+    kind = Model.kinds.get(recipe.kind)
+    if kind is None:
+        raise UserError(f"no model of kind {recipe.kind!r}; choose from {', '.join(Model.kinds)}")
+    torch.manual_seed(recipe.train.seed)
+    model = kind(recipe.model, folder.tokenizer, folder.topic_vocabulary)
+    if isinstance(model, TGVAE | TopicModel):
+        start_topics(model.topic, Corpus(folder, "train").bags, recipe.train.seed)
+    return model
+
+
+def _train(model: Model, recipe: Recipe, folder: PreparedFolder, run: Path, resume: bool) -> Model:
+    corpora = {split: Corpus(folder, split) for split in SPLITS[:2]}
+    return train(model, corpora, recipe.train, run, resume=resume, watch=lambda m, p: watch(m, p, corpora["train"]))
+
+
+def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
+    """Figures of a validation beyond the bound, so that silent failures are seen at once."""
+    if not isinstance(model, TGVAE | TopicModel):
+        return {}
+    quality = topic_quality(model, corpus)
+    figures = {
+        "npmi": float(quality.npmi.mean()),
+        "diversity": quality.diversity,
+        "topics_in_use": quality.in_use,
+    }
+    if isinstance(model, TGVAE) and phase.unit == "sentence":
+        figures |= {
+            "fidelity": generated_fidelity(model, per_topic=5),
+            "chance": 1 / model.config.topic.topics,
+        }
+    return figures
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """The parsed run.json. Raises UserError where there is none, or one of another format."""
+    path = run / RUN
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        if described["format"] != FORMAT:
+            raise UserError(f"{path}: format {described['format']}, this tgvae reads {FORMAT}")
+    except FileNotFoundError:
+        raise UserError(f"{run}: not a run folder (no {RUN}); give a folder made by `tgvae train`") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error!r})") from error
+    return dict(described)
+
+
+def read_recipe(run: Path) -> Recipe:
+    """The recipe that a run was trained with."""
+    saved = read_run(run)["recipe"]
+    kind = Model.kinds.get(saved.get("kind"))
+    if kind is None:
+        raise UserError(f"{run / RUN}: unknown kind of model {saved.get('kind')!r}")
+    settings: Any = from_json(kind.config_class, saved["model"], str(run / RUN))
+    return from_json(Recipe, saved | {"model": settings}, str(run / RUN))
+
+
+def open_data(run: Path, data: Path | None = None) -> PreparedFolder:
+    """The prepared folder that a run was trained on, or the one given instead.
+
+    Raises:
+        UserError: it is gone, or another one than the run was trained on.
+    """
+    described = read_run(run)["data"]
+    path = data or Path(described["path"])
+    folder = PreparedFolder.open(path)
+    if file_hash(path / MANIFEST) != described["manifest_sha256"]:
+        raise UserError(f"{path}: not the corpus that {run} was trained on (its manifest differs)")
+    return folder
+
+
+def load_tgvae(run: Path) -> TGVAE:
+    """The topic-guided model of a run. Raises UserError for a run of another kind."""
+    if not (run / CONFIG).is_file():
+        raise UserError(f"{run}: no trained model here yet; give a folder made by `tgvae train`")
+    return TGVAE.from_pretrained(str(run))

@@ -1,0 +1,45 @@
+"""Numbers that change with the step: KL weight (beta), Gumbel temperature. Pure Python."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tgvae.errors import UserError
+
+Shape = Literal["constant", "linear", "sigmoid", "cyclical"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A value that moves from ``start`` to ``end`` during the first ``share`` of training.
+
+    ``linear`` and ``sigmoid`` (Bowman et al. 2016) go once; ``cyclical`` (Fu et al. 2019) repeats a linear
+    rise over the first half of each of ``cycles`` equal cycles that fill the whole training;
+    ``constant`` is ``end`` throughout.
+    """
+
+    shape: Shape = "constant"
+    start: float = 0.0
+    end: float = 1.0
+    share: float = 0.3
+    cycles: int = 4
+
+    def __post_init__(self) -> None:
+        if self.shape not in get_args(Shape):
+            raise UserError(f"schedule.shape {self.shape!r} is not one of {', '.join(get_args(Shape))}")
+        if not 0 < self.share <= 1 or self.cycles < 1:
+            raise UserError("schedule.share must lie in (0, 1] and schedule.cycles be at least 1")
+
+    def __call__(self, progress: float) -> float:
+        """The value at ``progress`` = steps done / all steps, in [0, 1]."""
+        if self.shape == "constant":
+            return self.end
+        if self.shape == "cyclical":
+            rise = min(1.0, 2 * (progress * self.cycles % 1.0)) if progress < 1 else 1.0
+        else:
+            rise = min(1.0, progress / self.share)
+            if self.shape == "sigmoid" and rise < 1:
+                rise = 1 / (1 + math.exp(-12 * (rise - 0.5)))
+        return self.start + (self.end - self.start) * rise

@@ -1,0 +1,126 @@
+"""What a run tells: a progress line, metrics.jsonl, TensorBoard, and warnings in words."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from tgvae.data.batch import Batch, Documents
+from tgvae.evaluation.likelihood import Bound
+
+if TYPE_CHECKING:
+    from tgvae.training.checkpoint import Progress as RunProgress
+
+EVERY = 50  # steps between two lines of metrics
+COLLAPSED_NATS = 0.5
+
+
+class Journal:
+    """Writes ``metrics.jsonl`` and ``tensorboard/`` into a run folder and tells the console.
+
+    ``quiet`` for the processes that are not the first.
+    """
+
+    def __init__(self, run: Path, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, quiet=quiet)
+        if not quiet:
+            self._file = (run / "metrics.jsonl").open("a", encoding="utf-8")
+            self._board = SummaryWriter(run / "tensorboard")
+        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
+        hidden = quiet or not self.console.is_terminal
+        self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, disable=hidden)
+        self._sums: dict[str, float] = defaultdict(float)
+        self._steps = self._tokens = 0
+        self._since = time.monotonic()
+
+    def begin_epoch(self, title: str, batches: int, done: int) -> None:
+        """Start the progress bar of an epoch, ``done`` of whose ``batches`` are behind."""
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
+        self._task = self._bar.add_task(title, total=batches, completed=done)
+        self._bar.start()
+        self._reset()
+
+    def step(self, step: int, terms: Mapping[str, Tensor], norm: float, rate: float, batch: Batch | Documents) -> None:
+        """Note a step; every ``EVERY`` of them the means go to the file and the board."""
+        for name, value in terms.items():
+            self._sums[name] += value.detach().mean().item()
+        self._sums["gradient_norm"] += norm
+        self._steps += 1
+        self._tokens += int(batch.lengths.sum()) if isinstance(batch, Batch) else 0
+        self._bar.advance(self._task)
+        if self._steps == EVERY:
+            seconds = time.monotonic() - self._since
+            means = {name: value / self._steps for name, value in self._sums.items()}
+            self._write("train", step, means | {"learning_rate": rate, "tokens_per_second": self._tokens / seconds})
+            self._reset()
+
+    def validation(self, progress: RunProgress, bound: Bound, better: bool, figures: Mapping[str, float]) -> None:
+        """Note a validation: the terms in nats, the perplexity, what ``watch`` found; warn of collapse."""
+        terms = {name: bound.mean(name) for name in bound.terms}
+        self._bar.stop()
+        self._write("valid", progress.step, terms | {"perplexity": bound.perplexity} | dict(figures))
+        told = [f"{name} {value:.2f}" for name, value in terms.items()]
+        told += [f"perplexity {bound.perplexity:.1f}"] + [f"{name} {value:.2f}" for name, value in figures.items()]
+        self.console.print(f"  epoch {progress.epoch}: {', '.join(told)}{' *' if better else ''}", highlight=False)
+        for warning in warnings(terms | dict(figures)):
+            self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
+
+    def close(self) -> None:
+        self._bar.stop()
+        if not self.quiet:
+            self._file.close()
+            self._board.close()
+
+    def _reset(self) -> None:
+        self._sums.clear()
+        self._steps = self._tokens = 0
+        self._since = time.monotonic()
+
+    def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        if self.quiet:
+            return
+        self._file.write(json.dumps({"kind": kind, "step": step} | dict(values)) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
+def warnings(figures: Mapping[str, float]) -> list[str]:
+    """What a user should know, in words, from the figures of a validation."""
+    told = []
+    if figures.get("kl/z", COLLAPSED_NATS) < COLLAPSED_NATS:
+        told.append(
+            f"the latent has collapsed: KL {figures['kl/z']:.2f} nats, so the decoder hardly uses z. "
+            "Raise free nats or word dropout, or anneal beta more slowly."
+        )
+    if figures.get("topics_in_use", 1.0) < 0.7:
+        told.append(
+            f"topics have collapsed: only {figures['topics_in_use']:.0%} are the main topic of their share of "
+            "documents. Train fewer topics, or anneal the KL of g more slowly."
+        )
+    if figures.get("diversity", 1.0) < 0.5:
+        told.append(f"topics repeat each other: {figures['diversity']:.0%} of their top words are distinct.")
+    if "fidelity" in figures and figures["fidelity"] < 3 * figures["chance"]:
+        told.append(
+            f"guidance does not hold: {figures['fidelity']:.0%} of the sentences are about the topic asked for, "
+            f"chance is {figures['chance']:.0%}. Train longer, or raise the evidence."
+        )
+    return told
