@@ -38,9 +38,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise UserError(
-            "A worker process was killed, most likely for want of memory; use fewer workers."
-        ) from error
+        raise UserError("A worker process was killed, most likely for want of memory; use fewer workers.") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

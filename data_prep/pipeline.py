@@ -31,6 +31,7 @@ from data_prep.vocabularies import build_tokenizer, build_topic_vocabulary, load
 from tgvae.data.schema import DOCUMENT, FORMAT, SPLITS, TOPIC_WORDS, arrow_file
 from tgvae.errors import UserError
 
+TOTALS = ("documents", "sentences", "modelled", "words", "tokens")
 CHUNK_DOCUMENTS = 500
 CHUNK_CHARACTERS = 1_000_000
 PACKAGES = ("pyarrow", "sentencepiece", "nltk", "nupunkt", "stop-words")
@@ -74,7 +75,8 @@ def prepare(
     tokenizer = build_tokenizer(shard_files, counts, settings)
     tokenizer.save(partial)
 
-    totals = encode(shard_files, partial, settings, workers)
+    tasks = [EncodeTask(shard, tokenizer, topic_vocabulary, settings) for shard in shard_files]
+    totals = encode(tasks, partial, workers)
     shutil.rmtree(shards)
     write_skipped(partial, counts.skipped)
     vocabularies = {"topic_vocabulary": len(topic_vocabulary), "sentence_vocabulary": len(tokenizer)}
@@ -106,18 +108,14 @@ def check_ids(documents: Iterable[RawDocument | Skipped]) -> Iterator[RawDocumen
         yield document
 
 
-def make_chunks(
-    documents: Iterable[RawDocument | Skipped], shards: Path, settings: PrepareSettings
-) -> Iterator[Chunk]:
+def make_chunks(documents: Iterable[RawDocument | Skipped], shards: Path, settings: PrepareSettings) -> Iterator[Chunk]:
     """Documents gathered into chunks of a bounded size, each with the name of its shard."""
     gathered: list[RawDocument | Skipped] = []
     characters = number = 0
     for document in first_documents(documents, settings.limit):
         gathered.append(document)
         if isinstance(document, RawDocument):
-            characters += (
-                len(document.text) if isinstance(document.text, str) else sum(map(len, document.text))
-            )
+            characters += len(document.text) if isinstance(document.text, str) else sum(map(len, document.text))
         if len(gathered) == CHUNK_DOCUMENTS or characters >= CHUNK_CHARACTERS:
             yield Chunk(gathered, shards / f"{number:08d}.arrow", settings)
             gathered, characters, number = [], 0, number + 1
@@ -125,9 +123,7 @@ def make_chunks(
         yield Chunk(gathered, shards / f"{number:08d}.arrow", settings)
 
 
-def first_documents(
-    documents: Iterable[RawDocument | Skipped], limit: int | None
-) -> Iterator[RawDocument | Skipped]:
+def first_documents(documents: Iterable[RawDocument | Skipped], limit: int | None) -> Iterator[RawDocument | Skipped]:
     """The first `limit` documents, of each split where the corpus gives splits; None: all."""
     seen: Counter[str | None] = Counter()
     for document in documents:
@@ -155,18 +151,12 @@ def check_counts(counts: Counts, settings: PrepareSettings) -> None:
         )
 
 
-def encode(
-    shards: list[Path], folder: Path, settings: PrepareSettings, workers: int
-) -> dict[str, dict[str, int]]:
+def encode(tasks: Sequence[EncodeTask], folder: Path, workers: int) -> dict[str, dict[str, int]]:
     """Write the Arrow file of every split and return totals by name and split."""
-    totals = {
-        name: dict.fromkeys(SPLITS, 0) for name in ("documents", "sentences", "modelled", "words", "tokens")
-    }
-    tasks = [EncodeTask(shard, folder, settings) for shard in shards]
+    totals = {name: dict.fromkeys(SPLITS, 0) for name in TOTALS}
     with ExitStack() as stack:
         writers = {
-            split: stack.enter_context(pa.ipc.new_file(str(folder / arrow_file(split)), DOCUMENT))
-            for split in SPLITS
+            split: stack.enter_context(pa.ipc.new_file(str(folder / arrow_file(split)), DOCUMENT)) for split in SPLITS
         }
         for batches in track(ordered_map(encode_shard, tasks, workers), "encoding", len(tasks)):
             for split, batch in batches.items():

@@ -66,9 +66,7 @@ class PrepareSettings:
         if self.vocabulary_size < 300:
             raise UserError(f"vocabulary_size is {self.vocabulary_size}; it must be at least 300.")
         if not 0 < self.max_document_frequency <= 1:
-            raise UserError(
-                f"max_document_frequency is {self.max_document_frequency}; it is a share in (0, 1]."
-            )
+            raise UserError(f"max_document_frequency is {self.max_document_frequency}; it is a share in (0, 1].")
         shares = self.splits
         if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
             raise UserError(f"splits are {shares}; give three shares of train, valid, test that sum to 1.")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ import pyarrow as pa
 from data_prep.clean import CleanDocument, clean_document, cut_words
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.settings import PrepareSettings
-from tgvae.data.schema import DOCUMENT, SPLITS, TOPIC_WORDS
-from tgvae.data.tokenizers import SentenceTokenizer, WordTokenizer, load_tokenizer
+from tgvae.data.schema import DOCUMENT, SPLITS
+from tgvae.data.tokenizers import SentenceTokenizer, WordTokenizer
 from tgvae.data.vocabulary import TopicVocabulary, bag_words
 
 MAX_TOKENS_PER_WORD = 8
@@ -30,6 +29,7 @@ _SHARD = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in ("split", "id", "title", "summary", "label", "metadata")),
         pa.field("sentences", pa.list_(pa.string())),
+        pa.field("texts", pa.list_(pa.string())),  # of each sentence, what the sentence model sees
         pa.field("words", pa.list_(pa.list_(pa.string()))),
     ]
 )
@@ -53,6 +53,13 @@ class Counts:
     words: Counter[str] = field(default_factory=Counter)
     sentences: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+
+    def add_training(self, sentences: list[list[str]], modelled: list[list[str]]) -> None:
+        """Count the words of a training document, all of them and those of its modelled sentences."""
+        self.document_frequency.update({word for words in sentences for word in bag_words(words)})
+        self.sentences += sum(map(bool, modelled))
+        for words in modelled:
+            self.words.update(words)
 
     def add(self, other: Counts) -> None:
         """Add the counts of a later chunk."""
@@ -85,23 +92,15 @@ def count_chunk(chunk: Chunk) -> Counts:
         if isinstance(document, Skipped):
             counts.skipped.append(document)
             continue
+        modelled = modelled_words(document.words, chunk.settings)
         split = split_of(raw, chunk.settings)
         counts.documents[split] += 1
-        rows.append({"split": split, **vars(document)})
         if split == "train":
-            _count_document(document, chunk.settings, counts)
+            counts.add_training(document.words, modelled)
+        rows.append({"split": split, "texts": modelled_texts(document, modelled), **vars(document)})
     with pa.OSFile(str(chunk.shard), "wb") as sink, pa.ipc.new_file(sink, _SHARD) as writer:
         writer.write(pa.RecordBatch.from_pylist(rows, schema=_SHARD))
     return counts
-
-
-def _count_document(document: CleanDocument, settings: PrepareSettings, counts: Counts) -> None:
-    counts.document_frequency.update({word for words in document.words for word in bag_words(words)})
-    modelled = modelled_words(document.words, settings)
-    counts.sentences += sum(map(bool, modelled))
-    if settings.tokenizer == "words":
-        for words in modelled:
-            counts.words.update(words)
 
 
 def modelled_words(sentences: list[list[str]], settings: PrepareSettings) -> list[list[str]]:
@@ -111,40 +110,35 @@ def modelled_words(sentences: list[list[str]], settings: PrepareSettings) -> lis
     return [words if len(words) <= limit else words[:keep] for words in sentences]
 
 
-def modelled_texts(sentences: list[str], words: list[list[str]], settings: PrepareSettings) -> list[str]:
+def modelled_texts(document: CleanDocument, modelled: list[list[str]]) -> list[str]:
     """The text of `modelled_words`; "" for a sentence not modelled."""
-    kept = modelled_words(words, settings)
     return [
-        text if len(few) == len(all_words) else cut_words(text, all_words, len(few))
-        for text, all_words, few in zip(sentences, words, kept, strict=True)
+        sentence if len(few) == len(words) else cut_words(sentence, words, len(few))
+        for sentence, words, few in zip(document.sentences, document.words, modelled, strict=True)
     ]
 
 
-def read_shard(shard: Path) -> list[dict[str, Any]]:
+def read_shard(shard: Path, columns: Sequence[str] = tuple(_SHARD.names)) -> list[dict[str, Any]]:
     """The rows of a shard."""
     with pa.memory_map(str(shard)) as source:
-        return pa.ipc.open_file(source).read_all().to_pylist()
+        return pa.ipc.open_file(source).read_all().select(columns).to_pylist()
 
 
-def training_texts(shards: list[Path], settings: PrepareSettings) -> Iterator[str]:
+def training_texts(shards: Iterable[Path]) -> Iterator[str]:
     """Every modelled sentence of the train split, in order."""
     for shard in shards:
-        for row in read_shard(shard):
+        for row in read_shard(shard, ("split", "texts")):
             if row["split"] == "train":
-                yield from filter(None, modelled_texts(row["sentences"], row["words"], settings))
-
-
-@lru_cache(maxsize=1)
-def _vocabularies(folder: Path) -> tuple[SentenceTokenizer, TopicVocabulary]:
-    return load_tokenizer(folder), TopicVocabulary.load(folder / TOPIC_WORDS)
+                yield from filter(None, row["texts"])
 
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """A shard, and the folder that holds the vocabularies."""
+    """A shard, and what turns it into ids."""
 
     shard: Path
-    folder: Path
+    tokenizer: SentenceTokenizer
+    topic_vocabulary: TopicVocabulary
     settings: PrepareSettings
 
 
@@ -152,24 +146,21 @@ def encode_shard(task: EncodeTask) -> dict[str, pa.RecordBatch]:
     """Pass two: the rows of the shard as a record batch of DOCUMENT for each split that has some."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in read_shard(task.shard):
-        rows.setdefault(row.pop("split"), []).append(_encode_row(row, task))
-    return {
-        split: pa.RecordBatch.from_pylist(rows[split], schema=DOCUMENT) for split in SPLITS if split in rows
-    }
+        rows.setdefault(row["split"], []).append(_encode_row(row, task))
+    return {split: pa.RecordBatch.from_pylist(rows[split], schema=DOCUMENT) for split in SPLITS if split in rows}
 
 
 def _encode_row(row: dict[str, Any], task: EncodeTask) -> dict[str, Any]:
-    tokenizer, topic_vocabulary = _vocabularies(task.folder)
-    kept = modelled_words(row["words"], task.settings)
-    if isinstance(tokenizer, WordTokenizer):
-        tokens = [tokenizer.encode_words(words) for words in kept]
+    modelled = modelled_words(row["words"], task.settings)
+    if isinstance(task.tokenizer, WordTokenizer):
+        tokens = [task.tokenizer.encode_words(words) for words in modelled]
     else:
-        tokens = tokenizer.encode_batch(modelled_texts(row["sentences"], row["words"], task.settings))
+        tokens = task.tokenizer.encode_batch(row["texts"])
     most = MAX_TOKENS_PER_WORD * task.settings.max_sentence_words
     tokens = [ids if len(ids) <= most else [] for ids in tokens]
     return {
-        **row,
+        **{name: row[name] for name in DOCUMENT.names if name in row},
         "tokens": tokens,
-        "topic_words": [topic_vocabulary.encode(words) for words in row["words"]],
-        "words": [len(words) if ids else 0 for words, ids in zip(kept, tokens, strict=True)],
+        "topic_words": [task.topic_vocabulary.encode(words) for words in row["words"]],
+        "words": [len(words) if ids else 0 for words, ids in zip(modelled, tokens, strict=True)],
     }

@@ -24,9 +24,7 @@ def summarize_folder(path: Path | str, documents: int = 3) -> dict[str, Any]:
     train = folder.split(SPLITS[0])
     tokens, words = _flat(train["tokens"]), _flat(train["words"]).to_numpy()
     token_counts = np.diff(tokens.offsets.to_numpy())
-    labels = {
-        row["values"]: row["counts"] for row in train["label"].value_counts().to_pylist() if row["values"]
-    }
+    labels = {row["values"]: row["counts"] for row in train["label"].value_counts().to_pylist() if row["values"]}
     return {
         "path": str(folder.path),
         "source": folder.manifest["source"],

@@ -36,9 +36,7 @@ def load_stop_words(settings: PrepareSettings) -> frozenset[str]:
     return frozenset(word.lower() for word in stop_words.get_stop_words(name))
 
 
-def build_topic_vocabulary(
-    counts: Counts, settings: PrepareSettings, stop_words: frozenset[str]
-) -> TopicVocabulary:
+def build_topic_vocabulary(counts: Counts, settings: PrepareSettings, stop_words: frozenset[str]) -> TopicVocabulary:
     """The bag-of-words vocabulary of the train split. Raises UserError where it is empty."""
     documents = counts.documents["train"]
     vocabulary = TopicVocabulary.build(
@@ -62,7 +60,7 @@ def build_tokenizer(shards: list[Path], counts: Counts, settings: PrepareSetting
     """The sentence tokenizer of the train split; sentencepiece learns from a sample of its sentences."""
     if settings.tokenizer == "words":
         return WordTokenizer.build(counts.words, settings.min_word_count, settings.vocabulary_size)
-    texts = training_texts(shards, settings)
+    texts = training_texts(shards)
     if counts.sentences > TOKENIZER_SENTENCES:
         chosen = set(random.Random(settings.seed).sample(range(counts.sentences), TOKENIZER_SENTENCES))
         texts = (text for i, text in enumerate(texts) if i in chosen)

@@ -239,9 +239,7 @@ def test_hub_reads_a_local_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_hub_names_class_labels_and_leaves_other_splits_out(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
-    features = datasets.Features(
-        text=datasets.Value("string"), label=datasets.ClassLabel(names=["neg", "pos"])
-    )
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["neg", "pos"]))
     data = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, -1]}, features=features)
     both = datasets.DatasetDict(train=data, unsupervised=data)
     monkeypatch.setattr(datasets, "load_dataset", lambda path, config: both)

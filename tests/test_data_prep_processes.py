@@ -26,8 +26,7 @@ NOUNS = ["energy", "galaxy", "neuron", "protein", "lattice", "quantum", "river"]
 
 def write_corpus(path: Path, documents: int) -> Path:
     texts = [
-        f"The {NOUNS[i % 7]} in text {i} is a {NOUNS[i % 5]}. It isn't large, e.g. 3.5 m."
-        for i in range(documents)
+        f"The {NOUNS[i % 7]} in text {i} is a {NOUNS[i % 5]}. It isn't large, e.g. 3.5 m." for i in range(documents)
     ]
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path

@@ -98,9 +98,7 @@ def repeats(tokens: tuple[int, ...], n: int) -> bool:
 
 
 @torch.no_grad()
-def plain_beam(
-    decoder: Any, state: Any, beams: int, penalty: float, max_length: int
-) -> tuple[tuple[int, ...], float]:
+def plain_beam(decoder: Any, state: Any, beams: int, penalty: float, max_length: int) -> tuple[tuple[int, ...], float]:
     """Beam search for one row on Python lists, to the last step: no early stop."""
     hypotheses: list[tuple[float, tuple[int, ...], Any]] = [(0.0, (), state)]
     finished: list[tuple[float, float, tuple[int, ...]]] = []
@@ -159,9 +157,7 @@ def test_narrow_beam_matches_a_plain_one(beams: int, penalty: float) -> None:
         settings: dict[str, Any] = {"beams": beams, "length_penalty": penalty, "max_length": 9}
         decoded = run(decoder, state, strategy="beam", **settings)
         for row, found in enumerate(words(decoded)):
-            expected, log_prob = plain_beam(
-                decoder, select(state, torch.tensor([row])), beams, penalty, max_length=9
-            )
+            expected, log_prob = plain_beam(decoder, select(state, torch.tensor([row])), beams, penalty, max_length=9)
             assert found == expected
             assert decoded.log_prob[row].item() == pytest.approx(log_prob, abs=1e-4)
         finished += decoded.finished.tolist()
@@ -292,9 +288,7 @@ def test_no_ngram_occurs_twice(n: int, settings: dict[str, Any]) -> None:
     decoder.output.bias.data[EOS] -= 3
     state = decoder.start(8)
     assert any(repeats(y, n) for y in words(run(decoder, state, max_length=12, **settings)))
-    assert not any(
-        repeats(y, n) for y in words(run(decoder, state, max_length=12, no_repeat_ngram=n, **settings))
-    )
+    assert not any(repeats(y, n) for y in words(run(decoder, state, max_length=12, no_repeat_ngram=n, **settings)))
 
 
 @pytest.mark.parametrize("settings", SHAPED, ids=lambda s: s["strategy"])

@@ -44,7 +44,7 @@ def standard() -> Independent:
 
 def within_error(q: HouseholderNormal, p: GaussianMixture | Independent, expected: Tensor, count: int) -> bool:
     """Monte Carlo agrees with ``expected`` within five standard errors."""
-    z = q.rsample((count,))
+    z = q.rsample((count, *p.batch_shape[:-1]))
     error = (q.log_prob(z) - p.log_prob(z)).std(0) / count**0.5
     return bool(((kl(q, p, z, "monte_carlo") - expected).abs() < 5 * error + 1e-9).all())
 

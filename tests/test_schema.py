@@ -23,9 +23,7 @@ WORDS = ["energy", "galaxy", "neuron", "protein", "lattice", "quantum", "river",
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("schema")
-    lines = [
-        f"The {WORDS[i % 8]} and the {WORDS[i % 5]} are in document {i}. It is short." for i in range(60)
-    ]
+    lines = [f"The {WORDS[i % 8]} and the {WORDS[i % 5]} are in document {i}. It is short." for i in range(60)]
     (folder / "corpus.txt").write_text("\n".join(lines))
     settings = PrepareSettings(tokenizer="words", splits=(0.6, 0.2, 0.2))
     return prepare(folder / "corpus.txt", folder / "out", settings, workers=1)

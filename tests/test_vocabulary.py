@@ -52,20 +52,16 @@ def _document_frequency(documents: list[list[str]]) -> Counter[str]:
     return Counter(word for words in documents for word in set(words))
 
 
-def _build(
-    size: int = 100, min_count: int = 1, max_share: float = 1.0, **stop: frozenset[str]
-) -> TopicVocabulary:
+def _build(size: int = 100, min_count: int = 1, max_share: float = 1.0, **stop: frozenset[str]) -> TopicVocabulary:
     frequency = _document_frequency([bag_words(text.split()) for text in DOCUMENTS])
-    return TopicVocabulary.build(
-        frequency, len(DOCUMENTS), size=size, min_count=min_count, max_share=max_share, **stop
-    )
+    return TopicVocabulary.build(frequency, len(DOCUMENTS), size=size, min_count=min_count, max_share=max_share, **stop)
 
 
 @pytest.mark.parametrize(("min_count", "max_share"), [(1, 1.0), (2, 1.0), (2, 0.6), (3, 0.6), (1, 0.2)])
 def test_build_agrees_with_scikit_learn(min_count: int, max_share: float) -> None:
-    oracle = CountVectorizer(
-        min_df=min_count, max_df=max_share, token_pattern=r"[a-z]{3,}", stop_words=["and"]
-    ).fit(DOCUMENTS)
+    oracle = CountVectorizer(min_df=min_count, max_df=max_share, token_pattern=r"[a-z]{3,}", stop_words=["and"]).fit(
+        DOCUMENTS
+    )
     ours = _build(min_count=min_count, max_share=max_share, stop_words=frozenset({"and"}))
     assert sorted(ours.words) == sorted(oracle.get_feature_names_out())
 

@@ -21,35 +21,36 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
+SENTENCES = Phase("sentence", epochs=8, learning_rate=3e-3, batch=1536)
+
+
 def topic_phase() -> Phase:
     """Documents alone: KL warm-up, and topics kept apart."""
     weights = {"kl/g": Schedule("linear", share=0.3), "aux/similarity": Schedule(end=10.0)}
-    return Phase("document", epochs=20, learning_rate=2e-3, batch=128, weights=weights)
+    return Phase("document", epochs=15, learning_rate=2e-3, batch=128, weights=weights)
 
 
 def sentence_phase(joint: bool) -> Phase:
+    """Sentences: beta rises to 1 in the first third, and 2 nats of KL are free, or z would not be used."""
     weights = {"kl/z": Schedule("linear", share=0.3)}
     topics = {"aux/similarity": Schedule(end=10.0)} if joint else {}
-    return Phase("sentence", epochs=12, learning_rate=2e-3, batch=4096, weights=weights | topics)
+    return replace(SENTENCES, weights=weights | topics, free_nats={"kl/z": 2.0})
 
 
 def tgvae() -> Recipe:
     """The joint model: topics first, then both."""
-    return Recipe(
-        "tgvae",
-        TGVAEConfig(),
-        TrainConfig({"topics": topic_phase(), "sentences": sentence_phase(joint=True)}),
-    )
+    phases = {"topics": topic_phase(), "sentences": sentence_phase(joint=True)}
+    return Recipe("tgvae", TGVAEConfig(), TrainConfig(phases))
 
 
 def demo() -> Recipe:
-    """A small joint model for a small corpus: minutes on two cores."""
-    sentence = SentenceConfig(embedding_size=128, hidden_size=200)
+    """A smaller joint model for a small corpus: minutes on two cores."""
+    model = TGVAEConfig(TopicConfig(topics=30), SentenceConfig(embedding_size=96, hidden_size=160))
     phases = {
         "topics": replace(topic_phase(), epochs=12),
-        "sentences": replace(sentence_phase(joint=True), epochs=6, learning_rate=3e-3, batch=1536),
+        "sentences": replace(sentence_phase(joint=True), epochs=6),
     }
-    return Recipe("tgvae", TGVAEConfig(TopicConfig(topics=30), sentence), TrainConfig(phases))
+    return Recipe("tgvae", model, TrainConfig(phases))
 
 
 def topic() -> Recipe:
@@ -66,8 +67,7 @@ def sentence_vae() -> Recipe:
 
 def language_model() -> Recipe:
     """The plain GRU language model, the baseline of every perplexity."""
-    phase = Phase("sentence", epochs=12, learning_rate=2e-3, batch=4096)
-    return Recipe("language-model", SentenceConfig(flow_length=0), TrainConfig({"sentences": phase}))
+    return Recipe("language-model", SentenceConfig(flow_length=0), TrainConfig({"sentences": SENTENCES}))
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

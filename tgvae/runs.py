@@ -20,7 +20,7 @@ import torch
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
 from tgvae.errors import UserError
-from tgvae.evaluation.guidance import generated_fidelity
+from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import topic_quality
 from tgvae.models.base import CONFIG, Model
 from tgvae.models.tgvae import TGVAE
@@ -97,7 +97,7 @@ def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
     }
     if isinstance(model, TGVAE) and phase.unit == "sentence":
         figures |= {
-            "fidelity": generated_fidelity(model, per_topic=5),
+            "fidelity": generated_fidelity(model, ask_every_topic(model, per_topic=5)),
             "chance": 1 / model.config.topic.topics,
         }
     return figures

@@ -49,4 +49,4 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(hint, type) and type(value) is hint:
         return value
-    raise UserError(f"{where}: {value!r} is not a value of {getattr(hint, '__name__', None) or hint}")
+    raise UserError(f"{where}: {value!r} is not a value of {hint.__name__ if isinstance(hint, type) else hint}")

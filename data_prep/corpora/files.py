@@ -33,13 +33,9 @@ def input_file(path: Path, kinds: tuple[str, ...] = TEXT + TABLES) -> InputFile:
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder.")
     name = path.name.removesuffix(".gz")
-    kind = next(
-        (k for k in kinds if name.endswith(k) and not (k == ".parquet" and path.suffix == ".gz")), None
-    )
+    kind = next((k for k in kinds if name.endswith(k) and not (k == ".parquet" and path.suffix == ".gz")), None)
     if kind is None:
-        raise UserError(
-            f"{path}: unknown extension; give one of {', '.join(kinds)} (.gz too, except for .parquet)."
-        )
+        raise UserError(f"{path}: unknown extension; give one of {', '.join(kinds)} (.gz too, except for .parquet).")
     return InputFile(path, kind, split_name(name.removesuffix(kind)))
 
 

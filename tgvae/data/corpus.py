@@ -63,7 +63,7 @@ class Corpus:
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
         """Bags of words of the documents ``index``."""
-        rows = np.asarray(index, dtype=np.int64)
+        rows = np.array(index, dtype=np.int64)
         return Documents(torch.from_numpy(self.bags[rows].toarray()), torch.from_numpy(rows))
 
     def gather(self, index: Sequence[int] | Ints) -> Batch:

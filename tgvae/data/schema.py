@@ -1,6 +1,7 @@
 """The prepared folder: the contract between data_prep, which writes it, and everything that reads it.
 
 manifest.json      written last: format, source, settings, counts, skipped, files (sha256), versions
+                   (counts: documents, sentences, modelled, words, tokens by split; vocabulary sizes)
 SPLIT.arrow        Arrow IPC file, a row a document, columns as in DOCUMENT
 topic_words.txt    bag-of-words vocabulary, a word a line
 sentence.model     sentence tokenizer (sentence_words.txt for whole words)

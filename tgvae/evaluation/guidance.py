@@ -1,26 +1,35 @@
-"""Does steering work? The share of generated sentences that are about the topic they were asked for."""
+"""Does steering work? The share of generated sentences that are about the topic they were asked for.
+
+Two judges: the topic model's own inference, and a classifier that never saw a generated sentence.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch import Tensor
 
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.topics import theta
+from tgvae.generation.decode import DecodeSettings
 from tgvae.models.tgvae import TGVAE
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Shares of sentences, beside what they must be compared with.
+    """A share of hits among generated sentences, beside the two marks it must be read with.
 
     Attributes:
-        generated: sentences generated from topic i whose inferred topic is i.
-        natural: real held-out sentences, of documents whose main topic is i, whose inferred topic is i.
-        chance: 1 / T.
+        generated: sentences generated from topic i that the judge gives to topic i (or its label).
+        natural: real held-out sentences of documents whose main topic is i, by the same judge.
+        chance: of a judge who guesses: 1 / T, or the expected agreement of the labels of topics.
         sentences: how many were generated.
     """
 
@@ -30,47 +39,84 @@ class Fidelity:
     sentences: int
 
 
-def inferred_topics(model: TGVAE, sentences: Sequence[str]) -> torch.Tensor:
-    """Main topic of each sentence by the topic model's own inference, (N,); -1 where it has no topic word."""
-    counts = torch.zeros(len(sentences), len(model.vocabulary))
-    for row, sentence in zip(counts, sentences, strict=True):
-        for word in model.vocabulary.encode_text(sentence):
-            row[word] += 1
-    return _main_topics(model, counts)
+@dataclass(frozen=True)
+class Asked:
+    """Sentences generated from every topic in turn."""
+
+    topics: Tensor
+    texts: list[str]
 
 
-def _main_topics(model: TGVAE, counts: torch.Tensor) -> torch.Tensor:
-    with evaluating(model, seed=0):
-        main = model.topic.theta(counts.to(model.device)).argmax(-1).cpu()
-    return torch.where(counts.sum(-1) > 0, main, -1)
-
-
-def generated_fidelity(model: TGVAE, per_topic: int = 20, seed: int = 0) -> float:
-    """Share of ``per_topic`` plain samples from every topic whose inferred topic is the one asked for.
-
-    A sentence without any topic word counts as a miss.
-    """
+def ask_every_topic(
+    model: TGVAE, per_topic: int = 20, seed: int = 0, settings: DecodeSettings | None = None, strength: float = 1.0
+) -> Asked:
+    """``per_topic`` sentences from every topic; plain samples unless ``settings`` say otherwise."""
+    topics = torch.arange(model.config.topic.topics).repeat_interleave(per_topic)
     with evaluating(model, seed):
-        asked = torch.arange(model.config.topic.topics).repeat_interleave(per_topic)
-        one_hot = torch.nn.functional.one_hot(asked).float().to(model.device)
-        prior = model.prior(one_hot)
-        sentences = model.write(prior.sample(), seed=seed)
-    return (inferred_topics(model, [s.text for s in sentences]) == asked).float().mean().item()
+        weights = torch.nn.functional.one_hot(topics, model.config.topic.topics).float().to(model.device)
+        sentences = model.write(model.draw(weights, strength), settings, seed)
+    return Asked(topics, [sentence.text for sentence in sentences])
 
 
-def natural_fidelity(model: TGVAE, corpus: Corpus) -> float:
-    """The same share for the real sentences of a held-out split: what a faithful writer would reach."""
-    main = torch.from_numpy(theta(model, corpus).argmax(1))
+def inferred_topics(model: TGVAE, sentences: Sequence[str]) -> Tensor:
+    """Main topic of each sentence by the topic model's own inference, (N,); -1 where it has no topic word."""
+    return _main_topics(model, model.counts(sentences))
+
+
+def _main_topics(model: TGVAE, counts: Tensor) -> Tensor:
+    with evaluating(model, seed=0):
+        main = model.topic(counts.to(model.device)).argmax(-1)
+    return torch.where(counts.sum(-1) > 0, main.cpu(), -1)
+
+
+def generated_fidelity(model: TGVAE, asked: Asked) -> float:
+    """Share of the sentences whose inferred topic is the one asked for; no topic word is a miss."""
+    return (inferred_topics(model, asked.texts) == asked.topics).float().mean().item()
+
+
+def fidelity(model: TGVAE, held_out: Corpus, asked: Asked) -> Fidelity:
+    """Fidelity by the model's own inference."""
+    main = torch.from_numpy(theta(model, held_out).argmax(1))
     hits = rows = 0
-    for batch in corpus.each_batch():
-        document = batch.documents.index[batch.parent]
-        hits += int((_main_topics(model, batch.own) == main[document]).sum())
-        rows += len(batch.own)
-    return hits / rows
+    for batch in held_out.each_batch():
+        found = _main_topics(model, batch.own)
+        hits += int((found == main[batch.documents.index[batch.parent]]).sum())
+        rows += len(found)
+    chance = 1 / model.config.topic.topics
+    return Fidelity(generated_fidelity(model, asked), hits / rows, chance, len(asked.texts))
 
 
-def fidelity(model: TGVAE, corpus: Corpus, per_topic: int = 20, seed: int = 0) -> Fidelity:
-    """Fidelity by the model's own inference, beside its natural ceiling on ``corpus`` and chance."""
-    topics = model.config.topic.topics
-    generated = generated_fidelity(model, per_topic, seed)
-    return Fidelity(generated, natural_fidelity(model, corpus), 1 / topics, per_topic * topics)
+def classifier_fidelity(model: TGVAE, train: Corpus, held_out: Corpus, asked: Asked) -> Fidelity:
+    """Fidelity by an independent classifier of gold labels, fitted on real documents only.
+
+    A topic's label is the one whose documents give it the largest mean proportion. A sentence generated
+    from topic i is a hit when the classifier (TF-IDF, logistic regression) gives it the label of i.
+
+    Raises:
+        ValueError: the corpus has fewer than two labels.
+    """
+    labels = np.array(train.table["label"].to_pylist(), dtype=object)
+    names = sorted({label for label in labels if label is not None})
+    if len(names) < 2:
+        raise ValueError("a classifier needs at least two labels")
+    proportions = theta(model, train)
+    means = np.stack([proportions[labels == name].mean(0) for name in names])
+    label_of = np.array(names, dtype=object)[means.argmax(0)]
+
+    classifier = _fit_classifier(train, labels)
+    generated = (classifier.predict(asked.texts) == label_of[asked.topics.numpy()]).mean()
+
+    main = theta(model, held_out).argmax(1)
+    texts = [held_out.text(i) for i in range(len(held_out.lengths))]
+    guessed = classifier.predict(texts)
+    natural = (guessed == label_of[main[held_out.sentences[:, 0]]]).mean()
+    share = {name: (guessed == name).mean() for name in names}
+    chance = float(np.mean([share[label] for label in label_of]))
+    return Fidelity(float(generated), float(natural), chance, len(asked.texts))
+
+
+def _fit_classifier(train: Corpus, labels: np.ndarray) -> Pipeline:
+    known = [i for i, label in enumerate(labels) if label is not None]
+    texts = [" ".join(train.table["sentences"][i].as_py()) for i in known]
+    judge = make_pipeline(TfidfVectorizer(sublinear_tf=True, min_df=2), LogisticRegression(C=10, max_iter=1000))
+    return judge.fit(texts, [labels[i] for i in known])

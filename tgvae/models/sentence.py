@@ -37,8 +37,8 @@ class SentenceConfig:
         word_dropout: share of the decoder's input words hidden in training (Bowman et al. 2016).
     """
 
-    embedding_size: int = 200
-    hidden_size: int = 300
+    embedding_size: int = 128
+    hidden_size: int = 200
     latent_size: int = 32
     flow_length: int = 5
     dropout: float = 0.3

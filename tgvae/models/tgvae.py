@@ -158,6 +158,7 @@ class TGVAE(LatentWriter):
         mixture: Mapping[int, float] | None = None,
         like: str | None = None,
         num: int = 5,
+        strength: float = 1.0,
         settings: DecodeSettings | None = None,
         seed: int = 0,
     ) -> list[Sentence]:
@@ -168,6 +169,8 @@ class TGVAE(LatentWriter):
             mixture: weights of topics by number; they need not sum to one.
             like: a text, whose topic proportions are used.
             num: how many sentences.
+            strength: how far z moves from what is common to all topics: 1 is the model's own prior, more
+                makes sentences more typical of the topic, less makes them blander.
             settings: decoding; plain sampling by default.
             seed: the same seed gives the same sentences.
 
@@ -185,7 +188,16 @@ class TGVAE(LatentWriter):
         else:
             weights = self.topics_of(like) if like is not None else self.usual_topics()
         torch.manual_seed(seed)
-        return self.write(self.prior(weights.expand(num, -1)).sample(), settings, seed)
+        return self.write(self.draw(weights.expand(num, -1), strength), settings, seed)
+
+    @torch.no_grad()
+    def draw(self, weights: Tensor, strength: float = 1.0) -> Tensor:
+        """A latent for every row of topic proportions (N, T): m + strength (z - m), z ~ p(z | t), (N, Z).
+
+        m is the mean of the prior over documents, where topics cancel out.
+        """
+        common = self.prior(self.usual_topics()).mean
+        return torch.lerp(common, self.prior(weights).sample(), strength)
 
     def one_topic(self, topic: int | str) -> Tensor:
         """Proportions (T,) that are one for a topic, given by number or by words."""
@@ -214,10 +226,16 @@ class TGVAE(LatentWriter):
     @torch.no_grad()
     def topics_of(self, text: str) -> Tensor:
         """Topic proportions (T,) of a text."""
-        counts = torch.zeros(1, len(self.vocabulary), device=self.device)
-        for word in self._known_words(text):
-            counts[0, word] += 1
-        return self.topic.theta(counts)[0]
+        self._known_words(text)
+        return self.topic(self.counts([text]))[0]
+
+    def counts(self, texts: Sequence[str]) -> Tensor:
+        """Bags of words of texts, with shape (N, D)."""
+        counts = torch.zeros(len(texts), len(self.vocabulary))
+        for row, text in zip(counts, texts, strict=True):
+            words = torch.tensor(self.vocabulary.encode_text(text), dtype=torch.long)
+            row.index_add_(0, words, torch.ones(len(words)))
+        return counts.to(self.device)
 
     @torch.no_grad()
     def usual_topics(self) -> Tensor:
@@ -231,12 +249,8 @@ class TGVAE(LatentWriter):
         targets, lengths = read(self.tokenizer, sentences, self.device)
         if self.config.prior != "component":
             return self.sentence.posterior(targets, lengths).mean
-        own = torch.zeros(len(sentences), len(self.vocabulary), device=self.device)
-        for row, sentence in zip(own, sentences, strict=True):
-            for word in self.vocabulary.encode_text(sentence):
-                row[word] += 1
         prior = self.prior(self.usual_topics())
-        c = self.assignment(prior.weights, own).mode
+        c = self.assignment(prior.weights, self.counts(sentences)).mode
         return self.sentence.posterior(targets, lengths, centre=c @ prior.loc).mean
 
     def _known_words(self, text: str) -> list[int]:

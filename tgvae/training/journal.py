@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -34,7 +34,7 @@ COLLAPSED_NATS = 0.5
 class Journal:
     """Writes ``metrics.jsonl`` and ``tensorboard/`` into a run folder and tells the console.
 
-    ``quiet`` for the processes that are not the first.
+    A context manager. ``quiet`` for the processes that are not the first.
     """
 
     def __init__(self, run: Path, quiet: bool) -> None:
@@ -83,7 +83,10 @@ class Journal:
         for warning in warnings(terms | dict(figures)):
             self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
         if not self.quiet:
             self._file.close()

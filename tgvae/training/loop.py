@@ -17,7 +17,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
-from transformers import get_scheduler
 
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.corpus import Corpus
@@ -83,6 +82,15 @@ class DivergedError(UserError):
     """The loss is not a number; the run folder holds the last good state."""
 
 
+def learning_rate(peak: float, step: int, total: int) -> float:
+    """A linear warm-up over the first tenth, 200 steps at most, then a cosine to zero.
+
+    A function of the step, with no state of its own that a resumed run would have to restore.
+    """
+    warm = max(1, min(200, total // 10))
+    return peak * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / max(1, total))))
+
+
 Watch = Callable[[Model, Phase], dict[str, float]]
 
 
@@ -90,7 +98,12 @@ class Trainer:
     """Trains a model in a run folder; see ``train``."""
 
     def __init__(
-        self, model: Model, corpora: Mapping[str, Corpus], config: TrainConfig, run: Path, watch: Watch | None
+        self,
+        model: Model,
+        corpora: Mapping[str, Corpus],
+        config: TrainConfig,
+        run: Path,
+        watch: Watch | None,
     ) -> None:
         self.model, self.corpora, self.config, self.run, self.watch = model, corpora, config, run, watch
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -108,7 +121,6 @@ class Trainer:
             if number >= self.progress.phase:
                 self._train_phase(number, name, phase, resume)
                 resume = False
-        self.journal.close()
 
     def _train_phase(self, number: int, name: str, phase: Phase, resume: bool) -> None:
         """Train one phase; with ``resume``, from where its checkpoint stands."""
@@ -118,21 +130,18 @@ class Trainer:
         )
         optimizer = self.accelerator.prepare(optimizer)
         total = phase.epochs * batches
-        schedule = get_scheduler("cosine", optimizer.optimizer, min(200, total // 10), total)
         if resume:
             load_checkpoint(self.run / CHECKPOINT, self.model, optimizer.optimizer)
-            for _ in range(self.progress.epoch * batches + self.progress.batch):
-                schedule.step()
         else:
             self.progress = Progress(phase=number, step=self.progress.step)
         while self.progress.epoch < phase.epochs and self.progress.stale < phase.patience:
-            self._train_epoch(name, phase, optimizer, schedule, total)
+            self._train_epoch(name, phase, optimizer, total)
             self._validate(phase)
             self._save(optimizer)
         self.accelerator.wait_for_everyone()
         self._restore_best()
 
-    def _train_epoch(self, name: str, phase: Phase, optimizer: Any, schedule: Any, total: int) -> None:
+    def _train_epoch(self, name: str, phase: Phase, optimizer: Any, total: int) -> None:
         p, batches = self.progress, self._batches(phase, self.progress.epoch)
         self.wrapped.train()
         self.journal.begin_epoch(f"{name}, epoch {p.epoch + 1}/{phase.epochs}", len(batches), p.batch)
@@ -142,16 +151,18 @@ class Trainer:
             batch = self._gather(phase, index).to(self.accelerator.device)
             now = (p.epoch * len(batches) + p.batch) / total
             self.model.temperature = phase.temperature(now)
+            rate = learning_rate(phase.learning_rate, p.epoch * len(batches) + p.batch, total)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             terms = self.wrapped(batch)
             loss = objective(terms, {name: s(now) for name, s in phase.weights.items()}, phase.free_nats)
             self._require_finite(loss, terms, batch, index)
             self.accelerator.backward(loss)
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
             optimizer.step()
-            schedule.step()
             optimizer.zero_grad()
             p.step, p.batch = p.step + 1, p.batch + 1
-            self.journal.step(p.step, terms, float(norm), schedule.get_last_lr()[0], batch)
+            self.journal.step(p.step, terms, float(norm), rate, batch)
             if time.monotonic() - saved > 60 * self.config.save_minutes:
                 self._save(optimizer)
                 saved = time.monotonic()
@@ -232,5 +243,7 @@ def train(
         DivergedError: a loss that is not finite.
         UserError: nothing to resume from, or a split without sentences.
     """
-    Trainer(model, corpora, config, run, watch).train(resume)
+    trainer = Trainer(model, corpora, config, run, watch)
+    with trainer.journal:
+        trainer.train(resume)
     return model.eval()

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
 from sklearn.utils.extmath import randomized_svd
 
+from tgvae.errors import UserError
 from tgvae.models.topic import TopicCore
 
 Floats = NDArray[np.float32]
@@ -24,8 +25,14 @@ SHARPNESS = 10.0  # norm of a topic's start: its closest words get e^10 times th
 
 
 def start_topics(topic: TopicCore, bags: csr_array, seed: int) -> None:
-    """Start the word and topic embeddings of ``topic`` from document counts with shape (documents, D)."""
+    """Start the word and topic embeddings of ``topic`` from document counts with shape (documents, D).
+
+    Raises:
+        UserError: more topics than topic words.
+    """
     topics, size = topic.topics.shape
+    if topics > bags.shape[1]:
+        raise UserError(f"{topics} topics, but only {bags.shape[1]} topic words: ask for fewer topics")
     words = word_vectors(bags, size, seed)
     weight = np.sqrt(bags.sum(0))
     clusters = KMeans(topics, n_init=3, random_state=seed).fit(words, sample_weight=weight)

@@ -1,0 +1,178 @@
+"""Coherence against gensim and a plain count; diversity and use on cases counted by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from gensim.corpora import Dictionary
+from gensim.models import CoherenceModel
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from tgvae.data.corpus import Corpus
+from tgvae.evaluation.topics import (
+    diversity,
+    nearest_sentences,
+    npmi,
+    theta,
+    top_words,
+    topic_quality,
+    topics_in_use,
+)
+from tgvae.models.topic import TopicConfig, TopicModel
+
+WORDS, TOPICS, TOP = 30, 4, 6
+
+
+@pytest.fixture(scope="module")
+def counts() -> NDArray[np.int64]:
+    """A dense little corpus in which every pair of words meets at least once."""
+    rng = np.random.default_rng(0)
+    found = rng.poisson(rng.gamma(1.0, 0.8, size=(150, WORDS)))
+    joint = (found > 0).T.astype(int) @ (found > 0)
+    assert joint.min() > 0
+    assert joint.max() < len(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def top() -> NDArray[np.int64]:
+    rng = np.random.default_rng(1)
+    return np.stack([rng.permutation(WORDS)[:TOP] for _ in range(TOPICS)])
+
+
+def test_npmi_is_gensims_with_whole_documents_as_windows(counts: NDArray[np.int64], top: NDArray[np.int64]) -> None:
+    texts = [[f"w{w}" for w in range(WORDS) for _ in range(row[w])] for row in counts]
+    oracle = CoherenceModel(
+        topics=[[f"w{w}" for w in words] for words in top],
+        texts=texts,
+        dictionary=Dictionary(texts),
+        coherence="c_npmi",
+        window_size=10_000,
+        processes=1,
+    )
+    expected = oracle.get_coherence_per_topic()
+    assert np.ptp(expected) > 0.005
+    np.testing.assert_allclose(npmi(top, csr_array(counts)), expected, atol=1e-8)
+
+
+def test_npmi_is_a_count_of_documents(counts: NDArray[np.int64], top: NDArray[np.int64]) -> None:
+    documents = [set(np.flatnonzero(row)) for row in counts]
+
+    def p(*words: int) -> float:
+        return sum(set(words) <= d for d in documents) / len(documents)
+
+    expected = [
+        np.mean([math.log(p(v, w) / (p(v) * p(w))) / -math.log(p(v, w)) for v, w in itertools.combinations(row, 2)])
+        for row in top.tolist()
+    ]
+    np.testing.assert_allclose(npmi(top, csr_array(counts)), expected, rtol=1e-12)
+
+
+def test_npmi_does_not_depend_on_the_order(counts: NDArray[np.int64], top: NDArray[np.int64]) -> None:
+    rng = np.random.default_rng(2)
+    expected = npmi(top, csr_array(counts))
+    np.testing.assert_allclose(npmi(top, csr_array(rng.permutation(counts))), expected)
+    np.testing.assert_allclose(npmi(rng.permutation(top, axis=1), csr_array(counts)), expected)
+    np.testing.assert_allclose(npmi(top, csr_array(counts * 7)), expected)
+
+
+@pytest.mark.parametrize(
+    ("documents", "expected"),
+    [
+        ([[1, 0], [0, 1], [1, 0]], -1.0),  # never together
+        ([[1, 1], [0, 0], [2, 3]], 1.0),  # always together
+        ([[1, 1], [1, 1]], 1.0),  # in every document: the limit
+        ([[1, 0], [2, 0]], -1.0),  # a word that no document holds
+        ([[0, 0], [0, 0]], -1.0),  # no words at all
+        ([[1, 1], [1, 0], [0, 1], [0, 0]], 0.0),  # independent
+    ],
+)
+def test_npmi_at_its_limits(documents: list[list[int]], expected: float) -> None:
+    (value,) = npmi(np.array([[0, 1]]), csr_array(np.array(documents)))
+    assert value == pytest.approx(expected)
+
+
+def test_top_words_are_the_most_probable_and_ties_go_by_id() -> None:
+    beta = np.log(np.array([[0.1, 0.4, 0.2, 0.3], [0.25, 0.25, 0.25, 0.25]]))
+    assert top_words(beta, 3).tolist() == [[1, 3, 2], [0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"),
+    [([[0, 1], [2, 3]], 1.0), ([[0, 1], [1, 2]], 0.75), ([[0, 1], [1, 0]], 0.5), ([[5, 6]] * 4, 0.25)],
+)
+def test_diversity(top: list[list[int]], expected: float) -> None:
+    assert diversity(np.array(top)) == expected
+
+
+@pytest.mark.parametrize(
+    ("main", "topics", "expected"),
+    [
+        ([0, 1, 2, 3], 4, 1.0),
+        ([0, 0, 0, 0], 4, 0.25),
+        ([0, 0, 3, 3], 4, 0.5),
+        ([0] * 39 + [1], 4, 0.5),  # one of 40 is 0.1 / 4: just in use
+        ([0] * 40 + [1], 4, 0.25),  # one of 41 is less
+    ],
+)
+def test_topics_in_use(main: list[int], topics: int, expected: float) -> None:
+    proportions = np.full((len(main), topics), 0.1)
+    proportions[np.arange(len(main)), main] = 0.7
+    assert topics_in_use(proportions) == expected
+
+
+@pytest.fixture(scope="module")
+def model(corpus: Corpus) -> TopicModel:
+    torch.manual_seed(0)
+    config = TopicConfig(topics=TOPICS, word_embedding_size=8, hidden_size=16)
+    return TopicModel(config, corpus.folder.tokenizer, corpus.folder.topic_vocabulary)
+
+
+def test_topic_quality_puts_the_figures_together(model: TopicModel, corpus: Corpus) -> None:
+    model.train()
+    quality = topic_quality(model, corpus, words=5)
+    assert model.training
+    top = top_words(model.topic.log_beta.detach().numpy(), 5)
+    model.eval()
+    with torch.no_grad():
+        expected = model.topic.theta(torch.from_numpy(corpus.bags.toarray())).numpy()
+    np.testing.assert_allclose(theta(model, corpus), expected, rtol=1e-5)
+    np.testing.assert_allclose(quality.npmi, npmi(top, corpus.bags))
+    np.testing.assert_allclose(quality.share, expected.mean(0), rtol=1e-5)
+    assert quality.share.sum() == pytest.approx(1)
+    assert (quality.diversity, quality.in_use) == (diversity(top), topics_in_use(expected))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_nearest_sentences_are_those_of_largest_lift(model: TopicModel, corpus: Corpus, count: int) -> None:
+    log_beta = model.topic.log_beta.detach().double().numpy()
+    frequency = corpus.bags.sum(0) + 1.0
+    lift = log_beta - np.log(frequency / frequency.sum())
+    rows = corpus.table.to_pylist()
+    found = nearest_sentences(model, corpus, count)
+    assert [len(sentences) for sentences in found] == [count] * TOPICS
+    for topic, sentences in enumerate(found):
+        value = {
+            row["sentences"][j]: sum(lift[topic, w] for w in row["topic_words"][j]) / (len(row["topic_words"][j]) + 2)
+            for row in rows
+            for j, tokens in enumerate(row["tokens"])
+            if tokens
+        }
+        every = sorted((value[corpus.text(i)] for i in range(len(corpus.lengths))), reverse=True)
+        np.testing.assert_allclose([value[s] for s in sentences], every[:count], rtol=1e-4)
+
+
+def test_nearest_sentences_speak_of_the_topic(corpus: Corpus) -> None:
+    """A topic of two words finds the sentences that hold them."""
+    vocabulary = corpus.folder.topic_vocabulary
+    log_beta = torch.full((1, len(vocabulary)), -12.0)
+    log_beta[0, vocabulary.encode(["cheese", "flour"])] = -0.7
+    stub = SimpleNamespace(topic=SimpleNamespace(log_beta=log_beta))
+    (found,) = nearest_sentences(stub, corpus, 5)  # type: ignore[arg-type]
+    assert all("cheese" in sentence or "flour" in sentence for sentence in found)

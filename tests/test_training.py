@@ -1,0 +1,180 @@
+"""The loop: it learns, resumes exactly, stops on nonsense, and says when something has collapsed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tgvae.data.corpus import Corpus
+from tgvae.data.schema import PreparedFolder
+from tgvae.errors import UserError
+from tgvae.models.base import Model, load
+from tgvae.models.sentence import SentenceConfig
+from tgvae.models.tgvae import TGVAEConfig
+from tgvae.models.topic import TopicConfig
+from tgvae.recipes import RECIPES, Recipe
+from tgvae.runs import build, open_data, read_recipe, resume_run, start_run
+from tgvae.schedules import Schedule
+from tgvae.settings import from_json
+from tgvae.training import loop
+from tgvae.training.journal import warnings
+from tgvae.training.loop import DivergedError, Phase, TrainConfig
+
+SMALL = TGVAEConfig(
+    TopicConfig(topics=3, word_embedding_size=8, hidden_size=16),
+    SentenceConfig(embedding_size=12, hidden_size=10, latent_size=4, flow_length=2),
+)
+
+
+def small_recipe(epochs: int = 2) -> Recipe:
+    phases = {
+        "topics": Phase("document", epochs=2, batch=32, weights={"kl/g": Schedule("linear")}),
+        "sentences": Phase("sentence", epochs=epochs, batch=600, weights={"kl/z": Schedule("linear")}),
+    }
+    return Recipe("tgvae", SMALL, TrainConfig(phases, device="cpu"))
+
+
+def test_training_lowers_the_bound_and_fills_the_run_folder(prepared: PreparedFolder, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    model = start_run(small_recipe(epochs=4), prepared.path, run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    bounds = [line["perplexity"] for line in lines if line["kind"] == "valid" and "nll/tokens" in line]
+    assert bounds[-1] < 0.9 * bounds[0]
+    names = {p.name for p in run.iterdir()}
+    assert {"config.json", "model.safetensors", "run.json", "last.safetensors", "metrics.jsonl", "tensorboard"} <= names
+    again = load(run)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    assert read_recipe(run) == small_recipe(epochs=4)
+    assert open_data(run).path == prepared.path
+
+
+class Killed(Exception):
+    """Stands for a kill at some step."""
+
+
+@pytest.mark.parametrize("step", [3, 9, 13])
+def test_resumed_run_equals_an_uninterrupted_one(
+    step: int, prepared: PreparedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the topic phase, at the start of the second, and within an epoch of it: bit-equal weights."""
+    recipe = small_recipe()
+    recipe = replace(recipe, train=replace(recipe.train, save_minutes=0.0))
+    start_run(recipe, prepared.path, tmp_path / "whole")
+
+    def killed(self: loop.Trainer, optimizer: object, save=loop.Trainer._save) -> None:
+        save(self, optimizer)
+        if self.progress.step >= step:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop.Trainer, "_save", killed)
+        start_run(recipe, prepared.path, tmp_path / "cut")
+    resume_run(tmp_path / "cut")
+    whole, cut = load(tmp_path / "whole").state_dict(), load(tmp_path / "cut").state_dict()
+    for name, value in whole.items():
+        assert torch.equal(cut[name], value), name
+
+
+def test_same_seed_same_weights_other_seed_others(prepared: PreparedFolder, tmp_path: Path) -> None:
+    recipe = small_recipe(epochs=1)
+    a = start_run(recipe, prepared.path, tmp_path / "a").state_dict()
+    b = start_run(recipe, prepared.path, tmp_path / "b").state_dict()
+    other = replace(recipe, train=replace(recipe.train, seed=1))
+    c = start_run(other, prepared.path, tmp_path / "c").state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["topic.words"], c["topic.words"])
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_place(
+    prepared: PreparedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = loop.objective
+
+    def broken(terms: dict, weights: dict, floors: dict) -> torch.Tensor:
+        terms["nll/words"] = terms["nll/words"] * float("nan")
+        return objective(terms, weights, floors)
+
+    monkeypatch.setattr(loop, "objective", broken)
+    with pytest.raises(DivergedError, match=r"step 0: nll/words .* Documents of the batch: d\d+"):
+        start_run(small_recipe(), prepared.path, tmp_path / "run")
+
+
+def test_run_folders_are_not_overwritten_or_taken_for_others(prepared: PreparedFolder, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match="not a run folder"):
+        resume_run(tmp_path)
+    start_run(small_recipe(epochs=1), prepared.path, run)
+    with pytest.raises(UserError, match="exists already"):
+        start_run(small_recipe(epochs=1), prepared.path, run)
+    (run / "last.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="not a checkpoint"):
+        resume_run(run)
+    (run / "last.safetensors").unlink()
+    with pytest.raises(UserError, match="no checkpoint"):
+        resume_run(run)
+    (run / "run.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        resume_run(run)
+
+
+def test_another_corpus_is_noticed(prepared: PreparedFolder, tmp_path: Path) -> None:
+    start_run(small_recipe(epochs=1), prepared.path, tmp_path / "run")
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    described["data"]["manifest_sha256"] = "0" * 64
+    (tmp_path / "run" / "run.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match="not the corpus"):
+        open_data(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json_and_builds(name: str, prepared: PreparedFolder) -> None:
+    recipe = RECIPES[name]()
+    if recipe.kind in ("topic", "tgvae"):  # the made-up corpus has few words
+        few = TopicConfig(topics=3)
+        recipe = replace(recipe, model=few if recipe.kind == "topic" else replace(recipe.model, topic=few))
+    kind = Model.kinds[recipe.kind]
+    assert from_json(kind.config_class, json.loads(json.dumps(asdict(recipe.model))), "x") == recipe.model
+    assert from_json(TrainConfig, json.loads(json.dumps(asdict(recipe.train))), "x") == recipe.train
+    assert isinstance(build(recipe, prepared), kind)
+
+
+def test_warnings_fire_on_a_run_made_to_collapse(
+    prepared: PreparedFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A KL weight of 30 empties the latent; the run must say so in words."""
+    recipe = small_recipe()
+    sentences = replace(recipe.train.phases["sentences"], weights={"kl/z": Schedule(end=30.0)})
+    phases = recipe.train.phases | {"sentences": sentences}
+    start_run(replace(recipe, train=replace(recipe.train, phases=phases)), prepared.path, tmp_path / "run")
+    assert "the latent has collapsed" in capsys.readouterr().err
+
+
+def test_warnings_are_about_what_is_wrong() -> None:
+    good = {"kl/z": 3.0, "topics_in_use": 1.0, "diversity": 0.8, "fidelity": 0.6, "chance": 0.02}
+    assert warnings(good) == []
+    for name, value, word in (
+        ("kl/z", 0.1, "latent"),
+        ("topics_in_use", 0.3, "topics have collapsed"),
+        ("diversity", 0.2, "repeat"),
+        ("fidelity", 0.03, "guidance"),
+    ):
+        (told,) = warnings(good | {name: value})
+        assert word in told
+
+
+def test_topics_learned_are_the_themes(prepared: PreparedFolder, corpus: Corpus, tmp_path: Path) -> None:
+    """Three planted themes are three topics, and documents of a theme are of its topic."""
+    recipe = replace(small_recipe(), kind="topic", model=SMALL.topic)
+    phase = replace(recipe.train.phases["topics"], epochs=15, learning_rate=5e-3)
+    model = start_run(
+        replace(recipe, train=TrainConfig({"topics": phase}, device="cpu")), prepared.path, tmp_path / "r"
+    )
+    main = model.topic.theta(torch.from_numpy(corpus.bags.toarray())).argmax(-1)
+    labels = corpus.table["label"].to_pylist()
+    found = {(label, int(topic)) for label, topic in zip(labels, main, strict=True)}
+    assert len(found) == 3
