@@ -47,6 +47,7 @@ class DecodeSettings:
     top_k: int = 0  # sample: draw from the k likeliest tokens; 0 is off
     top_p: float = 1.0  # sample: draw from the fewest tokens that together have this probability; 1 is off
     no_repeat_ngram: int = 0  # no sequence of so many tokens occurs twice; 0 is off
+    repetition_penalty: float = 1.0  # factor on the log-probability of tokens used already; 1 is off
     beams: int = 5  # beam: open hypotheses per row
     length_penalty: float = 1.0  # beam: a in score(y) = log p(y) / |y|^a, |y| counting eos; 0 is log p(y)
     min_length: int = 0  # fewest tokens before eos
@@ -59,6 +60,7 @@ class DecodeSettings:
             "top_k": (self.top_k >= 0, "0 (off) or more"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1 (off)"),
             "no_repeat_ngram": (self.no_repeat_ngram >= 0, "0 (off) or more"),
+            "repetition_penalty": (1 <= self.repetition_penalty < math.inf, "1 (off) or more, and finite"),
             "beams": (self.beams >= 1, "1 or more"),
             "length_penalty": (0 <= self.length_penalty <= 5, "from 0 to 5"),
             "max_length": (self.max_length >= 1, "1 or more"),
@@ -152,6 +154,8 @@ def _processors(settings: DecodeSettings, eos_id: int, forbidden: Sequence[int],
         used.append(lp.MinLengthLogitsProcessor(settings.min_length, eos_id, device))
     if settings.no_repeat_ngram:
         used.append(lp.NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram))
+    if settings.repetition_penalty > 1:
+        used.append(lp.RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
     if settings.strategy == "sample":
         used.append(lp.TemperatureLogitsWarper(float(settings.temperature)))
         if settings.top_k:

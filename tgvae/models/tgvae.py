@@ -92,7 +92,7 @@ class TGVAE(LatentWriter):
     def assignment(self, proportions: Tensor, own: Tensor) -> OneHotCategorical:
         """q(c | y, d) for t with shape (..., B, T) and the sentence's words with shape (B, D)."""
         log_beta = self._guiding(self.topic.log_beta)
-        logits = proportions.clamp_min(1e-20).log() + self.config.evidence * own @ log_beta.T
+        logits = _log(proportions) + self.config.evidence * own @ log_beta.T
         return OneHotCategorical(logits=logits, validate_args=False)
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
@@ -110,7 +110,7 @@ class TGVAE(LatentWriter):
         return Trace(topics.latents | latents, topics.observed | {"tokens": y}, topics.aux | aux)
 
     def _component_latents(self, batch: Batch, t: Tensor) -> dict[str, Latent]:
-        q_c, p_c = self.assignment(t, batch.own), OneHotCategorical(probs=t, validate_args=False)
+        q_c, p_c = self.assignment(t, batch.own), OneHotCategorical(logits=_log(t), validate_args=False)
         c = gumbel_softmax(q_c.logits, self.temperature, self._hard)
         prior = self.prior(t)
         q = self.sentence.posterior(batch.targets, batch.lengths, centre=c @ prior.loc)
@@ -258,3 +258,7 @@ class TGVAE(LatentWriter):
         if not ids:
             raise UserError(f"none of the words of {text[:60]!r} is in the topic vocabulary; try other words")
         return ids
+
+
+def _log(proportions: Tensor) -> Tensor:
+    return proportions.clamp_min(1e-20).log()
