@@ -53,7 +53,7 @@ def test_training_lowers_the_bound_and_fills_the_run_folder(prepared: PreparedFo
     assert open_data(run).path == prepared.path
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill at some step."""
 
 
@@ -66,14 +66,17 @@ def test_resumed_run_equals_an_uninterrupted_one(
     recipe = replace(recipe, train=replace(recipe.train, save_minutes=0.0))
     start_run(recipe, prepared.path, tmp_path / "whole")
 
-    def killed(self: loop.Trainer, optimizer: object, save=loop.Trainer._save) -> None:
+    save = loop.Trainer._save
+
+    def killed(self: loop.Trainer, optimizer: object) -> None:
         save(self, optimizer)
         if self.progress.step >= step:
-            raise Killed
+            raise KilledError
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_save", killed)
-        start_run(recipe, prepared.path, tmp_path / "cut")
+        with pytest.raises(KilledError):
+            start_run(recipe, prepared.path, tmp_path / "cut")
     resume_run(tmp_path / "cut")
     whole, cut = load(tmp_path / "whole").state_dict(), load(tmp_path / "cut").state_dict()
     for name, value in whole.items():

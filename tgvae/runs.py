@@ -98,7 +98,7 @@ def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
     if isinstance(model, TGVAE) and phase.unit == "sentence":
         figures |= {
             "fidelity": generated_fidelity(model, ask_every_topic(model, per_topic=5)),
-            "chance": 1 / model.config.topic.topics,
+            "chance": 1 / model.topic.size,
         }
     return figures
 

@@ -16,6 +16,7 @@ from tgvae.commands import evaluate, topics
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
+from tgvae.evaluation.report import Protocol, figures
 from tgvae.generation.decode import DecodeSettings
 from tgvae.recipes import demo
 from tgvae.runs import load_tgvae, start_run
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
             console.print(f"  {sentence.text}", markup=False)
 
     console.rule("5. Figures on held-out documents")
-    evaluate.show({str(run): evaluate.figures(model, train, test, samples=20, per_topic=20, seed=0)}, console)
+    evaluate.show({str(run): figures(model, train, test, Protocol(samples=20), judge=None)}, console)
     minutes = (time.monotonic() - started) / 60
     console.print(f"\nDone in {minutes:.1f} minutes. Corpus: {data}. Run: {run}. Next:")
     console.print(f"  tgvae generate {run} --topic war peace\n  tgvae topics {run}", markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -27,7 +28,7 @@ class Prepare:
     """Processes."""
     overwrite: bool = False
     """Replace OUT if it is a prepared folder."""
-    settings: tyro.conf.OmitArgPrefixes[PrepareSettings] = field(default_factory=PrepareSettings)
+    settings: Annotated[PrepareSettings, tyro.conf.arg(name="")] = field(default_factory=PrepareSettings)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -51,9 +51,9 @@ def ask_every_topic(
     model: TGVAE, per_topic: int = 20, seed: int = 0, settings: DecodeSettings | None = None, strength: float = 1.0
 ) -> Asked:
     """``per_topic`` sentences from every topic; plain samples unless ``settings`` say otherwise."""
-    topics = torch.arange(model.config.topic.topics).repeat_interleave(per_topic)
+    topics = torch.arange(model.topic.size).repeat_interleave(per_topic)
     with evaluating(model, seed):
-        weights = torch.nn.functional.one_hot(topics, model.config.topic.topics).float().to(model.device)
+        weights = torch.nn.functional.one_hot(topics, model.topic.size).float().to(model.device)
         sentences = model.write(model.draw(weights, strength), settings, seed)
     return Asked(topics, [sentence.text for sentence in sentences])
 
@@ -82,7 +82,7 @@ def fidelity(model: TGVAE, held_out: Corpus, asked: Asked) -> Fidelity:
         found = _main_topics(model, batch.own)
         hits += int((found == main[batch.documents.index[batch.parent]]).sum())
         rows += len(found)
-    chance = 1 / model.config.topic.topics
+    chance = 1 / model.topic.size
     return Fidelity(generated_fidelity(model, asked), hits / rows, chance, len(asked.texts))
 
 

@@ -145,9 +145,16 @@ class LanguageModel(Model):
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
         assert isinstance(batch, Batch)
-        no_latent = torch.zeros(1, len(batch.lengths), 0, device=self.device)
-        y = self.decoder(batch.inputs, no_latent)
+        y = self.decoder(batch.inputs, torch.zeros(1, len(batch.lengths), 0, device=self.device))
         return Trace(observed={"tokens": Observed(y, batch.targets, "sentence")})
+
+    @torch.no_grad()
+    def likelihood(self, targets: Tensor) -> Tensor:
+        """log p(y) in nats of padded sentences with eos, (B, L), with shape (B,)."""
+        first = targets.new_full((len(targets), 1), self.tokenizer.bos_id)
+        inputs = torch.cat((first, targets[:, :-1]), dim=1)
+        y = self.decoder(inputs, torch.zeros(1, len(targets), 0, device=self.device))
+        return y.log_prob(targets)[0]
 
     @torch.no_grad()
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:

@@ -127,7 +127,7 @@ class TGVAE(LatentWriter):
 
     def _consistency(self, batch: Batch) -> Tensor:
         """-log t_i of freely written sentences on topics i drawn at random, as long as the batch's."""
-        topics = self.config.topic.topics
+        topics = self.topic.size
         asked = torch.randint(topics, (self.config.consistency_sentences,), device=self.device)
         z = self.prior(F.one_hot(asked, topics).float()).given(F.one_hot(asked, topics).float()).rsample()
         bags = relaxed_bags(
@@ -206,7 +206,7 @@ class TGVAE(LatentWriter):
 
     def mixed_topics(self, mixture: Mapping[int, float]) -> Tensor:
         """Proportions (T,) of the topics by number."""
-        weights = torch.zeros(self.config.topic.topics, device=self.device)
+        weights = torch.zeros(self.topic.size, device=self.device)
         for number, weight in mixture.items():
             if not 0 <= number < len(weights):
                 raise UserError(f"no topic {number}: this model has topics 0 to {len(weights) - 1}")
@@ -240,7 +240,7 @@ class TGVAE(LatentWriter):
     @torch.no_grad()
     def usual_topics(self) -> Tensor:
         """Topic proportions (T,) of the prior: the mean of softmax(W g + b) over g ~ N(0, I)."""
-        g = torch.randn(1000, self.config.topic.topics, generator=torch.Generator().manual_seed(0))
+        g = torch.randn(1000, self.topic.size, generator=torch.Generator().manual_seed(0))
         return self.topic.proportions(g.to(self.device)).mean(0)
 
     @torch.no_grad()

@@ -57,6 +57,11 @@ class TopicCore(nn.Module):
         self.topics = nn.Parameter(torch.randn(t, r))
 
     @property
+    def size(self) -> int:
+        """T."""
+        return len(self.topics)
+
+    @property
     def log_beta(self) -> Tensor:
         """log beta with shape (T, D), every row a log-distribution over words."""
         return (self.topics @ self.words.T).log_softmax(-1)
