@@ -63,6 +63,8 @@ def run(name: str, arguments: Sequence[str]) -> None:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "see `tgvae --help`."
         raise UserError(f"no command {name!r}; {hint}")
+    # Before torch is loaded: threads that wait by spinning halve the speed when another job holds a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = importlib.import_module(f"tgvae.commands.{name}")
     command.main(arguments)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
@@ -42,9 +43,17 @@ def start_run(recipe: Recipe, data: Path, run: Path, overwrite: bool = False) ->
         UserError: the folder holds something already, the data cannot be used, or training failed.
     """
     folder = PreparedFolder.open(data)
-    if run.exists() and any(run.iterdir()) and not overwrite:
+    state = PartialState(cpu=recipe.train.device == "cpu")
+    if state.is_main_process and run.exists() and any(run.iterdir()) and not overwrite:
         raise UserError(f"{run}: exists already; choose another --out, or go on with `tgvae train --resume {run}`")
     model = build(recipe, folder)
+    if state.is_main_process:  # of several processes, the first one makes the folder
+        _make_folder(recipe, folder, run)
+    state.wait_for_everyone()
+    return _train(model, recipe, folder, run, resume=False)
+
+
+def _make_folder(recipe: Recipe, folder: PreparedFolder, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     for old in ("metrics.jsonl", "last.safetensors"):
         (run / old).unlink(missing_ok=True)
@@ -52,14 +61,13 @@ def start_run(recipe: Recipe, data: Path, run: Path, overwrite: bool = False) ->
         "format": FORMAT,
         "recipe": asdict(recipe),
         "data": {
-            "path": str(data.resolve()),
-            "manifest_sha256": file_hash(data / MANIFEST),
+            "path": str(folder.path.resolve()),
+            "manifest_sha256": file_hash(folder.path / MANIFEST),
             **folder.manifest["source"],
         },
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
     (run / RUN).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return _train(model, recipe, folder, run, resume=False)
 
 
 def resume_run(run: Path) -> Model:

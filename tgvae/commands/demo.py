@@ -21,12 +21,12 @@ from tgvae.generation.decode import DecodeSettings
 from tgvae.recipes import demo
 from tgvae.runs import load_tgvae, start_run
 
-SETTINGS = PrepareSettings(since=1945, max_sentence_words=30, vocabulary_size=4000)
+SETTINGS = PrepareSettings(since=1960, max_sentence_words=30, vocabulary_size=3000)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Prepare the State of the Union addresses since 1945, train a small model, and show what it does."""
+    """Prepare the State of the Union addresses since 1960, train a small model, and show what it does."""
 
     out: Path = Path("demo")
     """Folder for the corpus and the run."""
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     data, run = out / "prepared", out / "run"
     if run.exists():
         raise UserError(f"{run}: exists already; choose another --out, or remove the folder")
-    console.rule("1. Prepare: State of the Union addresses since 1945")
+    console.rule("1. Prepare: State of the Union addresses since 1960")
     if not data.exists():
         prepare("sotu", data, SETTINGS)
     console.print(f"in {data}; look inside with: tgvae inspect {data}")
