@@ -73,6 +73,7 @@ def test_readme_from_top_to_bottom(small: None, tmp_path: Path, monkeypatch: pyt
             ran.add(arguments[0])
         else:
             assert program == "pip", line
-    assert ran == set(COMMANDS)
+    assert main(["demo"]) == 0, "make demo"
+    assert ran | {"demo"} == set(COMMANDS)
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})

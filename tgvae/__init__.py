@@ -1,1 +1,22 @@
 """Topic-guided text generation: Wang et al. 2019 and the family around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tgvae.generation.decode import DecodeSettings
+    from tgvae.models.base import load
+    from tgvae.models.tgvae import TGVAE
+
+_HOMES = {"TGVAE": "tgvae.models.tgvae", "DecodeSettings": "tgvae.generation.decode", "load": "tgvae.models.base"}
+__all__ = ["TGVAE", "DecodeSettings", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `tgvae --help` does not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tgvae' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -51,7 +51,7 @@ class Batch:
 
     @property
     def context(self) -> Tensor:
-        """The document without the sentence, (B, D): what may condition it (MODEL.md 4)."""
+        """The document without the sentence, (B, D): what may condition it."""
         return self.documents.counts[self.parent] - self.own
 
     def to(self, device: torch.device | str) -> Batch:

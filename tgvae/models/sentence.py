@@ -1,4 +1,4 @@
-"""Sentence VAE and the plain GRU language model (MODEL.md 3).
+"""Sentence VAE and the plain GRU language model (Bowman et al. 2016, arXiv 1511.06349).
 
 Shape legend: S samples, B sentences, L tokens, E embedding, H hidden, Z latent, K flow length.
 """

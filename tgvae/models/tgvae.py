@@ -1,8 +1,8 @@
-"""The topic-guided VAE (Wang et al. 2019; MODEL.md 3 and 4).
+"""The topic-guided VAE (Wang et al. 2019, arXiv 1903.07137).
 
     t from the document without the sentence,   p(z | t) = sum_i t_i N(z; mu(beta_i), diag sigma^2(beta_i))
 
-The default prior treats the component as a latent of its own (MODEL.md 3, way 4):
+The default prior treats the component as a latent of its own:
 
     c ~ Cat(t),   p(z | c) = N(mu_c, diag sigma_c^2),   z = mu_c + U delta,   delta ~ N(delta(y), diag)
     q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence
@@ -14,7 +14,7 @@ Shape legend: S samples, B sentences, U documents, T topics, Z latent, D bag-of-
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,12 +27,11 @@ from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import GaussianMixture, gumbel_softmax
-from tgvae.errors import UserError
-from tgvae.generation.decode import DecodeSettings
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
-from tgvae.models.sentence import LatentWriter, SentenceConfig, SentenceCore
+from tgvae.models.sentence import SentenceConfig, SentenceCore
+from tgvae.models.steering import TopicWriter
 from tgvae.models.topic import TopicConfig, TopicCore
-from tgvae.models.writing import Sentence, read
+from tgvae.models.writing import read
 from tgvae.nn.heads import scale_of
 from tgvae.trace import Latent, Observed, Trace
 
@@ -61,7 +60,7 @@ class TGVAEConfig:
     straight_through: bool = True
 
 
-class TGVAE(LatentWriter):
+class TGVAE(TopicWriter):
     """Topic model and sentence VAE trained as one."""
 
     token_words: Tensor
@@ -151,99 +150,6 @@ class TGVAE(LatentWriter):
         return x if self.config.guide_topics else x.detach()
 
     @torch.no_grad()
-    def generate(
-        self,
-        topic: int | str | None = None,
-        *,
-        mixture: Mapping[int, float] | None = None,
-        like: str | None = None,
-        num: int = 5,
-        strength: float = 1.0,
-        settings: DecodeSettings | None = None,
-        seed: int = 0,
-    ) -> list[Sentence]:
-        """Sentences on a topic, on a mixture of topics, or like a document; of any topic when none is given.
-
-        Args:
-            topic: its number, or words that it is about ("war army").
-            mixture: weights of topics by number; they need not sum to one.
-            like: a text, whose topic proportions are used.
-            num: how many sentences.
-            strength: how far z moves from what is common to all topics: 1 is the model's own prior, more
-                makes sentences more typical of the topic, less makes them blander.
-            settings: decoding; plain sampling by default.
-            seed: the same seed gives the same sentences.
-
-        Raises:
-            UserError: more than one way is given, no such topic, or a text without topic words.
-        """
-        if sum(x is not None for x in (topic, mixture, like)) > 1:
-            raise UserError("give one of topic, mixture and like, not several")
-        if num < 1:
-            raise UserError(f"num must be at least 1, not {num}")
-        if topic is not None:
-            weights = self.one_topic(topic)
-        elif mixture is not None:
-            weights = self.mixed_topics(mixture)
-        else:
-            weights = self.topics_of(like) if like is not None else self.usual_topics()
-        torch.manual_seed(seed)
-        return self.write(self.draw(weights.expand(num, -1), strength), settings, seed)
-
-    @torch.no_grad()
-    def draw(self, weights: Tensor, strength: float = 1.0) -> Tensor:
-        """A latent for every row of topic proportions (N, T): m + strength (z - m), z ~ p(z | t), (N, Z).
-
-        m is the mean of the prior over documents, where topics cancel out.
-        """
-        common = self.prior(self.usual_topics()).mean
-        return torch.lerp(common, self.prior(weights).sample(), strength)
-
-    def one_topic(self, topic: int | str) -> Tensor:
-        """Proportions (T,) that are one for a topic, given by number or by words."""
-        number = topic if isinstance(topic, int) else self.find_topic(topic)
-        return self.mixed_topics({number: 1.0})
-
-    def mixed_topics(self, mixture: Mapping[int, float]) -> Tensor:
-        """Proportions (T,) of the topics by number."""
-        weights = torch.zeros(self.topic.size, device=self.device)
-        for number, weight in mixture.items():
-            if not 0 <= number < len(weights):
-                raise UserError(f"no topic {number}: this model has topics 0 to {len(weights) - 1}")
-            if not 0 <= weight < float("inf"):
-                raise UserError(f"the weight of topic {number} is {weight}; give a finite number of at least 0")
-            weights[number] = weight
-        if weights.sum() == 0:
-            raise UserError("the mixture gives every topic the weight 0")
-        return weights / weights.sum()
-
-    @torch.no_grad()
-    def find_topic(self, words: str) -> int:
-        """The topic most probable given these words, all topics being equal beforehand."""
-        ids = self._known_words(words)
-        return int(self.topic.log_beta[:, ids].sum(-1).argmax())
-
-    @torch.no_grad()
-    def topics_of(self, text: str) -> Tensor:
-        """Topic proportions (T,) of a text."""
-        self._known_words(text)
-        return self.topic(self.counts([text]))[0]
-
-    def counts(self, texts: Sequence[str]) -> Tensor:
-        """Bags of words of texts, with shape (N, D)."""
-        counts = torch.zeros(len(texts), len(self.vocabulary))
-        for row, text in zip(counts, texts, strict=True):
-            words = torch.tensor(self.vocabulary.encode_text(text), dtype=torch.long)
-            row.index_add_(0, words, torch.ones(len(words)))
-        return counts.to(self.device)
-
-    @torch.no_grad()
-    def usual_topics(self) -> Tensor:
-        """Topic proportions (T,) of the prior: the mean of softmax(W g + b) over g ~ N(0, I)."""
-        g = torch.randn(1000, self.topic.size, generator=torch.Generator().manual_seed(0))
-        return self.topic.proportions(g.to(self.device)).mean(0)
-
-    @torch.no_grad()
     def encode(self, sentences: Sequence[str]) -> Tensor:
         """Posterior means with shape (B, Z) of sentences that stand alone: t is that of the prior."""
         targets, lengths = read(self.tokenizer, sentences, self.device)
@@ -252,12 +158,6 @@ class TGVAE(LatentWriter):
         prior = self.prior(self.usual_topics())
         c = self.assignment(prior.weights, self.counts(sentences)).mode
         return self.sentence.posterior(targets, lengths, centre=c @ prior.loc).mean
-
-    def _known_words(self, text: str) -> list[int]:
-        ids = self.vocabulary.encode_text(text)
-        if not ids:
-            raise UserError(f"none of the words of {text[:60]!r} is in the topic vocabulary; try other words")
-        return ids
 
 
 def _log(proportions: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The neural topic model (MODEL.md 2).
+"""The neural topic model (Miao et al. 2017; Wang et al. 2019).
 
     g ~ N(0, I_T),   t = softmax(W g + b),   p(w | t) = sum_i t_i beta_{i,w},   beta_i = softmax(rho alpha_i)
 
