@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import made_up_documents
 from tgvae.cli import COMMANDS, main
@@ -98,6 +100,22 @@ def test_evaluate_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) 
     assert {"topic NPMI", "topic NPMI: LDA", "fidelity at strength 1: natural", "fluency at strength 1.5"} <= set(joint)
     assert joint["fidelity by classifier at strength 1"]["value"] <= 1
     assert "perplexity" in out_of(capsys, "evaluate", place / "lm")
+
+
+def test_benchmark_script(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    script = Path(__file__).parent.parent / "scripts" / "benchmark.py"
+    monkeypatch.setattr(
+        sys, "argv", [str(script), str(place / "run"), "--threads", "1", "--steps", "3", "--batches", "8"]
+    )
+    capsys.readouterr()
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["training tokens/s"] > 0
+    assert set(measured["sentences/s"]) == {"sample, batch 8", "greedy, batch 8", "beam 5, batch 8"}
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:

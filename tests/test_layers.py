@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tgvae.cli": {"tgvae.errors"},  # and, when one is called, a command
     "data_prep": TEXT | {"tgvae.errors"},
-    "scripts": {"tgvae.cli", "tgvae.commands", "data_prep"},
+    "scripts": DATA | {"tgvae.cli", "tgvae.commands", "tgvae.runs", "tgvae.generation", "tgvae.trace", "data_prep"},
 }
 WITHOUT_TORCH = {"data_prep", "tgvae.cli", "tgvae.errors", "tgvae.settings", "tgvae.schedules"} | TEXT
 

@@ -24,6 +24,9 @@ from tgvae.runs import load_tgvae, start_run
 SETTINGS = PrepareSettings(since=1960, max_sentence_words=30, vocabulary_size=3000)
 
 
+FLUENT = DecodeSettings("beam", no_repeat_ngram=2)
+
+
 @dataclass(frozen=True)
 class Demo:
     """Prepare the State of the Union addresses since 1960, train a small model, and show what it does."""
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     coherent = sorted(found["topics"][:12], key=lambda topic: -topic["npmi"])[:5]
     for topic in coherent:
         console.print(f"\n[bold]topic {topic['topic']}[/bold]: {', '.join(topic['words'][:6])}")
-        for sentence in model.generate(topic["topic"], num=3, settings=DecodeSettings(top_p=0.8)):
+        for sentence in model.generate(topic["topic"], num=3, strength=1.4, settings=FLUENT):
             console.print(f"  {sentence.text}", markup=False)
 
     console.rule("5. Figures on held-out documents")

@@ -15,6 +15,8 @@ from tgvae.models.tgvae import TGVAE
 from tgvae.models.writing import Sentence
 from tgvae.runs import load_tgvae
 
+READABLE = DecodeSettings(temperature=0.7, top_p=0.9)
+
 
 @dataclass(frozen=True)
 class Generate:
@@ -46,7 +48,7 @@ class Generate:
     """The same seed gives the same sentences."""
     json: bool = False
     """Print a JSON object a line."""
-    decode: DecodeSettings = field(default_factory=lambda: DecodeSettings(top_p=0.9))
+    decode: DecodeSettings = field(default_factory=lambda: READABLE)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Topic consistency: a sentence drawn from topic i should be inferred as topic i, by gradient (cf. Hu et al. 2017, arXiv 1703.00955).
+"""Topic consistency: a sentence drawn from topic i should be inferred as topic i (cf. Hu et al. 2017, 1703.00955).
 
 The sentence stays differentiable as Gumbel-softmax tokens; its soft bag of words goes back through
 q(g | d), and -log t_i is the loss.
