@@ -41,7 +41,7 @@ class WikiCorpus:
         """Name, licence and citation."""
         return {
             "name": f"Wikipedia vital articles, summaries ({self.language})",
-            "licence": "CC BY-SA 4.0 (attribution and share-alike apply to what you publish)",
+            "licence": "text CC BY-SA 4.0 (attribution and share-alike apply to what you publish); package GPL-3.0",
             "citation": f"Wikipedia contributors, wikipedia.org, by way of the package {PACKAGE}",
             "version": f"{PACKAGE} {distribution(PACKAGE).version}",
         }

@@ -11,6 +11,7 @@ import tyro
 
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
+from tgvae.data.schema import PreparedFolder
 
 
 @dataclass(frozen=True)
@@ -35,4 +36,6 @@ def main(arguments: Sequence[str]) -> None:
     options = tyro.cli(Prepare, args=arguments, prog="tgvae prepare")
     source = options.sources[0] if len(options.sources) == 1 else options.sources
     out = prepare(source, options.out, options.settings, workers=options.workers, overwrite=options.overwrite)
+    described = PreparedFolder.open(out).manifest["source"]
+    print(f"{described['name']}; licence: {described['licence']}")
     print(f"prepared: {out}\nnext: tgvae inspect {out}, then tgvae train {out} --out runs/{out.name}")

@@ -66,7 +66,7 @@ def inferred_topics(model: TGVAE, sentences: Sequence[str]) -> Tensor:
 def _main_topics(model: TGVAE, counts: Tensor) -> Tensor:
     with evaluating(model, seed=0):
         main = model.topic(counts.to(model.device)).argmax(-1)
-    return torch.where(counts.sum(-1) > 0, main.cpu(), -1)
+    return torch.where(counts.sum(-1).cpu() > 0, main.cpu(), -1)
 
 
 def generated_fidelity(model: TGVAE, asked: Asked) -> float:
