@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tgvae.commands import evaluate, topics
+from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
@@ -36,7 +36,7 @@ class Demo:
 
 
 def main(arguments: Sequence[str]) -> None:
-    out = tyro.cli(Demo, args=arguments, prog="tgvae demo").out
+    out = parse(Demo, "demo", arguments).out
     console, started = Console(highlight=False), time.monotonic()
     data, run = out / "prepared", out / "run"
     if run.exists():

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
 from tgvae.evaluation.report import Figure, Figures, Protocol, by_name, figures
@@ -41,7 +42,7 @@ class Evaluate:
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = tyro.cli(Evaluate, args=arguments, prog="tgvae evaluate")
+    options = parse(Evaluate, "evaluate", arguments)
     if not options.runs:
         raise UserError("give at least one run folder")
     models = {str(run): load(run) for run in options.runs}

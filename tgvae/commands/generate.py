@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tyro
 
+from tgvae.commands.parsing import parse
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.tgvae import TGVAE
@@ -52,7 +53,7 @@ class Generate:
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = tyro.cli(Generate, args=arguments, prog="tgvae generate")
+    options = parse(Generate, "generate", arguments)
     ways = [bool(w) for w in (options.topic, options.mixture, options.like, options.between, options.reconstruct)]
     if sum(ways) > 1:
         raise UserError("give one of --topic, --mixture, --like, --between and --reconstruct")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.summary import summarize_folder
+from tgvae.commands.parsing import parse
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Inspect:
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = tyro.cli(Inspect, args=arguments, prog="tgvae inspect")
+    options = parse(Inspect, "inspect", arguments)
     found = summarize_folder(options.data, options.documents)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -11,6 +11,7 @@ import tyro
 
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
+from tgvae.commands.parsing import parse
 from tgvae.data.schema import PreparedFolder
 
 
@@ -33,7 +34,7 @@ class Prepare:
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = tyro.cli(Prepare, args=arguments, prog="tgvae prepare")
+    options = parse(Prepare, "prepare", arguments)
     source = options.sources[0] if len(options.sources) == 1 else options.sources
     out = prepare(source, options.out, options.settings, workers=options.workers, overwrite=options.overwrite)
     described = PreparedFolder.open(out).manifest["source"]

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import nearest_sentences, top_words, topic_quality
@@ -38,7 +39,7 @@ class Topics:
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = tyro.cli(Topics, args=arguments, prog="tgvae topics")
+    options = parse(Topics, "topics", arguments)
     model = load(options.run)
     if not isinstance(model, TGVAE | TopicModel):
         raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from tgvae.commands.parsing import parse
 from tgvae.errors import UserError
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import resume_run, start_run
@@ -34,11 +35,11 @@ class Resume:
 
 def main(arguments: Sequence[str]) -> None:
     if any(a.split("=")[0] == "--resume" for a in arguments):
-        run = tyro.cli(Resume, args=arguments, prog="tgvae train").resume
+        run = parse(Resume, "train", arguments).resume
         resume_run(run)
     else:
         recipe = find_recipe(arguments)
-        options: Any = tyro.cli(options_of(recipe), args=arguments, prog="tgvae train", description=ABOUT)
+        options: Any = parse(options_of(recipe), "train", arguments)
         run = options.out
         chosen = replace(recipe, model=options.model, train=options.train)
         start_run(chosen, options.data, run, options.overwrite)
@@ -61,6 +62,7 @@ def options_of(recipe: Recipe) -> type:
             ("model", type(recipe.model), field(default=recipe.model)),
             ("train", TrainConfig, field(default=recipe.train)),
         ],
+        namespace={"__doc__": ABOUT},
     )
 
 
