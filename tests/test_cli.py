@@ -97,8 +97,8 @@ def test_evaluate_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) 
             sum(f["value"] for name, f in figures.items() if name.startswith(("nll/", "kl/")))
         )
     assert "kl/z" not in lm
-    assert {"topic NPMI", "topic NPMI: LDA", "fidelity at strength 1: natural", "fluency at strength 1.5"} <= set(joint)
-    assert joint["fidelity by classifier at strength 1"]["value"] <= 1
+    assert {"topic NPMI", "topic NPMI: LDA", "fidelity: natural", "fluency, strength 1.5"} <= set(joint)
+    assert joint["fidelity by classifier, strength 1"]["value"] <= 1
     assert "perplexity" in out_of(capsys, "evaluate", place / "lm")
 
 
@@ -135,7 +135,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         (["train", "data", "--out", "run"], "exists already"),
         (["train", "--resume", "data"], "not a run folder"),
         (["generate", "nowhere"], "no trained model"),
-        (["generate", "vae", "--topic", "1"], "not a TGVAE"),
+        (["generate", "vae", "--topic", "1"], "cannot be steered"),
         (["generate", "run", "--topic", "99"], "no topic 99"),
         (["generate", "run", "--topic", "qwertz"], "topic vocabulary"),
         (["generate", "run", "--mixture", "1:2"], "TOPIC=WEIGHT"),

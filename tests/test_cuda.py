@@ -13,7 +13,7 @@ from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.report import Protocol, figures
 from tgvae.models.tgvae import TGVAE
 from tgvae.runs import start_run
-from tgvae.training.loop import TrainConfig
+from tgvae.training.config import TrainConfig
 
 pytestmark = [
     pytest.mark.cuda,

@@ -15,7 +15,7 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.baselines import lda_topics
-from tgvae.evaluation.guidance import Asked, ask_every_topic, classifier_fidelity, fidelity, generated_fidelity
+from tgvae.evaluation.guidance import Asked, LabelJudge, OwnJudge, ask_every_topic, generated_fidelity
 from tgvae.evaluation.latent import active_units, posterior_means
 from tgvae.evaluation.likelihood import sentence_bound
 from tgvae.evaluation.text import distinct_bigrams, perplexity_under
@@ -25,7 +25,8 @@ from tgvae.models import consistency
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
 from tgvae.models.sentence import LanguageModel, SentenceVAE
 from tgvae.models.tgvae import TGVAE
-from tgvae.training.loop import Phase, TrainConfig, train
+from tgvae.training.config import Phase, TrainConfig
+from tgvae.training.loop import train
 from tgvae.training.topic_start import start_topics
 
 
@@ -58,16 +59,23 @@ def test_fidelity_is_counted_right(model: TGVAE, prepared: PreparedFolder) -> No
     held_out = Corpus(prepared, "test")
     texts = ["soldier army battle", "bread soup", "12 ?"]
     found = [int(model.topics_of(text).argmax()) for text in texts[:2]]
-    asked = Asked(torch.tensor([found[0], found[1] + 1, 0]), texts)
-    assert generated_fidelity(model, asked) == pytest.approx(1 / 3), "a hit, a miss, and no topic word"
+    asked = Asked(torch.tensor([found[0], (found[1] + 1) % 4, (found[1] + 1) % 4]), texts)
+    expected = {found[0]: [1.0], (found[1] + 1) % 4: [0.0, 0.0]}
+    if found[0] == (found[1] + 1) % 4:
+        expected = {found[0]: [1.0, 0.0, 0.0]}
+    by_hand = np.mean([np.mean(hits) for hits in expected.values()])
+    assert generated_fidelity(model, asked) == pytest.approx(by_hand), "a hit, a miss, and no topic word"
 
-    measured = fidelity(model, held_out, asked)
-    hits = []
+    hits: dict[int, list[bool]] = {}
     for i, (document, _) in enumerate(held_out.sentences):
-        whole = torch.from_numpy(held_out.bags[[document]].toarray())
         own = model.counts([held_out.text(i)])
-        hits.append(own.sum() > 0 and model.topic(own).argmax() == model.topic(whole).argmax())
-    assert measured.natural == pytest.approx(np.mean(hits))
+        around = torch.from_numpy(held_out.bags[[document]].toarray()) - own
+        if around.sum() > 0:
+            topic = int(model.topic(around).argmax())
+            hits.setdefault(topic, []).append(bool(own.sum() > 0 and model.topic(own).argmax() == topic))
+    measured = OwnJudge(model, held_out).fidelity(asked)
+    assert measured.natural == pytest.approx(np.mean([np.mean(h) for h in hits.values()]), abs=1e-6)
+    assert measured.generated == pytest.approx(by_hand)
     assert measured.chance == 1 / 4
 
 
@@ -83,8 +91,12 @@ def test_classifier_knows_the_label_of_a_topic(model: TGVAE, prepared: PreparedF
     wrong = [" ".join(THEMES[names[names.index(theme) - 1]][:4]) for theme in themes]
     held_out = Corpus(prepared, "test")
     topics = torch.arange(len(top))
-    assert classifier_fidelity(model, corpus, held_out, Asked(topics, right)).generated == 1
-    assert classifier_fidelity(model, corpus, held_out, Asked(topics, wrong)).generated == 0
+    judge = LabelJudge(model, corpus, held_out)
+    assert judge.fidelity(Asked(topics, right)).generated == 1
+    assert judge.fidelity(Asked(topics, wrong)).generated == 0
+    deaf = judge.fidelity(Asked(topics, [right[0]] * 4))
+    assert deaf.chance == pytest.approx(deaf.generated), "a writer that never listens hits by chance alone"
+    assert 0 < judge.natural <= 1
 
 
 def test_every_topic_is_asked_equally(model: TGVAE) -> None:
@@ -108,10 +120,22 @@ def test_strength_moves_latents_from_what_is_common(model: TGVAE) -> None:
 def test_posterior_means_stand_in_the_order_of_the_corpus(prepared: PreparedFolder) -> None:
     vae = SentenceVAE(SENTENCE, prepared.tokenizer, prepared.topic_vocabulary).eval()
     held_out = Corpus(prepared, "test")
-    means = posterior_means(vae, held_out)
+    means, deviations = posterior_means(vae, held_out)
     for i in (0, 5, len(means) - 1):
         torch.testing.assert_close(means[i], vae.encode([held_out.text(i)])[0].detach(), rtol=1e-4, atol=1e-5)
-    assert active_units(vae, held_out) == int((means.numpy().var(0, ddof=1) > 0.01).sum())
+    assert torch.equal(means, deviations)
+    assert active_units(means) == int((means.numpy().var(0, ddof=1) > 0.01).sum())
+
+
+def test_the_topics_share_of_the_latent_is_told_apart(model: TGVAE, prepared: PreparedFolder) -> None:
+    held_out = Corpus(prepared, "test")
+    means, deviations = posterior_means(model, held_out)
+    for index in held_out.sentence_batches(8192):
+        batch = held_out.gather(index)
+        alone = model.sentence.posterior(batch.targets, batch.lengths).mean
+        torch.testing.assert_close(deviations[torch.from_numpy(index)], alone.detach(), rtol=1e-4, atol=1e-5)
+    centres = model.components()[0].detach()
+    assert ((means - deviations).amax(0) <= centres.amax(0) + 1e-5).all(), "a mean of components lies among them"
 
 
 def test_nearest_sentences_by_brute_force(model: TGVAE, corpus: Corpus) -> None:

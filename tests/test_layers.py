@@ -42,7 +42,8 @@ ALLOWED: dict[str, set[str]] = {
         "tgvae.settings",
         "tgvae.errors",
     },
-    "tgvae.evaluation": DATA | {"tgvae.models", "tgvae.generation", "tgvae.trace", "tgvae.errors"},
+    "tgvae.evaluation": DATA
+    | {"tgvae.models", "tgvae.generation", "tgvae.distributions", "tgvae.trace", "tgvae.errors"},
     "tgvae.training": DATA | {"tgvae.evaluation", "tgvae.models", "tgvae.trace", "tgvae.schedules", "tgvae.errors"},
     "tgvae.recipes": {"tgvae.models", "tgvae.training", "tgvae.schedules"},
     "tgvae.runs": DATA

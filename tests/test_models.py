@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,3 +228,39 @@ def test_damaged_folders_are_refused(prepared: PreparedFolder, tmp_path: Path) -
             with pytest.raises(UserError, match=message):
                 load(tmp_path)
         (tmp_path / name).write_bytes(good)
+
+
+def test_a_missing_folder_is_told_without_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="no such folder"):
+        load("runs/typo")
+    with pytest.raises(UserError, match="no such folder"):
+        load(tmp_path / "a" / "b")
+
+
+def test_load_knows_every_kind_in_a_fresh_process(prepared: PreparedFolder, tmp_path: Path) -> None:
+    build("tgvae", prepared).save_pretrained(tmp_path)
+    code = f"from tgvae import load; print(type(load({str(tmp_path)!r})).__name__)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "TGVAE"
+
+
+def test_bfloat16_gives_finite_gradients_to_topics_alike(prepared: PreparedFolder, batch: Batch) -> None:
+    """Two equal topics: their cosine is 1, where arccos has no gradient unless care is taken."""
+    model = build("tgvae", prepared)
+    with torch.no_grad():
+        model.topic.topics[1] = model.topic.topics[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = model(batch)
+    assert terms["kl/z"].dtype == terms["kl/g"].dtype == torch.float32
+    objective(terms, {"aux/similarity": 10.0}).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_generation_leaves_the_callers_randomness_alone(prepared: PreparedFolder) -> None:
+    model = build("tgvae", prepared).eval()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    model.generate(0, num=1)
+    assert torch.equal(torch.rand(2), expected)

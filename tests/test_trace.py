@@ -12,6 +12,7 @@ from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.corpus import Corpus
+from tgvae.data.schema import PreparedFolder
 from tgvae.distributions import BagOfWords, GaussianMixture, HouseholderNormal, TokenSequence, diagonal_normal
 from tgvae.divergences import kl
 from tgvae.evaluation.likelihood import (
@@ -21,6 +22,7 @@ from tgvae.evaluation.likelihood import (
     importance_weighted_nll,
     sentence_bound,
 )
+from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.trace import Latent, Observed, Trace, importance_weighted, objective
 
 B, Z, X = 3, 2, 4
@@ -252,8 +254,9 @@ def test_bound_figures() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_evaluating_puts_everything_back(training: bool) -> None:
-    model = nn.Dropout().train(training)
+def test_evaluating_puts_everything_back(training: bool, prepared: PreparedFolder) -> None:
+    config = SentenceConfig(embedding_size=4, hidden_size=4)
+    model = LanguageModel(config, prepared.tokenizer, prepared.topic_vocabulary).train(training)
     torch.manual_seed(5)
     expected = torch.randn(3)
     torch.manual_seed(5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,12 +18,13 @@ from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
 from tgvae.recipes import RECIPES, Recipe
-from tgvae.runs import build, open_data, read_recipe, resume_run, start_run
+from tgvae.runs import build, load_run, open_data, read_recipe, resume_run, start_run
 from tgvae.schedules import Schedule
 from tgvae.settings import from_json
 from tgvae.training import loop
+from tgvae.training.config import Phase, TrainConfig
 from tgvae.training.journal import warnings
-from tgvae.training.loop import DivergedError, Phase, TrainConfig
+from tgvae.training.loop import DivergedError
 
 SMALL = TGVAEConfig(
     TopicConfig(topics=3, word_embedding_size=8, hidden_size=16),
@@ -103,7 +105,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(
         return objective(terms, weights, floors)
 
     monkeypatch.setattr(loop, "objective", broken)
-    with pytest.raises(DivergedError, match=r"step 0: nll/words .* Documents of the batch: d\d+"):
+    with pytest.raises(
+        DivergedError, match=r"step 0: objective, gradient, nll/words not finite.* Documents of the batch: d\d+"
+    ):
         start_run(small_recipe(), prepared.path, tmp_path / "run")
 
 
@@ -181,3 +185,60 @@ def test_topics_learned_are_the_themes(prepared: PreparedFolder, corpus: Corpus,
     labels = corpus.table["label"].to_pylist()
     found = {(label, int(topic)) for label, topic in zip(labels, main, strict=True)}
     assert len(found) == 3
+
+
+def test_several_processes_get_as_many_batches(prepared: PreparedFolder, tmp_path: Path) -> None:
+    """With more processes than batches some batches are taken twice; nobody is left without."""
+    recipe = small_recipe()
+    corpora = {split: Corpus(prepared, split) for split in ("train", "valid")}
+    trainer = loop.Trainer(build(recipe, prepared), corpora, recipe.train, tmp_path, None)
+    phase = Phase("document", batch=1000)
+    for world in (1, 2, 4):
+        shares = []
+        for rank in range(world):
+            trainer.accelerator = SimpleNamespace(num_processes=world, process_index=rank)
+            shares.append(trainer._batches(phase, 0))
+        assert len({len(share) for share in shares}) == 1
+        seen = {int(i) for share in shares for batch in share for i in batch}
+        assert seen == set(range(corpora["train"].documents))
+
+
+@pytest.mark.parametrize("seed", [20261122, 2**32 - 1])
+def test_large_seeds_work(seed: int, prepared: PreparedFolder, tmp_path: Path) -> None:
+    recipe = small_recipe(epochs=1)
+    start_run(replace(recipe, train=replace(recipe.train, seed=seed)), prepared.path, tmp_path / "run")
+
+
+def test_seeds_out_of_range_are_refused() -> None:
+    for seed in (-1, 2**32):
+        with pytest.raises(UserError, match="seed"):
+            TrainConfig(seed=seed)
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    prepared: PreparedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small_recipe()
+    model = build(recipe, prepared)
+    corpora = {split: Corpus(prepared, split) for split in ("train", "valid")}
+    model.topic.words.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(DivergedError, match="gradient"):
+        loop.train(model, corpora, recipe.train, tmp_path)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(
+    prepared: PreparedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_run(small_recipe(epochs=1), prepared.path, tmp_path / "run")
+    monkeypatch.setattr("tgvae.runs.train", lambda model, *_, **__: model)
+    start_run(small_recipe(epochs=1), prepared.path, tmp_path / "run", overwrite=True)
+    with pytest.raises(UserError, match="no trained model"):
+        load_run(tmp_path / "run")
+
+
+def test_every_batch_is_in_the_metrics(prepared: PreparedFolder, tmp_path: Path) -> None:
+    """Short epochs too: there are training figures before every validation."""
+    start_run(small_recipe(), prepared.path, tmp_path / "run")
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert kinds == ["train", "valid"] * 4

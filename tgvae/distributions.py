@@ -17,6 +17,11 @@ from torch.distributions import Distribution, Independent, Normal, constraints
 Shape = torch.Size | list[int] | tuple[int, ...]
 
 
+def log_of(probabilities: Tensor) -> Tensor:
+    """log p, with p floored at 1e-20 so that an impossible event costs 46 nats and not infinitely many."""
+    return probabilities.clamp_min(1e-20).log()
+
+
 def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
     """N(loc, diag(scale^2)) over the last dimension; batch shape is the rest."""
     return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
@@ -117,7 +122,7 @@ class GaussianMixture(Distribution):
 
     @property
     def log_weights(self) -> Tensor:
-        return self.weights.clamp_min(torch.finfo(self.weights.dtype).tiny).log()
+        return log_of(self.weights)
 
     @property
     def components(self) -> Independent:

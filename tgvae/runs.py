@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +24,13 @@ from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
 from tgvae.errors import UserError
 from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import topic_quality
-from tgvae.models.base import CONFIG, Model
+from tgvae.models.base import CONFIG, WEIGHTS, Model, load
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
 from tgvae.recipes import Recipe
 from tgvae.settings import from_json
-from tgvae.training.loop import Phase, train
+from tgvae.training.config import Phase
+from tgvae.training.loop import CHECKPOINT, train
 from tgvae.training.topic_start import start_topics
 
 FORMAT = 1
@@ -55,8 +57,9 @@ def start_run(recipe: Recipe, data: Path, run: Path, overwrite: bool = False) ->
 
 def _make_folder(recipe: Recipe, folder: PreparedFolder, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
-    for old in ("metrics.jsonl", "last.safetensors"):
+    for old in ("metrics.jsonl", CHECKPOINT, CONFIG, WEIGHTS):
         (run / old).unlink(missing_ok=True)
+    shutil.rmtree(run / "tensorboard", ignore_errors=True)
     described = {
         "format": FORMAT,
         "recipe": asdict(recipe),
@@ -149,8 +152,16 @@ def open_data(run: Path, data: Path | None = None) -> PreparedFolder:
     return folder
 
 
+def load_run(run: Path, device: str = "cpu") -> Model:
+    """The trained model of a run folder, whatever its kind. Raises UserError where there is none."""
+    if not (run / CONFIG).is_file():
+        raise UserError(f"{run}: no trained model here; give a folder made by `tgvae train`")
+    return load(run, map_location=device)
+
+
 def load_tgvae(run: Path) -> TGVAE:
     """The topic-guided model of a run. Raises UserError for a run of another kind."""
-    if not (run / CONFIG).is_file():
-        raise UserError(f"{run}: no trained model here yet; give a folder made by `tgvae train`")
-    return TGVAE.from_pretrained(str(run))
+    model = load_run(run)
+    if not isinstance(model, TGVAE):
+        raise UserError(f"{run}: a {model.kind} cannot be steered by topic; give a run of the recipe tgvae")
+    return model

@@ -16,9 +16,8 @@ from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
 from tgvae.evaluation.report import Figure, Figures, Protocol, by_name, figures
-from tgvae.models.base import load
 from tgvae.models.sentence import LanguageModel
-from tgvae.runs import open_data
+from tgvae.runs import load_run, open_data
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class Evaluate:
     protocol: Annotated[Protocol, tyro.conf.arg(name="")] = field(default_factory=Protocol)
     data: Path | None = None
     """Where the prepared folder is now, if it has moved."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, cuda:1, ..."""
     json: bool = False
     """Print JSON."""
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(Evaluate, "evaluate", arguments)
     if not options.runs:
         raise UserError("give at least one run folder")
-    models = {str(run): load(run) for run in options.runs}
+    models = {str(run): load_run(run, options.device) for run in options.runs}
     judge = next((model for model in models.values() if isinstance(model, LanguageModel)), None)
     found = {}
     for run, model in models.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from data_prep.summary import summarize_folder
@@ -56,6 +57,6 @@ def show(found: dict[str, Any]) -> None:
         console.print("labels: " + ", ".join(f"{label} {n}" for label, n in found["labels"].items()))
     console.print("skipped: " + (", ".join(f"{n} {why}" for why, n in found["skipped"].items()) or "nothing"))
     for document in found["examples"]:
-        console.print(f"\n[bold]{document['title'] or document['id']}[/bold]")
+        console.print(f"\n[bold]{escape(document['title'] or document['id'])}[/bold]")
         for sentence in document["sentences"]:
             console.print("  " + sentence, markup=False)

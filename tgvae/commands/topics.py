@@ -10,16 +10,16 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import nearest_sentences, top_words, topic_quality
-from tgvae.models.base import load
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
-from tgvae.runs import open_data
+from tgvae.runs import load_run, open_data
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Topics:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Topics, "topics", arguments)
-    model = load(options.run)
+    model = load_run(options.run)
     if not isinstance(model, TGVAE | TopicModel):
         raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")
     corpus = Corpus(open_data(options.run, options.data), "train")
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
 def describe(model: TGVAE | TopicModel, corpus: Corpus, words: int = 10, sentences: int = 1) -> dict[str, Any]:
     """Topics by falling share, and the figures of the whole set."""
     quality = topic_quality(model, corpus, words)
-    top = top_words(model.topic.log_beta.detach().numpy(), words)
+    top = top_words(model.topic.log_beta.detach().cpu().numpy(), words)
     near = nearest_sentences(model, corpus, sentences)
     topics = [
         {
@@ -84,14 +84,10 @@ def show(found: dict[str, Any], console: Console, most: int | None = None) -> No
         show_lines=bool(found["topics"][0]["sentences"]),
     )
     for topic in found["topics"][:most]:
-        text = "\n".join([", ".join(topic["words"]), *(f"[dim]{_plain(s)}[/dim]" for s in topic["sentences"])])
+        text = "\n".join([", ".join(topic["words"]), *(f"[dim]{escape(s)}[/dim]" for s in topic["sentences"])])
         table.add_row(str(topic["topic"]), f"{topic['share']:.1%}", f"{topic['npmi']:.2f}", text)
     console.print(table)
     console.print(
         f"mean NPMI {found['npmi']:.3f} (top words together in training documents), diversity "
         f"{found['diversity']:.2f} (distinct top words), topics in use {found['topics_in_use']:.0%}"
     )
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -14,7 +14,7 @@ from tgvae.commands.parsing import parse
 from tgvae.errors import UserError
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import resume_run, start_run
-from tgvae.training.loop import TrainConfig
+from tgvae.training.config import TrainConfig
 
 ABOUT = """Train a recipe on a prepared folder; every setting of the recipe can be overridden.
 

@@ -48,6 +48,11 @@ class Corpus:
     def documents(self) -> int:
         return len(self.table)
 
+    def require_documents(self) -> None:
+        """Raises UserError when the split is empty."""
+        if not self.documents:
+            raise UserError(f"{self.folder.path}: the {self.split} split is empty; prepare again with other --splits")
+
     def require_sentences(self) -> None:
         """Raises UserError when no sentence of the split can be modelled."""
         if not len(self.lengths):
@@ -109,6 +114,7 @@ class Corpus:
 
     def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
         """Indices of documents, ``size`` at a time; shuffled when a ``seed`` is given."""
+        self.require_documents()
         order = np.arange(self.documents) if seed is None else np.random.default_rng(seed).permutation(self.documents)
         return [order[i : i + size] for i in range(0, len(order), size)]
 

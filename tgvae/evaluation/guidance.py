@@ -5,7 +5,7 @@ Two judges: the topic model's own inference, and a classifier that never saw a g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,28 +23,26 @@ from tgvae.models.tgvae import TGVAE
 
 
 @dataclass(frozen=True)
-class Fidelity:
-    """A share of hits among generated sentences, beside the two marks it must be read with.
-
-    Attributes:
-        generated: sentences generated from topic i that the judge gives to topic i (or its label).
-        natural: real held-out sentences of documents whose main topic is i, by the same judge.
-        chance: of a judge who guesses: 1 / T, or the expected agreement of the labels of topics.
-        sentences: how many were generated.
-    """
-
-    generated: float
-    natural: float
-    chance: float
-    sentences: int
-
-
-@dataclass(frozen=True)
 class Asked:
     """Sentences generated from every topic in turn."""
 
     topics: Tensor
     texts: list[str]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A share of hits, beside the two marks it must be read with. Each topic counts alike.
+
+    Attributes:
+        generated: sentences generated from topic i that the judge gives to topic i (or to its label).
+        natural: the same for real held-out sentences whose document, without the sentence, has main topic i.
+        chance: of a writer that takes no notice of the topic: 1 / T, or what its labels would hit.
+    """
+
+    generated: float
+    natural: float
+    chance: float
 
 
 def ask_every_topic(
@@ -54,16 +52,12 @@ def ask_every_topic(
     topics = torch.arange(model.topic.size).repeat_interleave(per_topic)
     with evaluating(model, seed):
         weights = torch.nn.functional.one_hot(topics, model.topic.size).float().to(model.device)
-        sentences = model.write(model.draw(weights, strength), settings, seed)
+        sentences = model.write(model.draw(weights, strength), settings)
     return Asked(topics, [sentence.text for sentence in sentences])
 
 
-def inferred_topics(model: TGVAE, sentences: Sequence[str]) -> Tensor:
-    """Main topic of each sentence by the topic model's own inference, (N,); -1 where it has no topic word."""
-    return _main_topics(model, model.counts(sentences))
-
-
-def _main_topics(model: TGVAE, counts: Tensor) -> Tensor:
+def inferred_topics(model: TGVAE, counts: Tensor) -> Tensor:
+    """Main topic of bags of words (N, D) by the model's own inference, (N,); -1 where there is no topic word."""
     with evaluating(model, seed=0):
         main = model.topic(counts.to(model.device)).argmax(-1)
     return torch.where(counts.sum(-1).cpu() > 0, main.cpu(), -1)
@@ -71,48 +65,71 @@ def _main_topics(model: TGVAE, counts: Tensor) -> Tensor:
 
 def generated_fidelity(model: TGVAE, asked: Asked) -> float:
     """Share of the sentences whose inferred topic is the one asked for; no topic word is a miss."""
-    return (inferred_topics(model, asked.texts) == asked.topics).float().mean().item()
+    return _mean_by_topic(inferred_topics(model, model.counts(asked.texts)) == asked.topics, asked.topics)
 
 
-def fidelity(model: TGVAE, held_out: Corpus, asked: Asked) -> Fidelity:
-    """Fidelity by the model's own inference."""
-    main = torch.from_numpy(theta(model, held_out).argmax(1))
-    hits = rows = 0
-    for batch in held_out.each_batch():
-        found = _main_topics(model, batch.own)
-        hits += int((found == main[batch.documents.index[batch.parent]]).sum())
-        rows += len(found)
-    chance = 1 / model.topic.size
-    return Fidelity(generated_fidelity(model, asked), hits / rows, chance, len(asked.texts))
+def surrounding_topics(model: TGVAE, held_out: Corpus) -> Tensor:
+    """For each modelled sentence the main topic of its document without it, (N,), in the order of the corpus."""
+    found = torch.empty(len(held_out.lengths), dtype=torch.long)
+    for index in held_out.sentence_batches(8192):
+        found[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).context)
+    return found
 
 
-def classifier_fidelity(model: TGVAE, train: Corpus, held_out: Corpus, asked: Asked) -> Fidelity:
-    """Fidelity by an independent classifier of gold labels, fitted on real documents only.
+class OwnJudge:
+    """Fidelity by the topic model's own inference."""
 
-    A topic's label is the one whose documents give it the largest mean proportion. A sentence generated
-    from topic i is a hit when the classifier (TF-IDF, logistic regression) gives it the label of i.
+    def __init__(self, model: TGVAE, held_out: Corpus) -> None:
+        self.model = model
+        around = surrounding_topics(model, held_out)
+        own = torch.empty_like(around)
+        for index in held_out.sentence_batches(8192):
+            own[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).own)
+        self.natural = _mean_by_topic(own == around, around)
+
+    def fidelity(self, asked: Asked) -> Fidelity:
+        """Of sentences that were asked for."""
+        return Fidelity(generated_fidelity(self.model, asked), self.natural, 1 / self.model.topic.size)
+
+
+class LabelJudge:
+    """Fidelity by a classifier of gold labels (TF-IDF, logistic regression), fitted on real documents only.
+
+    A topic's label is the one whose documents give it the largest mean proportion; a sentence asked of
+    topic i is a hit when the classifier gives it that label.
 
     Raises:
         ValueError: the corpus has fewer than two labels.
     """
-    labels = np.array(train.table["label"].to_pylist(), dtype=object)
-    names = sorted({label for label in labels if label is not None})
-    if len(names) < 2:
-        raise ValueError("a classifier needs at least two labels")
-    proportions = theta(model, train)
-    means = np.stack([proportions[labels == name].mean(0) for name in names])
-    label_of = np.array(names, dtype=object)[means.argmax(0)]
 
-    classifier = _fit_classifier(train, labels)
-    generated = (classifier.predict(asked.texts) == label_of[asked.topics.numpy()]).mean()
+    def __init__(self, model: TGVAE, train: Corpus, held_out: Corpus) -> None:
+        labels = np.array(train.table["label"].to_pylist(), dtype=object)
+        names = sorted({label for label in labels if label is not None})
+        if len(names) < 2:
+            raise ValueError("a classifier needs at least two labels")
+        proportions = theta(model, train)
+        means = np.stack([proportions[labels == name].mean(0) for name in names])
+        self.label_of = np.array(names, dtype=object)[means.argmax(0)]
+        self._classifier = _fit_classifier(train, labels)
+        around = surrounding_topics(model, held_out)
+        texts = [held_out.text(i) for i in range(len(held_out.lengths))]
+        self.natural, _ = self._hits(Asked(around, texts))
 
-    main = theta(model, held_out).argmax(1)
-    texts = [held_out.text(i) for i in range(len(held_out.lengths))]
-    guessed = classifier.predict(texts)
-    natural = (guessed == label_of[main[held_out.sentences[:, 0]]]).mean()
-    share = {name: (guessed == name).mean() for name in names}
-    chance = float(np.mean([share[label] for label in label_of]))
-    return Fidelity(float(generated), float(natural), chance, len(asked.texts))
+    def fidelity(self, asked: Asked) -> Fidelity:
+        """Of sentences that were asked for; chance is that of the same sentences asked of topics at random."""
+        hits, chance = self._hits(asked)
+        return Fidelity(hits, self.natural, chance)
+
+    def _hits(self, asked: Asked) -> tuple[float, float]:
+        wanted, given = self.label_of[asked.topics.numpy()], self._classifier.predict(asked.texts)
+        chance = sum((wanted == name).mean() * (given == name).mean() for name in set(self.label_of))
+        return _mean_by_topic(torch.from_numpy(wanted == given), asked.topics), float(chance)
+
+
+def _mean_by_topic(hits: Tensor, topics: Tensor) -> float:
+    """Mean over topics of the share of hits of each topic that occurs (-1 is none)."""
+    shares = [hits[topics == i].float().mean() for i in topics.unique() if i >= 0]
+    return torch.stack(shares).mean().item() if shares else math.nan
 
 
 def _fit_classifier(train: Corpus, labels: np.ndarray) -> Pipeline:

@@ -1,7 +1,8 @@
 """How probable a split is under a model: ELBO, importance-weighted bound, perplexities.
 
-Sentences are conditioned on their document without the sentence. A perplexity is per word (nltk words, the
-end of a sentence counting as one), so it does not depend on the sentence tokenizer, and includes the KL.
+TGVAE conditions a sentence on the rest of its document; the sentence VAE and the language model do not see it.
+A perplexity is per word (nltk words, the end of a sentence counting as one) and includes the KL. It can be
+compared between sizes of subword vocabulary, but not with one of whole words, where unk counts as a word.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.corpus import Corpus
 from tgvae.models.base import Model
+from tgvae.models.writing import drawing
 from tgvae.trace import importance_weighted
 
 
@@ -53,14 +55,12 @@ class Bound:
 @contextmanager
 def evaluating(model: Model, seed: int) -> Iterator[None]:
     """Evaluation mode, no gradients, and draws that depend on ``seed`` alone; all put back afterwards."""
-    was_training, state = model.training, torch.get_rng_state()
+    was_training = model.training
     model.eval()
-    torch.manual_seed(seed)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), drawing(seed, model.device):
             yield
     finally:
-        torch.set_rng_state(state)
         model.train(was_training)
 
 
@@ -81,7 +81,7 @@ def _bound(model: Model, batches: Iterator[Batch] | Iterator[Documents], unit: s
         for batch in batches:
             batch = batch.to(model.device)
             for name, value in model.trace(batch).terms(unit).items():
-                sums[name] += value.double().sum().item()
+                sums[name] += value.cpu().double().sum().item()
                 rows_here = len(value)
             rows += rows_here
             words += int(batch.words.sum() if isinstance(batch, Batch) else batch.counts.sum())
@@ -112,7 +112,7 @@ def importance_weighted_nll(model: Model, corpus: Corpus, samples: int = 100, se
         for batch in corpus.each_batch(tokens=2048):
             values.append(-_iwae(model, batch.to(model.device), samples))
             words += int(batch.words.sum())
-    nll = torch.cat(values).double()
+    nll = torch.cat(values).cpu().double()
     error = nll.std(correction=1).item() / math.sqrt(len(nll)) if len(nll) > 1 else math.nan
     return ImportanceWeighted(nll.mean().item(), error, math.exp(nll.sum().item() / words), samples)
 

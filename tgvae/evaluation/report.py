@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.baselines import lda_topics
-from tgvae.evaluation.guidance import Fidelity, ask_every_topic, classifier_fidelity, fidelity
-from tgvae.evaluation.latent import ACTIVE_VARIANCE, active_units
+from tgvae.evaluation.guidance import LabelJudge, OwnJudge, ask_every_topic
+from tgvae.evaluation.latent import ACTIVE_VARIANCE, active_units, posterior_means
 from tgvae.evaluation.likelihood import document_bound, importance_weighted_nll, sentence_bound
 from tgvae.evaluation.text import distinct_bigrams, perplexity_under
 from tgvae.evaluation.topics import diversity, npmi, top_words, topic_quality
@@ -57,8 +57,7 @@ def figures(model: Model, train: Corpus, held_out: Corpus, protocol: Protocol, j
     if isinstance(model, TGVAE | TopicModel):
         found |= topic_figures(model, train, held_out, protocol)
     if isinstance(model, TGVAE):
-        for strength in protocol.strengths:
-            found |= guidance_figures(model, train, held_out, protocol, strength, judge)
+        found |= guidance_figures(model, train, held_out, protocol, judge)
     return found
 
 
@@ -71,7 +70,9 @@ def language_figures(model: Model, held_out: Corpus, protocol: Protocol) -> Figu
     if isinstance(model, LatentWriter):
         size = model.sentence.head.loc.out_features
         unit = f"of {size} (variance of means > {ACTIVE_VARIANCE})"
-        found["active units"] = Figure(active_units(model, held_out), unit)
+        whole, deviation = posterior_means(model, held_out)
+        found["active units"] = Figure(active_units(whole), unit)
+        found["active units of the sentence"] = Figure(active_units(deviation), f"{unit}, topic apart")
         if protocol.samples:
             weighted = importance_weighted_nll(model, held_out, protocol.samples, protocol.seed)
             name = f"IW {protocol.samples}"
@@ -99,28 +100,28 @@ def topic_figures(model: TGVAE | TopicModel, train: Corpus, held_out: Corpus, pr
 
 
 def guidance_figures(
-    model: TGVAE, train: Corpus, held_out: Corpus, protocol: Protocol, strength: float, judge: LanguageModel | None
+    model: TGVAE, train: Corpus, held_out: Corpus, protocol: Protocol, judge: LanguageModel | None
 ) -> Figures:
-    """Fidelity of plain samples at a strength of steering, and what the strength costs in fluency and variety."""
-    asked = ask_every_topic(model, protocol.per_topic, protocol.seed, strength=strength)
-    at = f"at strength {strength:g}"
-    found = _fidelity(f"fidelity {at}", fidelity(model, held_out, asked))
+    """Fidelity of plain samples at each strength of steering, and what the strength costs in fluency and variety."""
+    judges: dict[str, OwnJudge | LabelJudge] = {"fidelity": OwnJudge(model, held_out)}
     if len(set(train.table["label"].to_pylist()) - {None}) > 1:
-        found |= _fidelity(f"fidelity by classifier {at}", classifier_fidelity(model, train, held_out, asked))
-    if judge is not None:
-        found[f"fluency {at}"] = Figure(
-            perplexity_under(judge, asked.texts), "perplexity per word of the language model"
+        judges["fidelity by classifier"] = LabelJudge(model, train, held_out)
+    found = {f"{name}: natural": Figure(j.natural, "share of held-out sentences") for name, j in judges.items()}
+    for strength in protocol.strengths:
+        asked, at = (
+            ask_every_topic(model, protocol.per_topic, protocol.seed, strength=strength),
+            f"strength {strength:g}",
         )
-    found[f"distinct bigrams {at}"] = Figure(distinct_bigrams(asked.texts), f"share, {len(asked.texts)} sentences")
+        for name, topic_judge in judges.items():
+            measured = topic_judge.fidelity(asked)
+            unit = f"share of {len(asked.texts)} sentences (chance {measured.chance:.3f})"
+            found[f"{name}, {at}"] = Figure(measured.generated, unit)
+        if judge is not None:
+            found[f"fluency, {at}"] = Figure(
+                perplexity_under(judge, asked.texts), "perplexity per word, language model"
+            )
+        found[f"distinct bigrams, {at}"] = Figure(distinct_bigrams(asked.texts), f"share, {len(asked.texts)} sentences")
     return found
-
-
-def _fidelity(name: str, measured: Fidelity) -> Figures:
-    return {
-        name: Figure(measured.generated, f"of {measured.sentences} generated sentences"),
-        f"{name}: natural": Figure(measured.natural, "of held-out sentences"),
-        f"{name}: chance": Figure(measured.chance, "share"),
-    }
 
 
 def by_name(found: Sequence[Figures]) -> list[str]:

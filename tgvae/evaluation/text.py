@@ -30,6 +30,6 @@ def perplexity_under(judge: LanguageModel, texts: Sequence[str]) -> float:
         for start in range(0, len(texts), 64):
             part = texts[start : start + 64]
             targets, _ = read(judge.tokenizer, part, judge.device)
-            nll -= judge.likelihood(targets).double().sum().item()
+            nll -= judge.likelihood(targets).cpu().double().sum().item()
             words += sum(len(word_tokenize(text)) + 1 for text in part)
     return math.exp(nll / words) if words else math.nan

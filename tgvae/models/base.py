@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -62,11 +64,17 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         return next(self.parameters()).device
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory)
+
+    def save(self, save_directory: Path) -> None:
+        """Write the model into a folder; weights that are there already are replaced in one step, last."""
         config = {"format": FORMAT, "model": self.kind, "config": asdict(self.config)}
         (save_directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         self.tokenizer.save(save_directory)
         self.vocabulary.save(save_directory / TOPIC_WORDS)
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, save_directory / WEIGHTS)
+        partial = save_directory / f"{WEIGHTS}.partial"
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
+        replace_file(partial, save_directory / WEIGHTS)
 
     @classmethod
     def from_pretrained(
@@ -88,7 +96,10 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         if not path.is_dir():
             if len(path.parts) != 2:
                 raise UserError(f"{path}: no such folder; give one made by `tgvae train`, or OWNER/NAME on the Hub")
-            path = Path(snapshot_download(str(path), **hub))
+            try:
+                path = Path(snapshot_download(str(path), **hub))
+            except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+                raise UserError(f"{path}: no such folder, and not to be had from the Hub ({error})") from error
         return cls._load(path, map_location)
 
     @classmethod
@@ -105,6 +116,13 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"{folder / WEIGHTS}: cannot be loaded: {error}") from error
         return model.to(map_location).eval()
+
+
+def replace_file(partial: Path, path: Path) -> None:
+    """Sync a written file and rename it into place: a reader finds the old one or the new one, whole."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
 
 
 def read_config(folder: Path) -> tuple[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import gumbel_softmax
+from tgvae.distributions import gumbel_softmax, log_of
 from tgvae.models.topic import TopicCore
 from tgvae.nn.gru import GRUDecoder
 
@@ -70,4 +70,4 @@ def topic_consistency(topic: TopicCore, bags: Tensor, asked: Tensor) -> Tensor:
     """
     frozen = {name: parameter.detach() for name, parameter in topic.named_parameters()}
     t = torch.func.functional_call(topic, frozen, (bags,))
-    return F.nll_loss(t.clamp_min(1e-20).log(), asked, reduction="none")
+    return F.nll_loss(log_of(t), asked, reduction="none")

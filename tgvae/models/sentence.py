@@ -18,7 +18,7 @@ from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_normal
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import Model
-from tgvae.models.writing import Sentence, between, read, write
+from tgvae.models.writing import Sentence, between, drawing, read, write
 from tgvae.nn.gru import BidirectionalGRU, GRUDecoder, drop_words
 from tgvae.nn.heads import HouseholderHead
 from tgvae.trace import Latent, Observed, Trace
@@ -77,15 +77,16 @@ class LatentWriter(Model):
         """Posterior means of single sentences, with shape (B, Z)."""
 
     @torch.no_grad()
-    def write(self, z: Tensor, settings: DecodeSettings | None = None, seed: int | None = 0) -> list[Sentence]:
-        """A sentence for every row of z with shape (N, Z)."""
-        return write(self.sentence.decoder, self.tokenizer, z, settings or DecodeSettings(), seed)
+    def write(self, z: Tensor, settings: DecodeSettings | None = None) -> list[Sentence]:
+        """A sentence for every row of z with shape (N, Z); plain samples unless ``settings`` say otherwise."""
+        return write(self.sentence.decoder, self.tokenizer, z, settings or DecodeSettings())
 
     def reconstruct(
-        self, sentences: Sequence[str], settings: DecodeSettings | None = None, seed: int | None = 0
+        self, sentences: Sequence[str], settings: DecodeSettings | None = None, seed: int = 0
     ) -> list[Sentence]:
         """Each sentence encoded to its mean and written again."""
-        return self.write(self.encode(sentences), settings, seed)
+        with drawing(seed, self.device):
+            return self.write(self.encode(sentences), settings)
 
     def interpolate(
         self,
@@ -93,11 +94,12 @@ class LatentWriter(Model):
         end: str,
         steps: int = 7,
         settings: DecodeSettings | None = None,
-        seed: int | None = 0,
+        seed: int = 0,
     ) -> list[Sentence]:
         """Sentences along the straight line between the latents of two sentences."""
         a, b = self.encode([start, end])
-        return self.write(between(a, b, steps), settings, seed)
+        with drawing(seed, self.device):
+            return self.write(between(a, b, steps), settings)
 
 
 class SentenceVAE(LatentWriter):
@@ -128,12 +130,15 @@ class SentenceVAE(LatentWriter):
     @torch.no_grad()
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
         """``num`` sentences from the prior."""
-        torch.manual_seed(seed)
-        return self.write(self.prior().sample((num,)), settings, seed)
+        with drawing(seed, self.device):
+            return self.write(self.prior().sample((num,)), settings)
 
 
 class LanguageModel(Model):
-    """The baseline: the same GRU decoder without a latent. Its only term is the exact ``nll/tokens``."""
+    """The baseline: the same GRU decoder without a latent. Its only term is the exact ``nll/tokens``.
+
+    Of the settings, those of the latent and ``word_dropout`` play no part.
+    """
 
     kind = "language-model"
     config_class = SentenceConfig
@@ -160,7 +165,8 @@ class LanguageModel(Model):
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
         """``num`` sentences."""
         no_latent = torch.zeros(num, 0, device=self.device)
-        return write(self.decoder, self.tokenizer, no_latent, settings or DecodeSettings(), seed)
+        with drawing(seed, self.device):
+            return write(self.decoder, self.tokenizer, no_latent, settings or DecodeSettings())
 
 
 def token_embedding(tokenizer: SentenceTokenizer, size: int) -> nn.Embedding:

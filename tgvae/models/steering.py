@@ -16,7 +16,7 @@ from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.sentence import LatentWriter
 from tgvae.models.topic import TopicCore
-from tgvae.models.writing import Sentence
+from tgvae.models.writing import Sentence, drawing
 
 
 class TopicWriter(LatentWriter):
@@ -65,8 +65,8 @@ class TopicWriter(LatentWriter):
             weights = self.mixed_topics(mixture)
         else:
             weights = self.topics_of(like) if like is not None else self.usual_topics()
-        torch.manual_seed(seed)
-        return self.write(self.draw(weights.expand(num, -1), strength), settings, seed)
+        with drawing(seed, self.device):
+            return self.write(self.draw(weights.expand(num, -1), strength), settings)
 
     @torch.no_grad()
     def draw(self, weights: Tensor, strength: float = 1.0) -> Tensor:

@@ -26,7 +26,7 @@ from torch.distributions import OneHotCategorical
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import GaussianMixture, gumbel_softmax
+from tgvae.distributions import GaussianMixture, gumbel_softmax, log_of
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
 from tgvae.models.sentence import SentenceConfig, SentenceCore
 from tgvae.models.steering import TopicWriter
@@ -91,7 +91,7 @@ class TGVAE(TopicWriter):
     def assignment(self, proportions: Tensor, own: Tensor) -> OneHotCategorical:
         """q(c | y, d) for t with shape (..., B, T) and the sentence's words with shape (B, D)."""
         log_beta = self._guiding(self.topic.log_beta)
-        logits = _log(proportions) + self.config.evidence * own @ log_beta.T
+        logits = log_of(proportions) + self.config.evidence * own @ log_beta.T
         return OneHotCategorical(logits=logits, validate_args=False)
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
@@ -105,11 +105,12 @@ class TGVAE(TopicWriter):
             self._component_latents(batch, t) if self.config.prior == "component" else self._mixture_latents(batch, t)
         )
         y = Observed(self.sentence.likelihood(batch.inputs, latents["z"].z), batch.targets, "sentence")
-        aux = {"consistency": self._consistency(batch)} if self.config.consistency_sentences else {}
+        wanted = self.training and self.config.consistency_sentences
+        aux = {"consistency": self._consistency(batch)} if wanted else {}
         return Trace(topics.latents | latents, topics.observed | {"tokens": y}, topics.aux | aux)
 
     def _component_latents(self, batch: Batch, t: Tensor) -> dict[str, Latent]:
-        q_c, p_c = self.assignment(t, batch.own), OneHotCategorical(logits=_log(t), validate_args=False)
+        q_c, p_c = self.assignment(t, batch.own), OneHotCategorical(logits=log_of(t), validate_args=False)
         c = gumbel_softmax(q_c.logits, self.temperature, self._hard)
         prior = self.prior(t)
         q = self.sentence.posterior(batch.targets, batch.lengths, centre=c @ prior.loc)
@@ -158,7 +159,3 @@ class TGVAE(TopicWriter):
         prior = self.prior(self.usual_topics())
         c = self.assignment(prior.weights, self.counts(sentences)).mode
         return self.sentence.posterior(targets, lengths, centre=c @ prior.loc).mean
-
-
-def _log(proportions: Tensor) -> Tensor:
-    return proportions.clamp_min(1e-20).log()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import BagOfWords, diagonal_normal
+from tgvae.distributions import BagOfWords, diagonal_normal, log_of
 from tgvae.models.base import Model
 from tgvae.nn.heads import NormalHead, mlp
 from tgvae.trace import Latent, Observed, Trace
@@ -86,7 +86,7 @@ class TopicCore(nn.Module):
         q = self.posterior(documents.counts)
         g = q.rsample((samples,))
         beta = self.log_beta.exp()
-        words = BagOfWords((self.proportions(g) @ beta).clamp_min(1e-20).log())
+        words = BagOfWords(log_of(self.proportions(g) @ beta))
         prior = diagonal_normal(torch.zeros_like(g[0, 0]), torch.ones_like(g[0, 0]))
         return Trace(
             {"g": Latent(q, prior, g, "document")},
@@ -109,9 +109,10 @@ def diversity(beta: Tensor) -> Tensor:
     pairs = torch.triu_indices(len(beta), len(beta), offset=1, device=beta.device)
     if pairs.shape[1] == 0:
         return beta.new_zeros(())
-    rows = F.normalize(beta, dim=-1)
-    cosine = (rows @ rows.T)[pairs[0], pairs[1]].clamp(max=1 - 1e-6)
-    angle = torch.arccos(cosine)
+    with torch.autocast(beta.device.type, enabled=False):  # in bfloat16 a cosine near 1 has no finite gradient
+        rows = F.normalize(beta.float(), dim=-1)
+        cosine = (rows @ rows.T)[pairs[0], pairs[1]].clamp(max=1 - 1e-6)
+        angle = torch.arccos(cosine)
     return angle.mean() - angle.var(correction=0)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -29,11 +30,17 @@ class Sentence:
     finished: bool
 
 
-def write(
-    decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings: DecodeSettings, seed: int | None
-) -> list[Sentence]:
-    """A sentence for every row of z with shape (N, Z); the same ``seed`` gives the same sentences."""
-    generator = None if seed is None else torch.Generator(z.device).manual_seed(seed)
+@contextmanager
+def drawing(seed: int, device: torch.device) -> Iterator[None]:
+    """Draws inside depend on ``seed`` alone, and those outside are as if there had been none inside."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings: DecodeSettings) -> list[Sentence]:
+    """A sentence for every row of z with shape (N, Z)."""
     decoded = decode(
         decoder,
         decoder.start(z),
@@ -41,7 +48,6 @@ def write(
         eos_id=tokenizer.eos_id,
         pad_id=tokenizer.pad_id,
         settings=settings,
-        generator=generator,
         forbidden=[tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id],
     )
     texts = [tokenizer.decode(i for i in row if i != tokenizer.pad_id) for row in decoded.ids.tolist()]

@@ -27,7 +27,7 @@ class NormalHead(nn.Module):
         self.log_scale = nn.Linear(features, latent_size)
 
     def forward(self, h: Tensor) -> torch.distributions.Independent:
-        return diagonal_normal(self.loc(h), scale_of(self.log_scale(h)))
+        return diagonal_normal(self.loc(h).float(), scale_of(self.log_scale(h)))
 
 
 class HouseholderHead(nn.Module):
@@ -47,14 +47,14 @@ class HouseholderHead(nn.Module):
         self.flow = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, h: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
-        loc, vectors, v = self.loc(h), [], h
+        loc, vectors, v = self.loc(h).float(), [], h
         for layer in self.flow:
             v = layer(v)
-            vectors.append(v)
+            vectors.append(v.float())
         stacked = torch.stack(vectors, dim=-2) if vectors else loc.new_zeros(*loc.shape[:-1], 0, loc.shape[-1])
         return HouseholderNormal(loc, scale_of(self.log_scale(h)), stacked, centre)
 
 
 def scale_of(log_scale: Tensor) -> Tensor:
-    """exp, kept within e^-6 and e^3 so that no posterior or prior turns into a point or overflows."""
-    return log_scale.clamp(-6, 3).exp()
+    """exp in float32, kept within e^-6 and e^3 so that no posterior or prior turns into a point or overflows."""
+    return log_scale.float().clamp(-6, 3).exp()

@@ -7,7 +7,6 @@ synced and renamed, so that a reader finds the old one or the new one.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
+from tgvae.models.base import replace_file
 
 
 @dataclass
@@ -42,14 +42,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     partial = path.with_suffix(".partial")
     contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
     save_file(contiguous, partial, metadata={"progress": json.dumps(asdict(progress))})
-    replace(partial, path)
-
-
-def replace(partial: Path, path: Path) -> None:
-    """Sync a written file and rename it into place."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    replace_file(partial, path)
 
 
 def read_progress(path: Path) -> Progress:
@@ -58,7 +51,7 @@ def read_progress(path: Path) -> Progress:
         with safe_open(path, "pt") as file:
             return Progress(**json.loads(file.metadata()["progress"]))
     except FileNotFoundError:
-        raise UserError(f"{path}: no checkpoint to resume from; train without --resume") from None
+        raise UserError(f"{path}: no checkpoint to resume from; train with --overwrite instead") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of tgvae ({error})") from error
 

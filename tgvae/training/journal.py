@@ -38,11 +38,8 @@ class Journal:
     """
 
     def __init__(self, run: Path, quiet: bool) -> None:
-        self.quiet = quiet
+        self.run, self.quiet = run, quiet
         self.console = Console(stderr=True, quiet=quiet)
-        if not quiet:
-            self._file = (run / "metrics.jsonl").open("a", encoding="utf-8")
-            self._board = SummaryWriter(run / "tensorboard")
         columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
         hidden = quiet or not self.console.is_terminal
         self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, disable=hidden)
@@ -66,16 +63,15 @@ class Journal:
         self._steps += 1
         self._tokens += int(batch.lengths.sum()) if isinstance(batch, Batch) else 0
         self._bar.advance(self._task)
+        self._rate, self._step = rate, step
         if self._steps == EVERY:
-            seconds = time.monotonic() - self._since
-            means = {name: value / self._steps for name, value in self._sums.items()}
-            self._write("train", step, means | {"learning_rate": rate, "tokens_per_second": self._tokens / seconds})
-            self._reset()
+            self._flush()
 
     def validation(self, progress: RunProgress, bound: Bound, better: bool, figures: Mapping[str, float]) -> None:
         """Note a validation: the terms in nats, the perplexity, what ``watch`` found; warn of collapse."""
         terms = {name: bound.mean(name) for name in bound.terms}
         self._bar.stop()
+        self._flush()
         self._write("valid", progress.step, terms | {"perplexity": bound.perplexity} | dict(figures))
         told = [f"{name} {value:.2f}" for name, value in terms.items()]
         told += [f"perplexity {bound.perplexity:.1f}"] + [f"{name} {value:.2f}" for name, value in figures.items()]
@@ -84,6 +80,9 @@ class Journal:
             self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
 
     def __enter__(self) -> Self:
+        if not self.quiet:
+            self._file = (self.run / "metrics.jsonl").open("a", encoding="utf-8")
+            self._board = SummaryWriter(self.run / "tensorboard")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,6 +95,14 @@ class Journal:
         self._sums.clear()
         self._steps = self._tokens = 0
         self._since = time.monotonic()
+
+    def _flush(self) -> None:
+        """Write the means of the steps since the last flush."""
+        if self._steps:
+            means = {name: value / self._steps for name, value in self._sums.items()}
+            speed = self._tokens / (time.monotonic() - self._since)
+            self._write("train", self._step, means | {"learning_rate": self._rate, "tokens_per_second": speed})
+        self._reset()
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         if self.quiet:
@@ -121,7 +128,7 @@ def warnings(figures: Mapping[str, float]) -> list[str]:
         )
     if figures.get("diversity", 1.0) < 0.5:
         told.append(f"topics repeat each other: {figures['diversity']:.0%} of their top words are distinct.")
-    if "fidelity" in figures and figures["fidelity"] < 3 * figures["chance"]:
+    if "fidelity" in figures and figures["fidelity"] < min(3 * figures["chance"], (1 + figures["chance"]) / 2):
         told.append(
             f"guidance does not hold: {figures['fidelity']:.0%} of the sentences are about the topic asked for, "
             f"chance is {figures['chance']:.0%}. Train longer, or raise the evidence."

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tgvae.data.batch import Batch, Documents
@@ -23,72 +25,16 @@ from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import document_bound, sentence_bound
 from tgvae.models.base import WEIGHTS, Model
-from tgvae.schedules import Schedule
 from tgvae.trace import objective
 from tgvae.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
+from tgvae.training.config import Phase, TrainConfig, learning_rate
 from tgvae.training.journal import Journal
 
-Unit = Literal["document", "sentence"]
 CHECKPOINT = "last.safetensors"
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with its own optimiser and early stopping.
-
-    Attributes:
-        unit: train on bags of words of ``document``s alone, or on ``sentence``s with their documents.
-        epochs: at most this many.
-        learning_rate: peak of a cosine with a short warm-up.
-        batch: documents, or padded tokens, a batch.
-        weights: weight of terms over the phase, by name; others count once.
-        free_nats: floor of terms, by name.
-        temperature: of the model's Gumbel-softmax draws.
-        patience: stop after this many epochs without a better validation bound.
-    """
-
-    unit: Unit
-    epochs: int = 10
-    learning_rate: float = 1e-3
-    batch: int = 4096
-    weights: dict[str, Schedule] = field(default_factory=dict)
-    free_nats: dict[str, float] = field(default_factory=dict)
-    temperature: Schedule = field(default_factory=Schedule)
-    patience: int = 3
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train.
-
-    Attributes:
-        phases: by name, one after another; each starts from the best state of the one before.
-        seed: of everything.
-        clip: largest norm of the gradient.
-        precision: ``bf16`` computes in bfloat16 where the hardware has it.
-        device: ``auto`` takes the accelerator if there is one.
-        save_minutes: between checkpoints within an epoch; one is made after every epoch anyhow.
-    """
-
-    phases: dict[str, Phase] = field(default_factory=dict)
-    seed: int = 0
-    clip: float = 5.0
-    precision: Literal["no", "bf16"] = "no"
-    device: Literal["auto", "cpu"] = "auto"
-    save_minutes: float = 5.0
 
 
 class DivergedError(UserError):
     """The loss is not a number; the run folder holds the last good state."""
-
-
-def learning_rate(peak: float, step: int, total: int) -> float:
-    """A linear warm-up over the first tenth, 200 steps at most, then a cosine to zero.
-
-    A function of the step, with no state of its own that a resumed run would have to restore.
-    """
-    warm = max(1, min(200, total // 10))
-    return peak * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / max(1, total))))
 
 
 Watch = Callable[[Model, Phase], dict[str, float]]
@@ -113,6 +59,10 @@ class Trainer:
         self.wrapped: nn.Module = self.accelerator.prepare(model)
         self.journal = Journal(run, quiet=not self.accelerator.is_main_process)
         self.progress = Progress()
+        for corpus in corpora.values():
+            corpus.require_documents()
+            if any(phase.unit == "sentence" for phase in config.phases.values()):
+                corpus.require_sentences()
 
     def train(self, resume: bool) -> None:
         if resume:
@@ -124,16 +74,16 @@ class Trainer:
 
     def _train_phase(self, number: int, name: str, phase: Phase, resume: bool) -> None:
         """Train one phase; with ``resume``, from where its checkpoint stands."""
-        batches = len(self._batches(phase, 0))
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99), weight_decay=0
         )
         optimizer = self.accelerator.prepare(optimizer)
-        total = phase.epochs * batches
         if resume:
             load_checkpoint(self.run / CHECKPOINT, self.model, optimizer.optimizer)
         else:
             self.progress = Progress(phase=number, step=self.progress.step)
+            self._save(optimizer)
+        total = phase.epochs * len(self._batches(phase, 0))
         while self.progress.epoch < phase.epochs and self.progress.stale < phase.patience:
             self._train_epoch(name, phase, optimizer, total)
             self._validate(phase)
@@ -156,9 +106,9 @@ class Trainer:
                 group["lr"] = rate
             terms = self.wrapped(batch)
             loss = objective(terms, {name: s(now) for name, s in phase.weights.items()}, phase.free_nats)
-            self._require_finite(loss, terms, batch, index)
             self.accelerator.backward(loss)
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+            self._require_finite({"objective": loss, "gradient": norm} | terms, batch)
             optimizer.step()
             optimizer.zero_grad()
             p.step, p.batch = p.step + 1, p.batch + 1
@@ -171,12 +121,13 @@ class Trainer:
     def _validate(self, phase: Phase) -> None:
         """Score the validation split; keep the weights if they are the best of the phase."""
         bound = (document_bound if phase.unit == "document" else sentence_bound)(self.model, self.corpora["valid"])
-        better = bound.negative_elbo < self.progress.best
+        score = broadcast_object_list([bound.negative_elbo])[0]  # one judge, or processes might part ways
+        better = score < self.progress.best
         self.progress.stale = 0 if better else self.progress.stale + 1
         if better:
-            self.progress.best = bound.negative_elbo
+            self.progress.best = score
             if self.accelerator.is_main_process:
-                self.model.save_pretrained(self.run)
+                self.model.save(self.run)
         figures = self.watch(self.model, phase) if self.watch and self.accelerator.is_main_process else {}
         self.journal.validation(self.progress, bound, better, figures)
 
@@ -186,33 +137,34 @@ class Trainer:
 
     def _restore_best(self) -> None:
         if (self.run / WEIGHTS).is_file():
-            best = type(self.model).from_pretrained(self.run)
-            self.model.load_state_dict(best.state_dict())
+            self.model.load_state_dict(load_file(self.run / WEIGHTS))
 
     def _batches(self, phase: Phase, epoch: int) -> list[Any]:
-        """This process's share of an epoch; every process has as many, the first ones again if need be."""
+        """This process's share of an epoch; every process has as many, some batches twice if need be."""
         corpus, seed = self.corpora["train"], self._seed(epoch, self.progress.phase)
         make = corpus.document_batches if phase.unit == "document" else corpus.sentence_batches
         batches, world = make(phase.batch, seed), self.accelerator.num_processes
-        batches += batches[: -len(batches) % world]
-        return batches[self.accelerator.process_index :: world]
+        each = math.ceil(len(batches) / world)
+        return list(islice(cycle(batches), self.accelerator.process_index, each * world, world))
 
     def _gather(self, phase: Phase, index: Any) -> Batch | Documents:
         corpus = self.corpora["train"]
         return corpus.gather_documents(index) if phase.unit == "document" else corpus.gather(index)
 
     def _seed(self, number: int, stream: int) -> int:
-        """A seed for every (number, stream), distinct while number < 10^9 and stream < 10^3."""
-        return (self.config.seed * 1_000 + stream) * 1_000_000_000 + number
+        """A seed of 63 bits for every (seed, stream, number)."""
+        state = np.random.SeedSequence([self.config.seed, stream, number]).generate_state(1, np.uint64)
+        return int(state[0] >> 1)
 
-    def _require_finite(self, loss: Tensor, terms: Mapping[str, Tensor], batch: Batch | Documents, index: Any) -> None:
-        if math.isfinite(loss.item()):
+    def _require_finite(self, values: Mapping[str, Tensor], batch: Batch | Documents) -> None:
+        """Raise before a bad gradient reaches the weights."""
+        bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
+        if not bad:
             return
-        bad = [name for name, value in terms.items() if not torch.isfinite(value).all()] or ["objective"]
         documents = batch.documents if isinstance(batch, Batch) else batch
         ids = self.corpora["train"].table["id"].take(documents.index.cpu().numpy()).to_pylist()
         raise DivergedError(
-            f"step {self.progress.step}: {', '.join(bad)} is not finite. The last good state is in {self.run}; "
+            f"step {self.progress.step}: {', '.join(bad)} not finite. The last good state is in {self.run}; "
             f"lower the learning rate or the clip. Documents of the batch: {', '.join(ids[:20])}"
         )
 

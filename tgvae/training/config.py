@@ -1,0 +1,71 @@
+"""How to train: phases, and the learning rate over them. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tgvae.errors import UserError
+from tgvae.schedules import Schedule
+
+Unit = Literal["document", "sentence"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with its own optimiser and early stopping.
+
+    Attributes:
+        unit: train on bags of words of ``document``s alone, or on ``sentence``s with their documents.
+        epochs: at most this many.
+        learning_rate: peak of a cosine with a short warm-up.
+        batch: documents, or padded tokens, a batch.
+        weights: weight of terms over the phase, by name; others count once.
+        free_nats: floor of terms, by name.
+        temperature: of the model's Gumbel-softmax draws.
+        patience: stop after this many epochs without a better validation bound.
+    """
+
+    unit: Unit
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    batch: int = 4096
+    weights: dict[str, Schedule] = field(default_factory=dict)
+    free_nats: dict[str, float] = field(default_factory=dict)
+    temperature: Schedule = field(default_factory=Schedule)
+    patience: int = 3
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        phases: by name, one after another; each starts from the best state of the one before.
+        seed: of everything.
+        clip: largest norm of the gradient.
+        precision: ``bf16`` computes in bfloat16 where the hardware has it.
+        device: ``auto`` takes the accelerator if there is one.
+        save_minutes: between checkpoints within an epoch; one is made after every epoch anyhow.
+    """
+
+    phases: dict[str, Phase] = field(default_factory=dict)
+    seed: int = 0
+    clip: float = 5.0
+    precision: Literal["no", "bf16"] = "no"
+    device: Literal["auto", "cpu"] = "auto"
+    save_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}; it must be from 0 to 2^32 - 1")
+
+
+def learning_rate(peak: float, step: int, total: int) -> float:
+    """A linear warm-up over the first tenth, 200 steps at most, then a cosine to zero.
+
+    A function of the step, with no state of its own that a resumed run would have to restore.
+    """
+    warm = max(1, min(200, total // 10))
+    return peak * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / max(1, total))))
