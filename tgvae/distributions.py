@@ -18,8 +18,8 @@ Shape = torch.Size | list[int] | tuple[int, ...]
 
 
 def log_of(probabilities: Tensor) -> Tensor:
-    """log p, with p floored at 1e-20 so that an impossible event costs 46 nats and not infinitely many."""
-    return probabilities.clamp_min(1e-20).log()
+    """log p, with p floored at the smallest normal number: an impossible event costs 87 nats, not infinitely many."""
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
