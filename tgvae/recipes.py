@@ -48,13 +48,12 @@ def tgvae() -> Recipe:
 
 
 def demo() -> Recipe:
-    """A smaller joint model for a small corpus: minutes on two cores."""
-    model = TGVAEConfig(TopicConfig(topics=30), SentenceConfig(embedding_size=96, hidden_size=160))
+    """The joint model for a small corpus and few minutes: fewer topics and epochs."""
     phases = {
         "topics": replace(topic_phase(), epochs=12),
-        "sentences": replace(sentence_phase(joint=True), epochs=6),
+        "sentences": replace(sentence_phase(joint=True), epochs=5),
     }
-    return Recipe("tgvae", model, TrainConfig(phases))
+    return Recipe("tgvae", TGVAEConfig(TopicConfig(topics=30)), TrainConfig(phases))
 
 
 def topic() -> Recipe:

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
             console.print(f"  {sentence.text}", markup=False)
 
     console.rule("5. Figures on held-out documents")
-    evaluate.show({str(run): figures(model, train, test, Protocol(samples=20), judge=None)}, console)
+    evaluate.show({str(run): figures(model, train, test, Protocol(samples=10), judge=None)}, console)
     minutes = (time.monotonic() - started) / 60
     console.print(f"\nDone in {minutes:.1f} minutes. Corpus: {data}. Run: {run}. Next:")
     console.print(f"  tgvae generate {run} --topic war peace\n  tgvae topics {run}", markup=False)
