@@ -1,10 +1,11 @@
 """The neural topic model (Miao et al. 2017; Wang et al. 2019).
 
-    g ~ N(0, I_T),   t = softmax(W g + b),   p(w | t) = sum_i t_i beta_{i,w},   beta_i = softmax(rho alpha_i)
+    g ~ N(0, I_T),   t = softmax(W g + b),   p(w | t) = sum_i t_i beta_{i,w},   beta_i = softmax(m + rho alpha_i)
 
 A Gaussian-softmax model (Miao et al. 2017) whose topic-word logits are products of topic embeddings alpha
-and word embeddings rho (Dieng et al. 2020). Both start from the corpus: rho from the PPMI-SVD of the
-training documents, alpha from k-means of rho. Without that start most topics die.
+and word embeddings rho (Dieng et al. 2020), around the background m of all topics (Eisenstein et al. 2011).
+All start from the corpus: rho from the PPMI-SVD of the training documents, alpha from k-means of rho, m
+from the frequencies of the words. Without that start most topics die.
 Shape legend: S samples, U documents, D bag-of-words vocabulary, T topics, R word embedding.
 """
 
@@ -55,6 +56,7 @@ class TopicCore(nn.Module):
         nn.init.zeros_(self.mix.bias)
         self.words = nn.Parameter(torch.randn(vocabulary_size, r) * r**-0.5)
         self.topics = nn.Parameter(torch.randn(t, r))
+        self.background = nn.Parameter(torch.zeros(vocabulary_size))
 
     @property
     def size(self) -> int:
@@ -64,7 +66,7 @@ class TopicCore(nn.Module):
     @property
     def log_beta(self) -> Tensor:
         """log beta with shape (T, D), every row a log-distribution over words."""
-        return (self.topics @ self.words.T).log_softmax(-1)
+        return (self.background + self.topics @ self.words.T).log_softmax(-1)
 
     def posterior(self, counts: Tensor) -> torch.distributions.Independent:
         """q(g | d) from counts (U, D); a document without words gets the prior N(0, I)."""
@@ -95,10 +97,11 @@ class TopicCore(nn.Module):
         )
 
     @torch.no_grad()
-    def start_from(self, word_vectors: Tensor, centres: Tensor) -> None:
-        """Start rho at ``word_vectors`` (D, R) and alpha at ``centres`` (T, R)."""
+    def start_from(self, word_vectors: Tensor, centres: Tensor, background: Tensor) -> None:
+        """Start rho at ``word_vectors`` (D, R), alpha at ``centres`` (T, R) and m at ``background`` (D,)."""
         self.words.copy_(word_vectors)
         self.topics.copy_(centres)
+        self.background.copy_(background)
 
 
 def diversity(beta: Tensor) -> Tensor:

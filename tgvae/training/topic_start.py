@@ -25,7 +25,7 @@ SHARPNESS = 10.0  # norm of a topic's start: its closest words get e^10 times th
 
 
 def start_topics(topic: TopicCore, bags: csr_array, seed: int) -> None:
-    """Start the word and topic embeddings of ``topic`` from document counts with shape (documents, D).
+    """Start the embeddings and the background of ``topic`` from document counts with shape (documents, D).
 
     Raises:
         UserError: more topics than topic words.
@@ -34,10 +34,11 @@ def start_topics(topic: TopicCore, bags: csr_array, seed: int) -> None:
     if topics > bags.shape[1]:
         raise UserError(f"{topics} topics, but only {bags.shape[1]} topic words: ask for fewer topics")
     words = word_vectors(bags, size, seed)
-    weight = np.sqrt(bags.sum(0))
-    clusters = KMeans(topics, n_init=3, random_state=seed).fit(words, sample_weight=weight)
+    frequency = bags.sum(0)
+    clusters = KMeans(topics, n_init=3, random_state=seed).fit(words, sample_weight=np.sqrt(frequency))
     centres = SHARPNESS * _unit(clusters.cluster_centers_)
-    topic.start_from(torch.from_numpy(words), torch.from_numpy(centres))
+    background = np.log(np.maximum(frequency, 1) / frequency.sum()).astype(np.float32)
+    topic.start_from(torch.from_numpy(words), torch.from_numpy(centres), torch.from_numpy(background))
 
 
 def word_vectors(bags: csr_array, size: int, seed: int) -> Floats:
