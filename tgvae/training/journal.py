@@ -67,8 +67,13 @@ class Journal:
         if self._steps == EVERY:
             self._flush()
 
-    def validation(self, progress: RunProgress, bound: Bound, better: bool, figures: Mapping[str, float]) -> None:
-        """Note a validation: the terms in nats, the perplexity, what ``watch`` found; warn of collapse."""
+    def validation(
+        self, progress: RunProgress, bound: Bound, better: bool, figures: Mapping[str, float], late: bool
+    ) -> None:
+        """Note a validation: the terms in nats, the perplexity, what ``watch`` found.
+
+        Warn of collapse when the phase is ``late``: in its first half most figures are still poor.
+        """
         terms = {name: bound.mean(name) for name in bound.terms}
         self._bar.stop()
         self._flush()
@@ -76,7 +81,7 @@ class Journal:
         told = [f"{name} {value:.2f}" for name, value in terms.items()]
         told += [f"perplexity {bound.perplexity:.1f}"] + [f"{name} {value:.2f}" for name, value in figures.items()]
         self.console.print(f"  epoch {progress.epoch}: {', '.join(told)}{' *' if better else ''}", highlight=False)
-        for warning in warnings(terms | dict(figures)):
+        for warning in warnings(terms | dict(figures)) if late else []:
             self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
 
     def __enter__(self) -> Self:

@@ -129,7 +129,8 @@ class Trainer:
             if self.accelerator.is_main_process:
                 self.model.save(self.run)
         figures = self.watch(self.model, phase) if self.watch and self.accelerator.is_main_process else {}
-        self.journal.validation(self.progress, bound, better, figures)
+        late = 2 * self.progress.epoch >= phase.epochs
+        self.journal.validation(self.progress, bound, better, figures, late)
 
     def _save(self, optimizer: Any) -> None:
         if self.accelerator.is_main_process:
