@@ -84,7 +84,11 @@ def test_errors_in_workers(function: Any, message: str) -> None:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_leaves_no_folder_and_no_process(sent: signal.Signals, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", 20_000)
-    code = "import sys; from data_prep.pipeline import prepare; prepare(sys.argv[1], sys.argv[2], workers=2)"
+    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from data_prep.pipeline import prepare; prepare(sys.argv[1], sys.argv[2], workers=2)"
+    )
     command = [sys.executable, "-c", code, str(corpus), str(tmp_path / "out")]
     run = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     shards = tmp_path / "out.partial" / "shards"
