@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.settings import PrepareSettings
-from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
+from tgvae.data.tokenizers import clean_text, cut_words, split_sentences, word_tokenize
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ def clean_document(document: RawDocument, settings: PrepareSettings) -> CleanDoc
     if length < settings.min_document_words:
         return Skipped(document.id, document.where, "too short")
     if settings.max_document_words is not None and length > settings.max_document_words:
-        return Skipped(document.id, document.where, "too long")
+        if settings.long_documents == "skip":
+            return Skipped(document.id, document.where, "too long")
+        sentences, words = first_words(sentences, words, settings.max_document_words)
     return CleanDocument(
         id=document.id,
         title=_clean_optional(document.title),
@@ -59,10 +61,16 @@ def _clean_optional(text: str | None) -> str | None:
     return clean_text(text) or None if text else None
 
 
-def cut_words(sentence: str, words: list[str], length: int) -> str:
-    """The sentence up to its word number `length`, where `words` are all its Treebank words."""
-    end = 0
-    for word in words[:length]:
-        forms = (word, '"') if word in ("``", "''") else (word,)
-        end = min(at + len(form) for form in forms if (at := sentence.find(form, end)) >= 0)
-    return sentence[:end]
+def first_words(sentences: list[str], words: list[list[str]], length: int) -> tuple[list[str], list[list[str]]]:
+    """A document's first `length` words: its first sentences, the last of them cut."""
+    kept: list[list[str]] = []
+    for sentence in words:
+        kept.append(sentence[:length])
+        length -= len(kept[-1])
+        if length == 0:
+            break
+    texts = [
+        sentence if len(few) == len(every) else cut_words(sentence, every, len(few))
+        for sentence, every, few in zip(sentences, words, kept, strict=False)
+    ]
+    return texts, kept

@@ -34,6 +34,8 @@ class PrepareSettings:
     """Topic words occur in at least so many training documents..."""
     max_document_frequency: float = 0.5
     """...and in at most this share of them."""
+    drop_most_frequent: float = 0.0
+    """Share of the topic words left out after that, those of most documents first (0.001: one in a thousand)."""
     tokenizer: Literal["sentencepiece", "words"] = "sentencepiece"
     vocabulary_size: int = 8000
     """Size of the sentence vocabulary, specials and byte pieces included."""
@@ -45,6 +47,8 @@ class PrepareSettings:
     """What becomes of longer sentences; either way all their words stay in the bag of words."""
     min_document_words: int = 10
     max_document_words: int | None = None
+    long_documents: Literal["skip", "cut"] = "skip"
+    """What becomes of longer documents; when cut, the rest is gone for the bag of words too."""
     splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
     """Shares of train, valid and test, where the corpus does not come with splits."""
     seed: int = 0
@@ -60,13 +64,34 @@ class PrepareSettings:
             "min_word_count",
             "max_sentence_words",
         )
-        for name in (*at_least_one, "limit"):
+        for name in (*at_least_one, "limit", "max_document_words"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"{name} is {value}; it must be at least 1.")
         if self.vocabulary_size < 300:
             raise UserError(f"vocabulary_size is {self.vocabulary_size}; it must be at least 300.")
         if not 0 < self.max_document_frequency <= 1:
             raise UserError(f"max_document_frequency is {self.max_document_frequency}; it is a share in (0, 1].")
+        if not 0 <= self.drop_most_frequent < 1:
+            raise UserError(f"drop_most_frequent is {self.drop_most_frequent}; it is a share in [0, 1).")
         shares = self.splits
         if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
             raise UserError(f"splits are {shares}; give three shares of train, valid, test that sum to 1.")
+
+
+PAPER = PrepareSettings(
+    tokenizer="words",
+    lowercase=True,
+    min_word_count=10,
+    vocabulary_size=100_000,
+    max_sentence_words=30,
+    long_sentences="cut",
+    max_document_words=300,
+    long_documents="cut",
+    topic_vocabulary_size=100_000,
+    min_document_frequency=100,
+    max_document_frequency=1.0,
+    drop_most_frequent=0.001,
+)
+"""The preprocessing of Wang et al. 2019 (after Lau et al. 2017), whose corpora have tens of thousands of documents."""
+
+RECIPES = {"usual": PrepareSettings(), "paper": PAPER}

@@ -15,11 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_prep.clean import CleanDocument, clean_document, cut_words
+from data_prep.clean import CleanDocument, clean_document
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.settings import PrepareSettings
 from tgvae.data.schema import DOCUMENT, SPLITS
-from tgvae.data.tokenizers import SentenceTokenizer, WordTokenizer
+from tgvae.data.tokenizers import SentenceTokenizer, WordTokenizer, cut_words
 from tgvae.data.vocabulary import TopicVocabulary, bag_words
 
 MAX_TOKENS_PER_WORD = 8

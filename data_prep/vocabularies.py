@@ -45,6 +45,7 @@ def build_topic_vocabulary(counts: Counts, settings: PrepareSettings, stop_words
         size=settings.topic_vocabulary_size,
         min_count=settings.min_document_frequency,
         max_share=settings.max_document_frequency,
+        drop_most_frequent=settings.drop_most_frequent,
         stop_words=stop_words,
     )
     if not len(vocabulary):

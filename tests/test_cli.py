@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,9 @@ import pytest
 import torch
 
 from tests.conftest import made_up_documents
-from tgvae.cli import COMMANDS, main
+from tgvae.cli import COMMANDS, keep_memory, main
 
+RUNS = ("run", "vae", "lm")
 SMALL = [
     "--model.topic.topics=3",
     "--model.topic.hidden-size=16",
@@ -47,6 +50,14 @@ def out_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     capsys.readouterr()
     assert main([str(a) for a in arguments]) == 0
     return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err
 
 
 def test_inspect(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,20 +97,162 @@ def test_generate_in_every_way(place: Path, capsys: pytest.CaptureFixture[str]) 
     assert out_of(capsys, "generate", place / "run", "--reconstruct", "The army was near.").count("\n") == 1
 
 
+QUICK = ["--samples", "3", "--weighted-sentences", "20", "--generated", "8", "--reverse", "0", "--per-topic", "4"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(place: Path) -> Path:
+    """The same folder with its three runs evaluated together."""
+    assert main(["evaluate", *(str(place / name) for name in RUNS), *QUICK, "--lda"]) == 0
+    return place
+
+
 def test_evaluate_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [place / name for name in ("run", "vae", "lm")]
-    options = ["--samples", "3", "--per-topic", "4", "--lda", "--json"]
-    report = json.loads(out_of(capsys, "evaluate", *runs, *options))
+    runs = [place / name for name in RUNS]
+    everything = ["--weighted-sentences", "100000"]
+    report = json.loads(out_of(capsys, "evaluate", *runs, *QUICK, *everything, "--lda", "--json"))
+    assert report["split"] == "test"
+    assert report["protocol"]["samples"] == 3
     joint, vae, lm = (report["runs"][str(run)] for run in runs)
-    for figures in (joint, vae):
-        assert figures["nll, IW 3"]["value"] < figures["-ELBO"]["value"] + 0.5
-        assert figures["-ELBO"]["value"] == pytest.approx(
-            sum(f["value"] for name, f in figures.items() if name.startswith(("nll/", "kl/")))
+    for figures in (joint["language"], vae["language"]):
+        assert figures["nll, IW 3 per sentence"]["value"] < figures["-ELBO per sentence"]["value"] + 0.5
+        assert figures["-ELBO per word"]["value"] == pytest.approx(
+            figures["reconstruction per word"]["value"] + figures["KL per word"]["value"]
         )
-    assert "kl/z" not in lm
-    assert {"topic NPMI", "topic NPMI: LDA", "fidelity: natural", "fluency, strength 1.5"} <= set(joint)
-    assert joint["fidelity by classifier, strength 1"]["value"] <= 1
-    assert "perplexity" in out_of(capsys, "evaluate", place / "lm")
+        beside = figures["perplexity, ELBO"]["marks"]["language model"]
+        assert beside == pytest.approx(lm["language"]["perplexity, ELBO"]["value"])
+    assert not any("KL" in name for name in lm["language"])
+    assert "latent" not in lm
+    assert {"language", "latent", "generation", "topics", "guidance"} == set(joint)
+    assert set(joint["topics"]["topic NPMI"]["marks"]) == {"LDA"}
+    assert set(joint["guidance"]["fidelity, strength 1"]["marks"]) == {"real text", "chance"}
+    assert "forward perplexity, strength 1.5" in joint["guidance"]
+    assert joint["guidance"]["fidelity by classifier, strength 1"]["value"] <= 1
+
+
+def test_evaluate_writes_report_and_page(
+    evaluated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(evaluated)
+    shown = " ".join(out_of(capsys, "evaluate", "lm", "--split", "valid", *QUICK).split())
+    assert "perplexity, ELBO per word" in shown
+    assert shown.endswith("pages: lm/evaluation/report.html")
+    assert json.loads(Path("lm/evaluation/report.json").read_text(encoding="utf-8"))["split"] == "valid"
+    shown = " ".join(out_of(capsys, "evaluate", *RUNS, *QUICK, "--lda").split())  # as it was
+    assert shown.endswith("pages: " + ", ".join(f"{name}/evaluation/report.html" for name in RUNS))
+    assert shown.index("Language") < shown.index("Guidance")
+    for name in RUNS:
+        folder = Path(name) / "evaluation"
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        assert (report["split"], report["protocol"]["per_topic"]) == ("test", 4)
+        assert report["training seed"] == 0
+        assert report["corpus"]["manifest_sha256"]
+        assert len(report["topics"]) == (3 if name == "run" else 0)
+        assert f"<h1>Evaluation of {name}</h1>" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_runs_of_two_corpora_are_not_evaluated_together(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(place / "vae", tmp_path / "other"))
+    change(other / "run.json", "data", "manifest_sha256")
+    assert "another corpus" in refused(capsys, "evaluate", place / "lm", other)
+
+
+def change(path: Path, *keys: str) -> None:
+    """Another value in a JSON file."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = "another"
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_compare_prints_differences(
+    evaluated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(evaluated)
+    runs = [Path(name) for name in ("lm", "vae", "run")]
+    shown = out_of(capsys, "compare", *runs)
+    assert "perplexity, ELBO" in shown
+    assert "difference [95 %]" in shown
+    found = json.loads(out_of(capsys, "compare", *runs, "--json"))
+    assert list(found) == [str(run) for run in runs[1:]], "the first is the baseline"
+    reports = [json.loads((run / "evaluation" / "report.json").read_text(encoding="utf-8")) for run in runs]
+    for run, report in zip(runs[1:], reports[1:], strict=True):
+        section, name = "language", "perplexity, ELBO"
+        row = found[str(run)][f"{section}/{name}"]
+        values = [r["sections"][section][name]["value"] for r in (reports[0], report)]
+        assert row["value"] == pytest.approx(values[1] - values[0])
+        assert row["paired"] is True
+        assert row["low"] < row["value"] < row["high"]
+    assert "latent/active units" not in found[str(runs[1])], "the baseline has no latent"
+    distinct = found[str(runs[2])]["generation/distinct-1"]
+    assert (distinct["low"], distinct["high"], distinct["paired"]) == (None, None, False)
+    assert out_of(capsys, "compare", *runs, "--json") == json.dumps(found, indent=2) + "\n", "the same every time"
+
+
+def test_a_run_does_not_differ_from_itself(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twin = shutil.copytree(evaluated / "vae", tmp_path / "twin")
+    found = json.loads(out_of(capsys, "compare", evaluated / "vae", twin, "--json"))[str(twin)]
+    assert {row["value"] for row in found.values()} == {0}
+    assert all((row["low"], row["high"]) == (0, 0) for row in found.values() if row["paired"])
+    assert "*" not in out_of(capsys, "compare", evaluated / "vae", twin), "no interval leaves out zero"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (("corpus", "manifest_sha256"), "measured on another corpus"),
+        (("split",), "measured on another split"),
+        (("protocol", "seed"), "measured by another protocol"),
+        (("judge",), "judged by another language model"),
+        (("weights_sha256",), "trained further since it was evaluated"),
+        (("format",), "format another, this tgvae reads 1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    keys: tuple[str, ...], message: str, evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(evaluated / "vae", tmp_path / "other"))
+    assert main(["compare", str(evaluated / "run"), str(other)]) == 0
+    change(other / "evaluation" / "report.json", *keys)
+    assert message in refused(capsys, "compare", evaluated / "run", other)
+
+
+def test_compare_needs_two_evaluated_runs(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "two run folders" in refused(capsys, "compare", evaluated / "run")
+    assert "two run folders" in refused(capsys, "compare")
+    other = Path(shutil.copytree(evaluated / "vae", tmp_path / "other"))
+    shutil.rmtree(other / "evaluation")
+    told = refused(capsys, "compare", evaluated / "run", other)
+    assert f"{other}: not evaluated yet; run `tgvae evaluate {other}` first" in told
+
+
+def test_prepare_by_the_recipe_of_the_paper(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its settings, but for those that are given; the corpus is too small for all of them."""
+    options = ["--recipe", "paper", "--min-document-frequency", "2", "--min-word-count", "1"]
+    out_of(capsys, "prepare", place / "documents.jsonl", "--out", tmp_path / "paper", *options, "--workers", "1")
+    settings = json.loads((tmp_path / "paper" / "manifest.json").read_text(encoding="utf-8"))["settings"]
+    assert (settings["min_document_frequency"], settings["min_word_count"]) == (2, 1)
+    assert (settings["tokenizer"], settings["lowercase"], settings["drop_most_frequent"]) == ("words", True, 0.001)
+    assert (settings["long_documents"], settings["max_document_words"]) == ("cut", 300)
+
+
+@pytest.mark.parametrize("library", ["without mallopt", "glibc"])
+def test_keep_memory_whatever_the_library(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    class Library:
+        if library == "glibc":
+
+            def mallopt(self, option: int, value: int) -> None:
+                called.append((option, value))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    keep_memory()
+    assert called == ([(-4, 0), (-1, 2**31 - 1)] if library == "glibc" else [])
 
 
 def test_benchmark_script(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,14 +269,6 @@ def test_benchmark_script(place: Path, capsys: pytest.CaptureFixture[str], monke
     measured = json.loads(capsys.readouterr().out)
     assert measured["training tokens/s"] > 0
     assert set(measured["sentences/s"]) == {"sample, batch 8", "greedy, batch 8", "beam 5, batch 8"}
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    capsys.readouterr()
-    assert main([str(a) for a in arguments]) == 2
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return captured.err
 
 
 @pytest.mark.parametrize(
@@ -145,6 +290,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         (["evaluate"], "at least one"),
         (["inspect", "run"], "manifest.json"),
         (["prepare", "missing.txt", "--out", "x"], "missing.txt"),
+        (["prepare", "missing.txt", "--out", "x", "--recipe", "papre"], "did you mean 'paper'"),
+        (["prepare", "missing.txt", "--out", "x", "--recipe=thesis"], "choose from usual, paper"),
+        (["compare", "run"], "two run folders"),
+        (["evaluate", "run", "--generated", "1"], "generated is 1"),
     ],
 )
 def test_mistakes_are_told_with_a_remedy(

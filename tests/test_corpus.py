@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -13,9 +14,13 @@ import pyarrow as pa
 import pytest
 import torch
 
+from data_prep.pipeline import prepare
+from data_prep.settings import PrepareSettings
+from tests.conftest import made_up_documents
 from tgvae.data.batch import Batch
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import DOCUMENT, PreparedFolder
+from tgvae.data.tokenizers import word_tokenize
 from tgvae.errors import UserError
 
 SEEDS = [None, 0, 10**12]
@@ -178,3 +183,44 @@ def test_batches_move_between_devices_whole(corpus: Corpus) -> None:
     assert isinstance(batch, Batch)
     assert {x.device.type for x in (batch.inputs, batch.own, batch.parent, batch.documents.counts)} == {"meta"}
     assert batch.context.shape == batch.own.shape
+
+
+def test_sentences_of_the_corpus_as_a_corpus_of_their_own(corpus: Corpus) -> None:
+    """The same tokens, words and bags as the folder has for them, each in a document by itself."""
+    chosen = list(range(0, len(corpus.lengths), 9))
+    texts = [corpus.text(i) for i in chosen]
+    again = Corpus.of_sentences(corpus.folder, "valid", texts)
+    assert (again.split, again.documents) == ("valid", len(chosen))
+    assert again.sentences.tolist() == [[i, 0] for i in range(len(chosen))]
+    assert [again.text(i) for i in range(len(chosen))] == texts
+    ours, theirs = again.gather(range(len(chosen))), corpus.gather(chosen)
+    for name in ("inputs", "targets", "lengths", "words", "own"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+    assert torch.equal(again.gather_documents(range(len(chosen))).counts, theirs.own)
+    assert (ours.context == 0).all(), "a document of one sentence has no rest"
+    assert set(again.table["label"].to_pylist()) == {None}
+
+
+def test_sentences_without_a_token_are_not_modelled(corpus: Corpus) -> None:
+    mixed = Corpus.of_sentences(corpus.folder, "train", ["", "The army saw a moon.", ""])
+    assert mixed.documents == 3
+    assert mixed.sentences.tolist() == [[1, 0]]
+    assert mixed.text(0) == "The army saw a moon."
+    for nothing in ([], [""]):
+        with pytest.raises(UserError, match="the train split has no sentence to model"):
+            Corpus.of_sentences(corpus.folder, "train", nothing).require_sentences()
+
+
+def test_text_of_a_cut_sentence_is_what_is_modelled(tmp_path: Path) -> None:
+    source = tmp_path / "d.jsonl"
+    source.write_text("".join(json.dumps(d) + "\n" for d in made_up_documents(60)), encoding="utf-8")
+    settings = PrepareSettings(
+        vocabulary_size=400, min_document_words=3, max_sentence_words=9, long_sentences="cut", tokenizer="words"
+    )
+    corpus = Corpus(PreparedFolder.open(prepare(str(source), tmp_path / "out", settings, workers=1)), "train")
+    whole = corpus.table["sentences"].to_pylist()
+    texts = [corpus.text(i) for i in range(len(corpus.lengths))]
+    given = [whole[document][position] for document, position in corpus.sentences]
+    assert [word_tokenize(t) for t in texts] == [word_tokenize(g)[:9] for g in given]
+    assert any(len(t) < len(g) for t, g in zip(texts, given, strict=True))
+    assert any(t == g for t, g in zip(texts, given, strict=True))

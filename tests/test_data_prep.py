@@ -14,15 +14,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import data_prep.pipeline
-from data_prep.clean import clean_document, cut_words
+from data_prep.clean import clean_document
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.pipeline import prepare
-from data_prep.settings import PrepareSettings
+from data_prep.settings import RECIPES, PrepareSettings
 from data_prep.shards import split_of
 from data_prep.summary import summarize_folder
 from data_prep.vocabularies import load_stop_words
 from tgvae.data.schema import SPLITS, PreparedFolder
-from tgvae.data.tokenizers import UNK, clean_text, split_sentences, word_tokenize
+from tgvae.data.tokenizers import UNK, clean_text, cut_words, split_sentences, word_tokenize
 from tgvae.data.vocabulary import bag_words
 from tgvae.errors import UserError
 
@@ -233,6 +233,68 @@ def test_sentences_given_by_the_corpus_are_kept() -> None:
     assert clean.sentences == ["Not split. Here.", '"New" line']
 
 
+LABELLED = {"title": "A title", "label": "news", "summary": "Short."}
+
+
+@pytest.mark.parametrize("longest", [1, 4, 5, 6, 10, 11, 12])
+def test_long_documents_are_cut_to_their_first_words(longest: int) -> None:
+    """A document of 5 + 6 words, from within its first sentence to all of it."""
+    settings = PrepareSettings(min_document_words=1, max_document_words=longest, long_documents="cut")
+    raw = document(text="Some words are here. Others don't stay.", **LABELLED)
+    whole = [["Some", "words", "are", "here", "."], ["Others", "do", "n't", "stay", "."]]
+    clean = clean_document(raw, settings)
+    assert not isinstance(clean, Skipped)
+    words = [word for sentence in whole for word in sentence]
+    assert [word for sentence in clean.words for word in sentence] == words[:longest]
+    assert [word_tokenize(sentence) for sentence in clean.sentences] == clean.words, "text and words agree"
+    assert "Some words are here. Others don't stay.".startswith(" ".join(clean.sentences))
+    assert (clean.title, clean.label, clean.summary) == ("A title", "news", "Short.")
+
+
+def test_long_documents_are_skipped_unless_cut() -> None:
+    short = PrepareSettings(min_document_words=1, max_document_words=4)
+    assert clean_document(document(), short) == Skipped("d", "f:1", "too long")
+    fits = PrepareSettings(min_document_words=1, max_document_words=5)
+    assert clean_document(document(), fits) == clean_document(document(), PrepareSettings(min_document_words=1))
+
+
+def test_the_rest_of_a_cut_document_is_gone(corpus: Path, tmp_path: Path) -> None:
+    """For the bag of words and the vocabularies too; only documents with the long sentence are cut."""
+    settings = PrepareSettings(**SMALL, tokenizer="words", max_document_words=30, long_documents="cut")
+    folder = PreparedFolder.open(prepare(corpus, tmp_path / "out", settings, workers=1), verify=True)
+    whole = PreparedFolder.open(prepare(corpus, tmp_path / "whole", PrepareSettings(**SMALL), workers=1))
+    rows = {row["id"]: row for split in SPLITS for row in folder.split(split).to_pylist()}
+    before = {row["id"]: row for split in SPLITS for row in whole.split(split).to_pylist()}
+    assert folder.manifest["skipped"] == {}
+    for name, row in rows.items():
+        words = [word_tokenize(sentence) for sentence in row["sentences"]]
+        every = [word for sentence in before[name]["sentences"] for word in word_tokenize(sentence)]
+        assert [word for sentence in words for word in sentence] == every[:30]
+        assert row["words"] == [len(sentence) for sentence in words]
+        assert row["topic_words"] == [folder.topic_vocabulary.encode(sentence) for sentence in words]
+        assert (row["label"], row["metadata"]) == (before[name]["label"], before[name]["metadata"])
+        assert (len(every) > 30) == (LONG in before[name]["sentences"])
+        assert LONG not in row["sentences"]
+
+
+def test_the_most_frequent_topic_words_are_dropped(corpus: Path, tmp_path: Path) -> None:
+    whole = PreparedFolder.open(prepare(corpus, tmp_path / "whole", PrepareSettings(**SMALL), workers=1))
+    settings = PrepareSettings(**SMALL, drop_most_frequent=0.1)
+    folder = PreparedFolder.open(prepare(corpus, tmp_path / "out", settings, workers=1))
+    kept, every = folder.topic_vocabulary.words, whole.topic_vocabulary.words
+    assert 0 < len(kept) < len(every)
+    assert kept == every[len(every) - len(kept) :], "those of most documents, which stand first, are gone"
+
+
+def test_the_recipe_of_the_paper() -> None:
+    paper, usual = RECIPES["paper"], RECIPES["usual"]
+    assert usual == PrepareSettings()
+    assert (paper.max_sentence_words, paper.long_sentences) == (30, "cut")
+    assert (paper.max_document_words, paper.long_documents) == (300, "cut")
+    assert (paper.tokenizer, paper.lowercase, paper.min_word_count) == ("words", True, 10)
+    assert (paper.min_document_frequency, paper.drop_most_frequent) == (100, 0.001)
+
+
 def test_a_sentence_of_too_many_tokens_is_not_modelled(tmp_path: Path) -> None:
     """One word of base64 is few words, but would fill a batch."""
     blob = "".join(hashlib.sha256(bytes([i])).hexdigest() for i in range(60))
@@ -275,6 +337,8 @@ def test_cut_words_is_a_prefix_with_the_first_words(sentence: str, length: int) 
         ({"vocabulary_size": 100}, "at least 300"),
         ({"limit": 0}, "limit is 0"),
         ({"max_sentence_words": 0}, "max_sentence_words is 0"),
+        ({"drop_most_frequent": 1.0}, r"drop_most_frequent is 1.0; it is a share in \[0, 1\)"),
+        ({"drop_most_frequent": -0.1}, "drop_most_frequent is -0.1"),
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> None:

@@ -1,8 +1,7 @@
-"""Figures of guidance, text and latents against counting by hand."""
+"""Figures of guidance and topics against counting by hand."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 import numpy as np
@@ -10,20 +9,16 @@ import pytest
 import torch
 
 from tests.conftest import THEMES
-from tests.test_models import JOINT, SENTENCE
+from tests.test_models import JOINT
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.baselines import lda_topics
 from tgvae.evaluation.guidance import Asked, LabelJudge, OwnJudge, ask_every_topic, generated_fidelity
-from tgvae.evaluation.latent import active_units, posterior_means
-from tgvae.evaluation.likelihood import sentence_bound
-from tgvae.evaluation.text import distinct_bigrams, perplexity_under
 from tgvae.evaluation.topics import nearest_sentences, top_words
 from tgvae.generation.decode import DecodeSettings, decode
 from tgvae.models import consistency
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
-from tgvae.models.sentence import LanguageModel, SentenceVAE
 from tgvae.models.tgvae import TGVAE
 from tgvae.training.config import Phase, TrainConfig
 from tgvae.training.loop import train
@@ -40,19 +35,6 @@ def model(prepared: PreparedFolder, corpus: Corpus, tmp_path_factory: pytest.Tem
     corpora = {"train": corpus, "valid": Corpus(prepared, "valid")}
     train(model, corpora, TrainConfig({"topics": phase}, device="cpu"), tmp_path_factory.mktemp("run"))
     return model.eval()
-
-
-def test_distinct_bigrams_by_hand() -> None:
-    assert distinct_bigrams(["a b a b", "A b"]) == pytest.approx(2 / 4)
-    assert math.isnan(distinct_bigrams(["word", ""]))
-
-
-def test_perplexity_under_a_language_model_is_that_of_the_corpus(prepared: PreparedFolder) -> None:
-    judge = LanguageModel(SENTENCE, prepared.tokenizer, prepared.topic_vocabulary)
-    held_out = Corpus(prepared, "test")
-    texts = [held_out.text(i) for i in range(len(held_out.lengths))]
-    assert perplexity_under(judge, texts) == pytest.approx(sentence_bound(judge, held_out).perplexity, rel=1e-5)
-    assert math.isnan(perplexity_under(judge, ["  "]))
 
 
 def test_fidelity_is_counted_right(model: TGVAE, prepared: PreparedFolder) -> None:
@@ -115,27 +97,6 @@ def test_strength_moves_latents_from_what_is_common(model: TGVAE) -> None:
     torch.testing.assert_close(two - common, 2 * (one - common))
     torch.manual_seed(0)
     torch.testing.assert_close(model.draw(weights, strength=0.0), common.expand(4, -1))
-
-
-def test_posterior_means_stand_in_the_order_of_the_corpus(prepared: PreparedFolder) -> None:
-    vae = SentenceVAE(SENTENCE, prepared.tokenizer, prepared.topic_vocabulary).eval()
-    held_out = Corpus(prepared, "test")
-    means, deviations = posterior_means(vae, held_out)
-    for i in (0, 5, len(means) - 1):
-        torch.testing.assert_close(means[i], vae.encode([held_out.text(i)])[0].detach(), rtol=1e-4, atol=1e-5)
-    assert torch.equal(means, deviations)
-    assert active_units(means) == int((means.numpy().var(0, ddof=1) > 0.01).sum())
-
-
-def test_the_topics_share_of_the_latent_is_told_apart(model: TGVAE, prepared: PreparedFolder) -> None:
-    held_out = Corpus(prepared, "test")
-    means, deviations = posterior_means(model, held_out)
-    for index in held_out.sentence_batches(8192):
-        batch = held_out.gather(index)
-        alone = model.sentence.posterior(batch.targets, batch.lengths).mean
-        torch.testing.assert_close(deviations[torch.from_numpy(index)], alone.detach(), rtol=1e-4, atol=1e-5)
-    centres = model.components()[0].detach()
-    assert ((means - deviations).amax(0) <= centres.amax(0) + 1e-5).all(), "a mean of components lies among them"
 
 
 def test_nearest_sentences_by_brute_force(model: TGVAE, corpus: Corpus) -> None:

@@ -28,6 +28,7 @@ TOPIC = TopicConfig(topics=4, word_embedding_size=8, hidden_size=16)
 JOINT = TGVAEConfig(TOPIC, SENTENCE)
 MODELS: dict[str, tuple[type[Model], Any]] = {
     "topic": (TopicModel, TOPIC),
+    "topic-product": (TopicModel, replace(TOPIC, likelihood="product", concentration=1.0)),
     "language-model": (LanguageModel, SENTENCE),
     "vae": (SentenceVAE, replace(SENTENCE, flow_length=0)),
     "vae-householder": (SentenceVAE, SENTENCE),
@@ -110,7 +111,7 @@ def test_save_and_load_keep_the_function(name: str, prepared: PreparedFolder, ba
     assert suffixes == {".json", ".md", ".model", ".safetensors", ".txt"}, "no pickle"
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if n != "topic"])
+@pytest.mark.parametrize("name", [n for n in MODELS if not n.startswith("topic")])
 def test_padding_changes_nothing(name: str, prepared: PreparedFolder, batch: Batch) -> None:
     model = build(name, prepared)
     torch.testing.assert_close(sentence_nll(model, repad(batch, 7)), sentence_nll(model, batch))

@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import made_up_documents
 from tgvae import recipes
 from tgvae.cli import COMMANDS, main
-from tgvae.commands import demo
+from tgvae.commands import demo, evaluate
+from tgvae.evaluation.report import Protocol
 from tgvae.recipes import Recipe
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +47,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(recipes.RECIPES, name, lambda make=make: made_small(make()))
     monkeypatch.setattr(demo, "demo", recipes.RECIPES["demo"])
     monkeypatch.setattr(demo, "SETTINGS", replace(demo.SETTINGS, since=2020))
+    quick = Protocol(samples=2, weighted_sentences=10, generated=10, reverse=10, per_topic=1)
+    measure = evaluate.measure
+
+    def measure_little(run, model, judge, split="test", protocol=None, data=None):  # type: ignore[no-untyped-def]
+        return measure(run, model, judge, split, quick, data)
+
+    monkeypatch.setattr(evaluate, "measure", measure_little)
 
 
 def test_readme_names_every_command_and_file() -> None:

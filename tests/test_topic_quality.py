@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tgvae.data.corpus import Corpus
+from tgvae.evaluation.coherence import npmi
 from tgvae.evaluation.topics import (
     diversity,
+    inverted_rbo,
     nearest_sentences,
-    npmi,
     theta,
     top_words,
     topic_quality,
@@ -109,6 +110,37 @@ def test_top_words_are_the_most_probable_and_ties_go_by_id() -> None:
 )
 def test_diversity(top: list[list[int]], expected: float) -> None:
     assert diversity(np.array(top)) == expected
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"),
+    [
+        ([[0, 1], [2, 3], [4, 5]], 1.0),  # nothing in common
+        ([[4, 1], [4, 1]], 0.0),
+        ([[0, 1], [1, 0]], 0.1),  # agreement 0, 1: 0.1 (0 + 0.9) + 0.81 = 0.9
+        ([[0, 1], [0, 2]], 0.45),  # agreement 1, 1/2: 0.1 (1 + 0.45) + 0.405 = 0.55
+        ([[0, 1], [0, 1], [2, 3]], 2 / 3),  # overlaps 1, 0, 0
+        ([[0, 1, 2]], 1.0),  # one topic
+    ],
+)
+def test_inverted_rbo_by_hand(top: list[list[int]], expected: float) -> None:
+    assert inverted_rbo(np.array(top)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("p", [0.3, 0.9, 0.98])
+def test_inverted_rbo_is_that_of_lists_that_go_on_agreeing(p: float) -> None:
+    """RBO_ext is the endless sum (1 - p) sum_d p^(d-1) A_d whose agreement stays at A_N after the last rank."""
+    rng = np.random.default_rng(4)
+    top = np.stack([rng.permutation(15)[:8] for _ in range(5)])
+
+    def overlap(a: list[int], b: list[int]) -> float:
+        agreement = [len(set(a[:d]) & set(b[:d])) / d for d in range(1, len(a) + 1)]
+        return (1 - p) * sum(p**d * agreement[min(d, len(a) - 1)] for d in range(3000))
+
+    expected = 1 - np.mean([overlap(a, b) for a, b in itertools.combinations(top.tolist(), 2)])
+    assert 0 < expected < 1
+    assert inverted_rbo(top, p) == pytest.approx(expected)
+    assert inverted_rbo(rng.permutation(top), p) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

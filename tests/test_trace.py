@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
-from tgvae.data.batch import Batch, Documents
-from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.distributions import BagOfWords, GaussianMixture, HouseholderNormal, TokenSequence, diagonal_normal
+from tgvae.distributions import BagOfWords, GaussianMixture, HouseholderNormal, diagonal_normal
 from tgvae.divergences import kl
 from tgvae.evaluation.likelihood import (
-    Bound,
-    document_bound,
     evaluating,
-    importance_weighted_nll,
-    sentence_bound,
 )
 from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.trace import Latent, Observed, Trace, importance_weighted, objective
@@ -186,71 +179,6 @@ def test_free_nats_stop_the_gradient_below_the_floor(floor: float, slope: float)
 def test_objective_refuses_terms_that_are_not_there(weights: dict[str, float], floors: dict[str, float] | None) -> None:
     with pytest.raises(ValueError, match=r"kl/zz.*this model has \['kl/z'\]"):
         objective({"kl/z": torch.ones(2)}, weights, floors)
-
-
-class Unigram(nn.Module):
-    """Tokens and topic words drawn from fixed frequencies, and an idle latent of known KL.
-
-    A split's bounds can then be counted from the table.
-    """
-
-    device = torch.device("cpu")
-
-    def __init__(self, corpus: Corpus) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.tokens = torch.randn(len(corpus.folder.tokenizer)).log_softmax(0)
-        self.words = torch.randn(len(corpus.folder.topic_vocabulary)).log_softmax(0)
-
-    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
-        assert not self.training
-        unit, rows = ("sentence", batch.targets) if isinstance(batch, Batch) else ("document", batch.counts)
-        q = diagonal_normal(torch.ones(len(rows), 1), torch.ones(len(rows), 1))
-        z = q.rsample((samples,))
-        latent = Latent(q, diagonal_normal(torch.zeros(1), torch.ones(1)), z, unit)
-        if isinstance(batch, Documents):
-            dist: Distribution = BagOfWords(self.words.expand(samples, len(rows), -1))
-        else:
-            states = torch.ones(samples, *rows.shape, 1)
-            dist = TokenSequence(states, self.tokens.unsqueeze(-1), torch.zeros_like(self.tokens), 0)
-        return Trace({"z": latent}, {"x": Observed(dist, rows, unit)})
-
-
-def test_bounds_of_a_split_are_sums_over_its_table(corpus: Corpus) -> None:
-    model = Unigram(corpus)
-    rows = corpus.table.to_pylist()
-    sentences = [ids for row in rows for ids in row["tokens"] if ids]
-    words = sum(n + 1 for row in rows for n in row["words"] if n)
-    nll = -sum(model.tokens[[*ids, corpus.folder.tokenizer.eos_id]].double().sum().item() for ids in sentences)
-    bound = sentence_bound(model, corpus)
-    assert (bound.rows, bound.words) == (len(sentences), words)
-    assert bound.mean("nll/x") == pytest.approx(nll / len(sentences), rel=1e-5)
-    assert bound.mean("kl/z") == pytest.approx(0.5)
-    assert bound.negative_elbo == pytest.approx(nll / len(sentences) + 0.5, rel=1e-5)
-    assert bound.perplexity == pytest.approx(math.exp((nll + 0.5 * len(sentences)) / words), rel=1e-5)
-
-    topic_words = [i for row in rows for ids in row["topic_words"] for i in ids]
-    documents = document_bound(model, corpus)
-    assert (documents.rows, documents.words) == (len(rows), len(topic_words))
-    assert documents.terms["nll/x"] == pytest.approx(-model.words[topic_words].double().sum().item(), rel=1e-5)
-
-
-def test_importance_weighted_nll_of_a_split(corpus: Corpus) -> None:
-    """The idle latent costs half a nat in the ELBO and, with many samples, next to nothing here."""
-    model = Unigram(corpus)
-    elbo = sentence_bound(model, corpus)
-    one, many = (importance_weighted_nll(model, corpus, samples) for samples in (1, 45))
-    exact = elbo.mean("nll/x")
-    assert (one.samples, many.samples) == (1, 45)
-    assert one.nll == pytest.approx(elbo.negative_elbo, abs=0.2)
-    assert many.nll == pytest.approx(exact, abs=0.06)
-    assert many.perplexity == pytest.approx(math.exp(many.nll * elbo.rows / elbo.words), rel=1e-6)
-    assert many == importance_weighted_nll(model, corpus, 45)
-
-
-def test_bound_figures() -> None:
-    bound = Bound({"nll/x": 30.0, "kl/z": 10.0}, rows=4, words=20)
-    assert (bound.negative_elbo, bound.perplexity, bound.mean("kl/z")) == (10.0, math.exp(2), 2.5)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +16,13 @@ import torch
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
+from tgvae.evaluation.text import perplexity_under
 from tgvae.models.base import Model, load
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
 from tgvae.recipes import RECIPES, Recipe
-from tgvae.runs import build, load_run, open_data, read_recipe, resume_run, start_run
+from tgvae.runs import build, fit_language_model, load_run, open_data, read_recipe, resume_run, start_run
 from tgvae.schedules import Schedule
 from tgvae.settings import from_json
 from tgvae.training import loop
@@ -242,3 +246,27 @@ def test_every_batch_is_in_the_metrics(prepared: PreparedFolder, tmp_path: Path)
     start_run(small_recipe(), prepared.path, tmp_path / "run")
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert kinds == ["train", "valid"] * 4
+
+
+def test_a_fitted_language_model_knows_its_text_and_leaves_nothing(
+    prepared: PreparedFolder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    texts = [corpus.text(i) for i in range(100)]
+    monkeypatch.setattr("tgvae.runs.TemporaryDirectory", partial(TemporaryDirectory, dir=tmp_path))
+    before = contents(prepared.path)
+    capsys.readouterr()
+    draw = torch.get_rng_state()
+    model = fit_language_model(texts, prepared, seed=1)
+    assert list(tmp_path.iterdir()) == []
+    assert contents(prepared.path) == before
+    assert capsys.readouterr() == ("", ""), "it is quiet"
+    recipe = replace(RECIPES["language-model"](), model=model.config)
+    fresh, fitted = (perplexity_under(m, texts) for m in (build(recipe, prepared), model))
+    assert fitted < 0.5 * fresh
+    torch.set_rng_state(draw)
+    again = fit_language_model(texts, prepared, seed=1)
+    assert perplexity_under(again, texts) == fitted, "a function of texts and seed"
+
+
+def contents(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}

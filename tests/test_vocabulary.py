@@ -79,6 +79,31 @@ def test_encode() -> None:
     assert vocabulary.encode(["Dog", "bird", "CAT", "dog", "."]) == [1, 0, 1]
 
 
+@given(
+    st.dictionaries(st.text("abcd", min_size=3, max_size=4), st.integers(1, 9), max_size=12),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(1, 4),
+)
+def test_most_frequent_words_are_dropped_by_brute_force(frequency: dict[str, int], share: float, least: int) -> None:
+    """One at a time, until that many are gone; rare words count among the words that the share is of."""
+    left = {word: n for word, n in frequency.items() if n <= 7 and word != "abc"}
+    total, gone = len(left), 0
+    while gone < share * total:
+        del left[min(left, key=lambda word: (-left[word], word))]
+        gone += 1
+    expected = sorted((word for word, n in left.items() if n >= least), key=lambda word: (-left[word], word))
+    limits = {"size": 5, "min_count": least, "max_share": 0.7, "stop_words": frozenset({"abc"})}
+    found = TopicVocabulary.build(frequency, 10, drop_most_frequent=share, **limits)
+    assert found.words == expected[:5]
+
+
+def test_the_smallest_share_drops_one_word_and_none_drops_none() -> None:
+    frequency = {"common": 9, "usual": 5, "rare": 1}
+    limits = {"size": 10, "min_count": 1, "max_share": 1.0}
+    assert TopicVocabulary.build(frequency, 9, **limits).words == ["common", "usual", "rare"]
+    assert TopicVocabulary.build(frequency, 9, drop_most_frequent=0.001, **limits).words == ["usual", "rare"]
+
+
 @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=4), max_size=8), min_size=1, max_size=8))
 def test_encode_inverts_to_the_kept_words(documents: list[list[str]]) -> None:
     frequency = _document_frequency([bag_words(tokens) for tokens in documents])

@@ -62,6 +62,15 @@ def topic() -> Recipe:
     return Recipe("topic", TopicConfig(), TrainConfig({"topics": topic_phase()}))
 
 
+def prodlda() -> Recipe:
+    """ProdLDA, a baseline beside ``topic``, as published: random start, no KL warm-up, no weight on diversity.
+
+    Nothing stops it early: from its random start the bound gets worse for some epochs before it gets better.
+    """
+    phase = Phase("document", epochs=30, learning_rate=2e-3, batch=128, patience=30)
+    return Recipe("topic", TopicConfig(likelihood="product", concentration=1.0), TrainConfig({"topics": phase}))
+
+
 def sentence_vae() -> Recipe:
     """The sentence VAE with a standard normal prior and a diagonal posterior."""
     return Recipe(
@@ -78,6 +87,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tgvae": tgvae,
     "demo": demo,
     "topic": topic,
+    "prodlda": prodlda,
     "sentence-vae": sentence_vae,
     "language-model": language_model,
 }

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,12 +24,14 @@ from accelerate import PartialState
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
 from tgvae.errors import UserError
+from tgvae.evaluation.generated import real_sentences
 from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import topic_quality
 from tgvae.models.base import CONFIG, WEIGHTS, Model, load
+from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.models.tgvae import TGVAE
-from tgvae.models.topic import TopicModel
-from tgvae.recipes import Recipe
+from tgvae.models.topic import TopicCore, TopicModel
+from tgvae.recipes import Recipe, language_model
 from tgvae.settings import from_json
 from tgvae.training.config import Phase
 from tgvae.training.loop import CHECKPOINT, train
@@ -59,7 +63,8 @@ def _make_folder(recipe: Recipe, folder: PreparedFolder, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     for old in ("metrics.jsonl", CHECKPOINT, CONFIG, WEIGHTS):
         (run / old).unlink(missing_ok=True)
-    shutil.rmtree(run / "tensorboard", ignore_errors=True)
+    for old in ("tensorboard", "evaluation"):
+        shutil.rmtree(run / old, ignore_errors=True)
     described = {
         "format": FORMAT,
         "recipe": asdict(recipe),
@@ -80,13 +85,13 @@ def resume_run(run: Path) -> Model:
 
 
 def build(recipe: Recipe, folder: PreparedFolder) -> Model:
-    """A fresh model of the recipe, its topics started from the corpus."""
+    """A fresh model of the recipe; a mixture of topics starts from the corpus, all else at random."""
     kind = Model.kinds.get(recipe.kind)
     if kind is None:
         raise UserError(f"no model of kind {recipe.kind!r}; choose from {', '.join(Model.kinds)}")
     torch.manual_seed(recipe.train.seed)
     model = kind(recipe.model, folder.tokenizer, folder.topic_vocabulary)
-    if isinstance(model, TGVAE | TopicModel):
+    if isinstance(model, TGVAE | TopicModel) and isinstance(model.topic, TopicCore):
         start_topics(model.topic, Corpus(folder, "train").bags, recipe.train.seed)
     return model
 
@@ -112,6 +117,25 @@ def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
             "chance": 1 / model.topic.size,
         }
     return figures
+
+
+def fit_language_model(texts: Sequence[str], folder: PreparedFolder, seed: int = 0) -> LanguageModel:
+    """A small language model of some sentences, with the vocabulary of a folder; nothing is kept on disk.
+
+    A judge for evaluation: small and stopped early on 500 validation sentences, so that it takes a minute.
+    """
+    recipe, valid = language_model(), Corpus(folder, "valid")
+    small = SentenceConfig(embedding_size=64, hidden_size=128, flow_length=0)
+    config = replace(recipe.train, seed=seed)
+    corpora = {
+        "train": Corpus.of_sentences(folder, "train", texts),
+        "valid": Corpus.of_sentences(folder, "valid", real_sentences(valid, 500, seed)),
+    }
+    model = build(Recipe(recipe.kind, small, config), folder)
+    assert isinstance(model, LanguageModel)
+    with TemporaryDirectory() as run:
+        train(model, corpora, config, Path(run), quiet=True)
+    return model
 
 
 def read_run(run: Path) -> dict[str, Any]:

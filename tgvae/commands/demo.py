@@ -16,7 +16,8 @@ from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
-from tgvae.evaluation.report import Protocol, figures
+from tgvae.evaluation.archive import FOLDER, PAGE
+from tgvae.evaluation.report import Protocol
 from tgvae.generation.decode import DecodeSettings
 from tgvae.recipes import demo
 from tgvae.runs import load_tgvae, start_run
@@ -24,6 +25,7 @@ from tgvae.runs import load_tgvae, start_run
 SETTINGS = PrepareSettings(since=1960, max_sentence_words=30, vocabulary_size=3000)
 
 
+PROTOCOL = Protocol(samples=10, reverse=0)
 FLUENT = DecodeSettings("beam", no_repeat_ngram=2)
 
 
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     console.rule("2. Train: topics first, then topics and sentences together")
     start_run(demo(), data, run)
     model, folder = load_tgvae(run), PreparedFolder.open(data)
-    train, test = Corpus(folder, "train"), Corpus(folder, "test")
+    train = Corpus(folder, "train")
 
     console.rule("3. Topics")
     found = topics.describe(model, train, sentences=0)
@@ -63,7 +65,8 @@ def main(arguments: Sequence[str]) -> None:
             console.print(f"  {sentence.text}", markup=False)
 
     console.rule("5. Figures on held-out documents")
-    evaluate.show({str(run): figures(model, train, test, Protocol(samples=10), judge=None)}, console)
+    evaluate.show({str(run): evaluate.measure(run, model, None, protocol=PROTOCOL).report}, evaluate.wide_console())
     minutes = (time.monotonic() - started) / 60
-    console.print(f"\nDone in {minutes:.1f} minutes. Corpus: {data}. Run: {run}. Next:")
+    console.print(f"\nDone in {minutes:.1f} minutes. Corpus: {data}. Run: {run}.")
+    console.print(f"Pictures: open {run / FOLDER / PAGE} in a browser. Next:")
     console.print(f"  tgvae generate {run} --topic war peace\n  tgvae topics {run}", markup=False)

@@ -1,30 +1,43 @@
-"""`tgvae evaluate`: the figures of runs."""
+"""`tgvae evaluate`: how good runs are, with units, estimators, errors and baselines."""
 
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
+from tgvae.data.schema import file_hash
 from tgvae.errors import UserError
-from tgvae.evaluation.report import Figure, Figures, Protocol, by_name, figures
+from tgvae.evaluation.archive import FOLDER, PAGE, described, save_evaluation
+from tgvae.evaluation.exhibits import exhibits_of
+from tgvae.evaluation.figure import Figure, Report, by_name
+from tgvae.evaluation.generated import Judge
+from tgvae.evaluation.page import page
+from tgvae.evaluation.report import Evaluation, Protocol, evaluate
+from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.sentence import LanguageModel
-from tgvae.runs import load_run, open_data
+from tgvae.runs import fit_language_model, load_run, open_data, read_run
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Print the figures of one or several runs side by side, each with its unit.
+    """Measure one or several runs: a table here, and report.json and a page with pictures in RUN/evaluation.
 
-    A language model among the runs also judges the fluency of what the others generate.
+    A language model among the runs also rates what the others generate (forward perplexity).
 
     Example: tgvae evaluate runs/sotu runs/sotu-vae runs/sotu-lm --lda
     """
@@ -46,32 +59,112 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(Evaluate, "evaluate", arguments)
     if not options.runs:
         raise UserError("give at least one run folder")
-    models = {str(run): load_run(run, options.device) for run in options.runs}
-    judge = next((model for model in models.values() if isinstance(model, LanguageModel)), None)
+    models = {run: load_run(run, options.device) for run in options.runs}
+    require_one_corpus(options.runs)
+    judge = next((run for run, model in models.items() if isinstance(model, LanguageModel)), None)
+    judged = None if judge is None else judge_of(judge, models[judge], options.split, options.data)
     found = {}
     for run, model in models.items():
-        folder = open_data(Path(run), options.data)
-        train, held_out = Corpus(folder, "train"), Corpus(folder, options.split)
-        found[run] = figures(model, train, held_out, options.protocol, judge)
+        evaluation = measure(run, model, judged, options.split, options.protocol, options.data)
+        found[str(run)] = evaluation.report
     if options.json:
-        runs = {run: {name: asdict(figure) for name, figure in rows.items()} for run, rows in found.items()}
+        runs = {run: described(report) for run, report in found.items()}
         print(json.dumps({"split": options.split, "protocol": asdict(options.protocol), "runs": runs}, indent=2))
-    else:
-        show(found, Console(highlight=False))
+        return
+    show(found, wide_console())
+    print("pages: " + ", ".join(str(run / FOLDER / PAGE) for run in options.runs))
 
 
-def show(found: Mapping[str, Figures], console: Console) -> None:
-    """Print figures as a table, a column a run."""
-    table = Table("figure", *found, "unit")
-    for name in by_name(list(found.values())):
-        cells = [_cell(rows.get(name)) for rows in found.values()]
-        table.add_row(name, *cells, next(rows[name].unit for rows in found.values() if name in rows))
+def require_one_corpus(runs: Sequence[Path]) -> None:
+    """Raises UserError for runs that were trained on different corpora."""
+    first, *others = ((run, read_run(run)["data"]["manifest_sha256"]) for run in runs)
+    for run, manifest in others:
+        if manifest != first[1]:
+            raise UserError(f"{run}: trained on another corpus than {first[0]}; evaluate them apart")
+
+
+def judge_of(run: Path, model: Model, split: str = "test", data: Path | None = None) -> Judge:
+    """The language model of a run as a judge of the others."""
+    assert isinstance(model, LanguageModel)
+    return Judge.of(model, Corpus(open_data(run, data), split), file_hash(run / WEIGHTS))
+
+
+def measure(
+    run: Path,
+    model: Model,
+    judge: Judge | None,
+    split: str = "test",
+    protocol: Protocol | None = None,
+    data: Path | None = None,
+) -> Evaluation:
+    """Evaluate the model of a run, and write its report and page into the run folder."""
+    protocol, folder = protocol or Protocol(), open_data(run, data)
+    train, held_out = Corpus(folder, "train"), Corpus(folder, split)
+    fit = partial(fit_language_model, folder=folder, seed=protocol.seed)
+    found = evaluate(model, train, held_out, protocol, judge, fit)
+    about = describe(run, model, split, protocol) | {"judge": None if judge is None else judge.name}
+    texts = {name: in_words(value) for name, value in about.items()}
+    exhibits = exhibits_of(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)
+    save_evaluation(run, about, found.report, page(exhibits), exhibits.topics or ())
+    return found
+
+
+def describe(run: Path, model: Model, split: str, protocol: Protocol) -> dict[str, Any]:
+    """What an evaluation is of, so that it can be repeated and compared."""
+    described = read_run(run)
+    return {
+        "run": str(run),
+        "model": model.kind,
+        "corpus": described["data"],
+        "split": split,
+        "protocol": asdict(protocol),
+        "training seed": described["recipe"]["train"]["seed"],
+        "trained with": described["versions"],
+        "evaluated with": {
+            name: version(name) for name in ("tgvae", "torch", "numpy", "scipy", "scikit-learn", "nltk")
+        },
+    }
+
+
+def in_words(value: Any) -> str:
+    """A described value on one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(part)}" for name, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def wide_console() -> Console:
+    """The terminal; where there is none, lines of 160 characters, so that files and pipes get whole tables."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def show(found: Mapping[str, Report], console: Console) -> None:
+    """Print figures as a table, a column a run, a block a section; how each was found stands in report.json."""
+    columns = (Column(run, no_wrap=True) for run in found)
+    table = Table(Column("figure", min_width=24), *columns, Column("beside", min_width=15), box=SIMPLE_HEAD)
+    last = ""
+    for section, name in by_name(found):
+        rows = [report.get(section, {}).get(name) for report in found.values()]
+        known = [row for row in rows if row is not None]
+        if section != last:
+            table.add_row(f"[bold]{section.capitalize()}[/bold]")
+        marks = {mark: number(value) for row in known for mark, value in row.marks.items()}
+        beside = ", ".join(f"{mark} {value}" for mark, value in marks.items())
+        table.add_row(f"{name} [dim]{escape(known[0].unit)}[/dim]", *map(cell, rows), beside)
+        last = section
     console.print(table)
 
 
-def _cell(figure: Figure | None) -> str:
+def cell(figure: Figure | None) -> str:
+    """A figure with its standard error, rounded to two digits of the error."""
     if figure is None:
         return ""
-    error = f" ± {figure.error:.2f}" if figure.error is not None else ""
-    value = figure.value
-    return f"{value}{error}" if isinstance(value, int) else f"{value:.{1 if value >= 100 else 3}f}{error}"
+    if not figure.error:
+        return number(figure.value)
+    decimals = max(0, 1 - math.floor(math.log10(figure.error)))
+    return f"{figure.value:.{decimals}f} ± {figure.error:.{decimals}f}"
+
+
+def number(value: float) -> str:
+    """A number in three or four digits."""
+    return f"{value}" if isinstance(value, int) else f"{value:.{1 if abs(value) >= 100 else 3}f}"

@@ -10,8 +10,8 @@ from typing import Annotated
 import tyro
 
 from data_prep.pipeline import prepare
-from data_prep.settings import PrepareSettings
-from tgvae.commands.parsing import parse
+from data_prep.settings import RECIPES, PrepareSettings
+from tgvae.commands.parsing import parse, recipe_name
 from tgvae.data.schema import PreparedFolder
 
 
@@ -30,11 +30,15 @@ class Prepare:
     """Processes."""
     overwrite: bool = False
     """Replace OUT if it is a prepared folder."""
+    recipe: str = "usual"
+    """Where the other settings start from: usual, or paper, the preprocessing of Wang et al. 2019."""
     settings: Annotated[PrepareSettings, tyro.conf.arg(name="")] = field(default_factory=PrepareSettings)
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = parse(Prepare, "prepare", arguments)
+    settings = RECIPES[recipe_name(arguments, RECIPES, "usual")]
+    defaults = Prepare(tyro.MISSING, tyro.MISSING, settings=settings)
+    options = parse(Prepare, "prepare", arguments, defaults)
     source = options.sources[0] if len(options.sources) == 1 else options.sources
     out = prepare(source, options.out, options.settings, workers=options.workers, overwrite=options.overwrite)
     described = PreparedFolder.open(out).manifest["source"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from tgvae.commands.parsing import parse
-from tgvae.errors import UserError
+from tgvae.commands.parsing import parse, recipe_name
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import resume_run, start_run
 from tgvae.training.config import TrainConfig
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
         run = parse(Resume, "train", arguments).resume
         resume_run(run)
     else:
-        recipe = find_recipe(arguments)
+        recipe = RECIPES[recipe_name(arguments, RECIPES, "tgvae")]()
         options: Any = parse(options_of(recipe), "train", arguments)
         run = options.out
         chosen = replace(recipe, model=options.model, train=options.train)
@@ -64,18 +62,3 @@ def options_of(recipe: Recipe) -> type:
         ],
         namespace={"__doc__": ABOUT},
     )
-
-
-def find_recipe(arguments: Sequence[str]) -> Recipe:
-    """The recipe that the arguments name, or the default one. Raises UserError for an unknown name."""
-    name = "tgvae"
-    for here, after in zip(arguments, [*arguments[1:], ""], strict=True):
-        if here == "--recipe":
-            name = after
-        elif here.startswith("--recipe="):
-            name = here.removeprefix("--recipe=")
-    if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(RECIPES)}"
-        raise UserError(f"no recipe {name!r}; {hint}")
-    return RECIPES[name]()

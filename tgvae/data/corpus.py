@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tgvae.data.batch import Batch, Documents
-from tgvae.data.schema import PreparedFolder
+from tgvae.data.schema import DOCUMENT, PreparedFolder
+from tgvae.data.tokenizers import cut_words, word_tokenize
 from tgvae.errors import UserError
 
 Ints = NDArray[np.int64]
@@ -26,12 +27,13 @@ class Corpus:
     Attributes:
         sentences: for each modelled sentence its document and its position there, with shape (N, 2).
         lengths: tokens of each modelled sentence, eos not counted, with shape (N,).
+        table: the rows, by default those that the folder has for the split.
         bags: counts of topic words of every document, with shape (documents, D).
     """
 
-    def __init__(self, folder: PreparedFolder, split: str) -> None:
+    def __init__(self, folder: PreparedFolder, split: str, table: pa.Table | None = None) -> None:
         self.folder, self.split = folder, split
-        self.table = folder.split(split)
+        self.table = folder.split(split) if table is None else table
         self._tokens = _Ragged(self.table["tokens"])
         self._words = _one_chunk(self.table["words"]).values.to_numpy()
         topic_words = _Ragged(self.table["topic_words"])
@@ -43,6 +45,21 @@ class Corpus:
         parent = np.repeat(np.arange(self.documents), np.diff(self._tokens.rows))
         self.sentences = np.stack((parent[modelled], modelled - self._tokens.rows[parent[modelled]]), axis=1)
         self.lengths, self._modelled = lengths[modelled], modelled
+        self._longest = folder.manifest["settings"]["max_sentence_words"]
+
+    @classmethod
+    def of_sentences(cls, folder: PreparedFolder, split: str, texts: Sequence[str]) -> Corpus:
+        """Sentences that are not of the folder, each a document, in the place of one of its splits."""
+        words = [word_tokenize(text) for text in texts]
+        columns = {
+            "id": [str(i) for i in range(len(texts))],
+            "sentences": [[text] for text in texts],
+            "tokens": [[ids] for ids in folder.tokenizer.encode_batch(list(texts))],
+            "topic_words": [[folder.topic_vocabulary.encode(w)] for w in words],
+            "words": [[len(w)] for w in words],
+        }
+        missing = {name: [None] * len(texts) for name in DOCUMENT.names if name not in columns}
+        return cls(folder, split, pa.table(columns | missing, schema=DOCUMENT))
 
     @property
     def documents(self) -> int:
@@ -62,9 +79,16 @@ class Corpus:
             )
 
     def text(self, sentence: int) -> str:
-        """Cleaned text of a modelled sentence."""
+        """Cleaned text of a modelled sentence, as far as it is modelled: without the words that were cut off."""
         document, position = self.sentences[sentence]
-        return str(self.table["sentences"][int(document)][int(position)].as_py())
+        text, kept = (
+            str(self.table["sentences"][int(document)][int(position)].as_py()),
+            int(self._words[self._modelled[sentence]]),
+        )
+        if kept < self._longest:
+            return text
+        words = word_tokenize(text)
+        return text if len(words) == kept else cut_words(text, words, kept)
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
         """Bags of words of the documents ``index``."""

@@ -228,3 +228,12 @@ def load_tokenizer(folder: Path) -> SentenceTokenizer:
     if (path := folder / WORDS_FILE).is_file():
         return WordTokenizer(path.read_text(encoding="utf-8").split("\n")[len(SPECIALS) : -1])
     raise UserError(f"{folder}: no sentence tokenizer ({SENTENCEPIECE_FILE} or {WORDS_FILE}) in this folder.")
+
+
+def cut_words(sentence: str, words: list[str], length: int) -> str:
+    """The sentence up to its word number `length`, where `words` are all its Treebank words."""
+    end = 0
+    for word in words[:length]:
+        forms = (word, '"') if word in ("``", "''") else (word,)
+        end = min(at + len(form) for form in forms if (at := sentence.find(form, end)) >= 0)
+    return sentence[:end]

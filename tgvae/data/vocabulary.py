@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
@@ -45,16 +46,20 @@ class TopicVocabulary:
         size: int,
         min_count: int,
         max_share: float,
+        drop_most_frequent: float = 0.0,
         stop_words: Set[str] = frozenset(),
     ) -> TopicVocabulary:
         """The `size` words found in most documents, ties by alphabet.
 
         Left out: stop words, words in fewer than `min_count` documents or in more than the share
-        `max_share` of them. May be empty.
+        `max_share` of them, and of all other words the share `drop_most_frequent` that is in most documents
+        (rounded up). May be empty.
         """
         most = max_share * documents
-        kept = [w for w, n in document_frequency.items() if min_count <= n <= most and w not in stop_words]
-        return cls(sorted(kept, key=lambda w: (-document_frequency[w], w))[:size])
+        usable = (w for w, n in document_frequency.items() if n <= most and w not in stop_words)
+        by_frequency = sorted(usable, key=lambda w: (-document_frequency[w], w))
+        dropped = math.ceil(drop_most_frequent * len(by_frequency))
+        return cls([w for w in by_frequency[dropped:] if document_frequency[w] >= min_count][:size])
 
     def __len__(self) -> int:
         return len(self.words)

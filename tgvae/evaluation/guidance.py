@@ -6,6 +6,7 @@ Two judges: the topic model's own inference, and a classifier that never saw a g
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor
 
 from tgvae.data.corpus import Corpus
+from tgvae.evaluation.figure import Figure, Figures, Parts
+from tgvae.evaluation.generated import Judge
 from tgvae.evaluation.likelihood import evaluating
-from tgvae.evaluation.topics import theta
+from tgvae.evaluation.text import distinct
+from tgvae.evaluation.topics import Floats, theta
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.tgvae import TGVAE
 
@@ -30,19 +34,26 @@ class Asked:
     texts: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fidelity:
     """A share of hits, beside the two marks it must be read with. Each topic counts alike.
 
     Attributes:
-        generated: sentences generated from topic i that the judge gives to topic i (or to its label).
-        natural: the same for real held-out sentences whose document, without the sentence, has main topic i.
+        hits: whether the judge gives a sentence generated from topic i to topic i (or to its label), (N,).
+        topics: the topic asked for, with shape (N,).
+        natural: share of hits of real held-out sentences whose document, without the sentence, has main topic i.
         chance: of a writer that takes no notice of the topic: 1 / T, or what its labels would hit.
     """
 
-    generated: float
+    hits: Tensor
+    topics: Tensor
     natural: float
     chance: float
+
+    @property
+    def generated(self) -> float:
+        """Share of hits, the mean over topics."""
+        return _mean_by_topic(self.hits, self.topics)
 
 
 def ask_every_topic(
@@ -65,7 +76,11 @@ def inferred_topics(model: TGVAE, counts: Tensor) -> Tensor:
 
 def generated_fidelity(model: TGVAE, asked: Asked) -> float:
     """Share of the sentences whose inferred topic is the one asked for; no topic word is a miss."""
-    return _mean_by_topic(inferred_topics(model, model.counts(asked.texts)) == asked.topics, asked.topics)
+    return _mean_by_topic(_own_hits(model, asked), asked.topics)
+
+
+def _own_hits(model: TGVAE, asked: Asked) -> Tensor:
+    return inferred_topics(model, model.counts(asked.texts)) == asked.topics
 
 
 def surrounding_topics(model: TGVAE, held_out: Corpus) -> Tensor:
@@ -77,11 +92,17 @@ def surrounding_topics(model: TGVAE, held_out: Corpus) -> Tensor:
 
 
 class OwnJudge:
-    """Fidelity by the topic model's own inference."""
+    """Fidelity by the topic model's own inference.
 
-    def __init__(self, model: TGVAE, held_out: Corpus) -> None:
+    Args:
+        model: both the writer and the judge.
+        held_out: the split of the natural sentences.
+        around: its ``surrounding_topics``, for judges that share them; found when not given.
+    """
+
+    def __init__(self, model: TGVAE, held_out: Corpus, around: Tensor | None = None) -> None:
         self.model = model
-        around = surrounding_topics(model, held_out)
+        around = surrounding_topics(model, held_out) if around is None else around
         own = torch.empty_like(around)
         for index in held_out.sentence_batches(8192):
             own[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).own)
@@ -89,7 +110,7 @@ class OwnJudge:
 
     def fidelity(self, asked: Asked) -> Fidelity:
         """Of sentences that were asked for."""
-        return Fidelity(generated_fidelity(self.model, asked), self.natural, 1 / self.model.topic.size)
+        return Fidelity(_own_hits(self.model, asked), asked.topics, self.natural, 1 / self.model.topic.size)
 
 
 class LabelJudge:
@@ -98,32 +119,84 @@ class LabelJudge:
     A topic's label is the one whose documents give it the largest mean proportion; a sentence asked of
     topic i is a hit when the classifier gives it that label.
 
+    Args:
+        model: the writer.
+        train: the split that the classifier is fitted on.
+        held_out: the split of the natural sentences.
+        around: its ``surrounding_topics``, for judges that share them; found when not given.
+        proportions: ``theta`` of the training documents, for the same reason.
+
     Raises:
         ValueError: the corpus has fewer than two labels.
     """
 
-    def __init__(self, model: TGVAE, train: Corpus, held_out: Corpus) -> None:
+    def __init__(
+        self,
+        model: TGVAE,
+        train: Corpus,
+        held_out: Corpus,
+        around: Tensor | None = None,
+        proportions: Floats | None = None,
+    ) -> None:
         labels = np.array(train.table["label"].to_pylist(), dtype=object)
         names = sorted({label for label in labels if label is not None})
         if len(names) < 2:
             raise ValueError("a classifier needs at least two labels")
-        proportions = theta(model, train)
+        proportions = theta(model, train) if proportions is None else proportions
         means = np.stack([proportions[labels == name].mean(0) for name in names])
         self.label_of = np.array(names, dtype=object)[means.argmax(0)]
         self._classifier = _fit_classifier(train, labels)
-        around = surrounding_topics(model, held_out)
+        around = surrounding_topics(model, held_out) if around is None else around
         texts = [held_out.text(i) for i in range(len(held_out.lengths))]
-        self.natural, _ = self._hits(Asked(around, texts))
+        hits, _ = self._hits(Asked(around, texts))
+        self.natural = _mean_by_topic(hits, around)
 
     def fidelity(self, asked: Asked) -> Fidelity:
         """Of sentences that were asked for; chance is that of the same sentences asked of topics at random."""
         hits, chance = self._hits(asked)
-        return Fidelity(hits, self.natural, chance)
+        return Fidelity(hits, asked.topics, self.natural, chance)
 
-    def _hits(self, asked: Asked) -> tuple[float, float]:
+    def _hits(self, asked: Asked) -> tuple[Tensor, float]:
         wanted, given = self.label_of[asked.topics.numpy()], self._classifier.predict(asked.texts)
         chance = sum((wanted == name).mean() * (given == name).mean() for name in set(self.label_of))
-        return _mean_by_topic(torch.from_numpy(wanted == given), asked.topics), float(chance)
+        return torch.from_numpy(wanted == given), float(chance)
+
+
+def guidance_figures(
+    model: TGVAE,
+    train: Corpus,
+    held_out: Corpus,
+    proportions: Floats,
+    asked_by_strength: Mapping[float, Asked],
+    judge: Judge | None,
+    seed: int,
+) -> Figures:
+    """Fidelity of plain samples at each strength of steering, and what the strength costs in fluency and variety.
+
+    ``proportions`` are those of the training documents, with shape (documents, T).
+    """
+    around = surrounding_topics(model, held_out)
+    judges: dict[str, OwnJudge | LabelJudge] = {"fidelity": OwnJudge(model, held_out, around)}
+    if len(set(train.table["label"].to_pylist()) - {None}) > 1:
+        judges["fidelity by classifier"] = LabelJudge(model, train, held_out, around, proportions)
+    found: Figures = {}
+    for strength, asked in asked_by_strength.items():
+        at = f"strength {strength:g}"
+        for name, topic_judge in judges.items():
+            measured = topic_judge.fidelity(asked)
+            found[f"{name}, {at}"] = Figure.of(
+                Parts.mean(measured.hits.numpy()),
+                "share of sentences",
+                "plain samples",
+                seed,
+                real_text=measured.natural,
+                chance=measured.chance,
+            )
+        if judge is not None:
+            found[f"forward perplexity, {at}"] = judge.forward(asked.texts, seed)
+        size = len(asked.texts)
+        found[f"distinct bigrams, {at}"] = Figure(distinct(asked.texts, 2), "share", "plain samples", size, seed)
+    return found
 
 
 def _mean_by_topic(hits: Tensor, topics: Tensor) -> float:
@@ -135,5 +208,5 @@ def _mean_by_topic(hits: Tensor, topics: Tensor) -> float:
 def _fit_classifier(train: Corpus, labels: np.ndarray) -> Pipeline:
     known = [i for i, label in enumerate(labels) if label is not None]
     texts = [" ".join(train.table["sentences"][i].as_py()) for i in known]
-    judge = make_pipeline(TfidfVectorizer(sublinear_tf=True, min_df=2), LogisticRegression(C=10, max_iter=1000))
+    judge = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=1000))
     return judge.fit(texts, [labels[i] for i in known])

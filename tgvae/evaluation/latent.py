@@ -1,48 +1,254 @@
-"""Is the latent used, and by what: the topic or the sentence?"""
+"""Is the latent used, and by what: the topic or the sentence?
+
+One pass over a split collects ``posteriors``; every figure is a pure function of them.
+Shape legend: N sentences, Z latent, K flow length, T topics, M draws. Everything is in nats.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
-from torch.distributions import OneHotCategorical
 
+from tgvae.data.batch import Batch
 from tgvae.data.corpus import Corpus
-from tgvae.distributions import HouseholderNormal
+from tgvae.distributions import HouseholderNormal, householder, log_of
+from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.models.sentence import LatentWriter
 from tgvae.models.tgvae import TGVAE
-from tgvae.trace import Trace
 
 ACTIVE_VARIANCE = 0.01
+AT_ONCE = 128  # sentences whose Z x Z matrices are held together
 
 
-def posterior_means(model: LatentWriter, corpus: Corpus) -> tuple[Tensor, Tensor]:
-    """Posterior means of every modelled sentence in the order of the corpus, each with shape (N, Z).
+@dataclass(frozen=True, eq=False)
+class Components:
+    """The component latent c of TGVAE.
 
-    First E_q[z | y], with the component averaged out; second its deviation from the component, which is
-    what the sentence adds to its topic (for a model without components both are the same).
+    Attributes:
+        weights: q(c | y, d) with shape (N, T).
+        theta: t of the document without the sentence, p(c | d), with shape (N, T).
+        loc: mu_c of p(z | c) with shape (T, Z).
+        scale: sigma_c of p(z | c) with shape (T, Z).
     """
-    whole = torch.empty(len(corpus.lengths), model.sentence.head.loc.out_features)
-    deviation = torch.empty_like(whole)
+
+    weights: Tensor
+    theta: Tensor
+    loc: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Posteriors:
+    """q(z | y) of every modelled sentence, in the order of the corpus, float64, on the CPU.
+
+        q(z | y) = N(U loc, U diag(scale^2) U')                                  U = H_K ... H_1
+        q(z | y, d) = sum_c q(c | y, d) N(mu_c + U loc, U diag(scale^2) U')      with components
+
+    Attributes:
+        loc: with shape (N, Z).
+        scale: with shape (N, Z).
+        vectors: the v_k of the reflections with shape (N, K, Z).
+        components: None for the sentence VAE and for priors of TGVAE without c.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    vectors: Tensor
+    components: Components | None = None
+
+    @property
+    def weights(self) -> Tensor:
+        """Weights of the Gaussians that make up each posterior, (N, T); a single 1 without components."""
+        return self.loc.new_ones(len(self.loc), 1) if self.components is None else self.components.weights
+
+    @property
+    def centres(self) -> Tensor:
+        """What the Gaussians deviate from, (T, Z); a single 0 without components."""
+        return self.loc.new_zeros(1, self.loc.shape[1]) if self.components is None else self.components.loc
+
+    @property
+    def prior_scale(self) -> Tensor:
+        """Standard deviation of the prior around its component, the mean over sentences, (Z,); 1 without components."""
+        if self.components is None:
+            return self.loc.new_ones(self.loc.shape[1])
+        return self.components.weights.mean(0) @ self.components.scale
+
+    @property
+    def deviations(self) -> Tensor:
+        """U loc, what the sentence adds to its component, with shape (N, Z)."""
+        return householder(self.loc, self.vectors)
+
+    @property
+    def means(self) -> Tensor:
+        """E_q[z | y] with the component averaged out, (N, Z); the deviations where there are no components."""
+        return self.weights @ self.centres + self.deviations
+
+    def gaussians(self) -> Iterator[HouseholderNormal]:
+        """N(U loc, U diag(scale^2) U'), some sentences at a time."""
+        parts = (x.split(AT_ONCE) for x in (self.loc, self.scale, self.vectors))
+        return (HouseholderNormal(*part) for part in zip(*parts, strict=True))
+
+
+def posteriors(model: LatentWriter, corpus: Corpus) -> Posteriors:
+    """The posteriors of a split, for TGVAE given the rest of the document with g at its posterior mean, not drawn.
+
+    Raises:
+        UserError: the split has no sentence to model.
+    """
+    found, index = [], corpus.sentence_batches(8192)
     with evaluating(model, seed=0):
-        for index in corpus.sentence_batches(8192):
-            rows = torch.from_numpy(index)
-            whole[rows], deviation[rows] = _means(model, model.trace(corpus.gather(index).to(model.device)))
-    return whole, deviation
+        for rows in index:
+            found.append([x.cpu().double() for x in _posterior(model, corpus.gather(rows).to(model.device))])
+        shared = [x.cpu().double() for x in model.components()] if isinstance(model, TGVAE) else []
+    order = torch.cat([torch.from_numpy(rows) for rows in index]).argsort()
+    loc, scale, vectors, *of_c = (torch.cat(parts)[order] for parts in zip(*found, strict=True))
+    return Posteriors(loc, scale, vectors, Components(*of_c, *shared) if of_c else None)
 
 
-def _means(model: LatentWriter, trace: Trace) -> tuple[Tensor, Tensor]:
-    q = trace.latents["z"].q
-    assert isinstance(q, HouseholderNormal)
-    if not (isinstance(model, TGVAE) and "c" in trace.latents):
-        return q.mean.cpu(), q.mean.cpu()
-    q_c = trace.latents["c"].q
-    assert isinstance(q_c, OneHotCategorical)
-    deviation = (q.mean - q.centre)[0]
-    centre = q_c.probs[0] @ model.components()[0]
-    return (deviation + centre).cpu(), deviation.cpu()
+def _posterior(model: LatentWriter, batch: Batch) -> list[Tensor]:
+    """Location, scale and reflections; then q(c | y, d) and t where c is a latent."""
+    q = model.sentence.posterior(batch.targets, batch.lengths)
+    gaussian = [q.loc, q.scale, q.vectors]
+    if not (isinstance(model, TGVAE) and model.config.prior == "component"):
+        return gaussian
+    t = model.topic.theta(batch.context)
+    return [*gaussian, model.assignment(t, batch.own).probs, t]
 
 
 def active_units(means: Tensor) -> int:
-    """Coordinates of z whose posterior mean varies: Var_y E_q[z_j | y] > 0.01 (Burda et al. 2016)."""
-    return int((means.var(0) > ACTIVE_VARIANCE).sum())
+    """Coordinates of z with Var_y E_q[z_j | y] > 0.01 (Burda et al. 2016); none for a single sentence.
+
+    The threshold is for a prior of variance 1: divide the means by ``prior_scale`` first.
+    """
+    return int((means.var(0) > ACTIVE_VARIANCE).sum()) if len(means) > 1 else 0
+
+
+@dataclass(frozen=True)
+class MutualInformation:
+    """I(y; z) under q.
+
+    Attributes:
+        nats: the estimate; below 0 by chance alone, never above ``cap``.
+        cap: ln N.
+        standard_error: of ``nats`` over draws, the split being given.
+    """
+
+    nats: float
+    cap: float
+    standard_error: float
+
+
+def mutual_information(found: Posteriors, draws: int = 1000, seed: int = 0) -> MutualInformation:
+    """What z tells of which sentence of the split it came from (Hoffman & Johnson 2016).
+
+        I(y; z) = E_y E_q(z|y)[log q(z | y) - log q(z)],    q(z) = 1/N sum_n q(z | y_n)
+
+    Over the whole split: within a batch the value could not pass the log of its size. q(z) and the sum over
+    components are exact; z is drawn M = ``draws`` times, from the sentences in turn.
+
+    Raises:
+        UserError: fewer than two draws.
+    """
+    if draws < 2:
+        raise UserError(f"mutual information needs at least 2 draws, not {draws}")
+    z, source = _draws(found, draws, seed)
+    own, aggregate = z.new_empty(draws), z.new_full((draws,), -math.inf)
+    for start in range(0, len(found.loc), AT_ONCE):
+        log_q = _log_densities(found, slice(start, start + AT_ONCE), z)
+        here = (source >= start) & (source < start + AT_ONCE)
+        own[here] = log_q[source[here] - start, here.nonzero().squeeze(1)]
+        aggregate = torch.logaddexp(aggregate, log_q.logsumexp(0))
+    cap = math.log(len(found.loc))
+    information = own - aggregate + cap
+    return MutualInformation(information.mean().item(), cap, information.std().item() / math.sqrt(draws))
+
+
+def _draws(found: Posteriors, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """z ~ q(z | y_n) with shape (M, Z), and the n of each, (M,): sentences in turn, in a random order."""
+    rng = torch.Generator().manual_seed(seed)
+    n = torch.randperm(len(found.loc), generator=rng)[torch.arange(draws) % len(found.loc)]
+    c = torch.multinomial(found.weights[n], 1, generator=rng).squeeze(1)
+    noise = torch.randn(draws, found.loc.shape[1], generator=rng, dtype=found.loc.dtype)
+    return found.centres[c] + householder(found.loc[n] + found.scale[n] * noise, found.vectors[n]), n
+
+
+def _log_densities(found: Posteriors, rows: slice, z: Tensor) -> Tensor:
+    """log q(z_m | y_n) of the sentences ``rows`` with shape (rows, M).
+
+    In a sentence's frame, diag(1/scale) U' z, its Gaussians are spheres of radius one: the distances of their
+    centres to all draws are one matrix product.
+    """
+    loc, scale = found.loc[rows], found.scale[rows]
+    frame = HouseholderNormal(loc, scale, found.vectors[rows]).orthogonal / scale.unsqueeze(-2)
+    points = z @ frame
+    centres = found.centres @ frame + (loc / scale).unsqueeze(-2)
+    squares = points.square().sum(-1).unsqueeze(-1) + centres.square().sum(-1).unsqueeze(-2)
+    distance = torch.baddbmm(squares, points, centres.mT, alpha=-2)
+    volume = scale.log().sum(-1) + 0.5 * z.shape[1] * math.log(2 * math.pi)
+    log_weights = log_of(found.weights[rows]).unsqueeze(-2)
+    return (log_weights - 0.5 * distance).logsumexp(-1) - volume.unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class TotalCorrelation:
+    """How far posterior covariances are from diagonal; both zero without the flow.
+
+    Attributes:
+        nats: mean over sentences of 1/2 (sum_j log Sigma_jj - log det Sigma).
+        off_diagonal: mean over sentences of |Sigma - diag Sigma|_F / |Sigma|_F, a share from 0 to 1.
+    """
+
+    nats: float
+    off_diagonal: float
+
+
+def total_correlation(found: Posteriors) -> TotalCorrelation:
+    """KL from N(., Sigma) to its closest diagonal Gaussian, Sigma = U diag(scale^2) U' the covariance given c."""
+    nats, share = [], []
+    for q in found.gaussians():
+        variance, squares = q.variance, q.scale.square().square().sum(-1)  # |Sigma|_F does not depend on U
+        nats.append(0.5 * variance.log().sum(-1) - q.scale.log().sum(-1))
+        share.append(((squares - variance.square().sum(-1)).clamp_min(0) / squares).sqrt())
+    return TotalCorrelation(torch.cat(nats).mean().item(), torch.cat(share).mean().item())
+
+
+@dataclass(frozen=True, eq=False)
+class TopicKL:
+    """KL of z by topic.
+
+    Attributes:
+        nats: mean of E_q(c)[KL(q(z | y, c) || p(z | c))] over the topic's sentences, (T,); 0 without any.
+        sentences: how many have the topic as their most probable component, with shape (T,).
+    """
+
+    nats: Tensor
+    sentences: Tensor
+
+
+def kl_per_topic(found: Posteriors) -> TopicKL:
+    """The term ``kl/z`` in closed form, the mean over c included, by the most probable component.
+
+    Around its component a posterior is N(U loc, Sigma) whatever c is, so that c enters by sigma_c alone:
+
+        KL_c = 1/2 sum_j (log 2 pi sigma_cj^2 + (Sigma_jj + (U loc)_j^2) / sigma_cj^2) - H[q]
+
+    Raises:
+        ValueError: posteriors without components.
+    """
+    if found.components is None:
+        raise ValueError("only a model with the component prior has a KL for each topic")
+    weights, precision = found.components.weights, found.components.scale.pow(-2)
+    log_volume = (2 * math.pi / precision).log().sum(-1)
+    parts = [
+        0.5 * ((q.variance + q.mean.square()) @ precision.T + log_volume) - q.entropy().unsqueeze(-1)
+        for q in found.gaussians()
+    ]
+    topic, size = weights.argmax(-1), weights.shape[1]
+    sentences = topic.bincount(minlength=size)
+    sums = weights.new_zeros(size).index_add(0, topic, (weights * torch.cat(parts)).sum(-1))
+    return TopicKL(sums / sentences.clamp_min(1), sentences)

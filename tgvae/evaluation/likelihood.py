@@ -9,47 +9,90 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tgvae.data.batch import Batch, Documents
-from tgvae.data.corpus import Corpus
+from tgvae.data.corpus import Corpus, Ints
+from tgvae.errors import UserError
+from tgvae.evaluation.figure import Parts
 from tgvae.models.base import Model
 from tgvae.models.writing import drawing
 from tgvae.trace import importance_weighted
 
+Unit = Literal["row", "word", "token"]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Bound:
-    """Sums over a split of the terms of one unit (``document`` or ``sentence``).
+    """Terms of the negative ELBO of every row of a split: its documents, or its modelled sentences.
 
     Attributes:
-        terms: nats, summed over rows, by name: ``nll/...``, ``kl/...``.
-        rows: documents or sentences.
-        words: words predicted: topic words of documents; nltk words and ends of sentences.
+        terms: nats by name (``nll/...``, ``kl/...``), each with shape (rows,), in the order of the corpus.
+        words: words predicted, (rows,): of a sentence its nltk words and its end; of a document its topic words.
+        tokens: tokens predicted, (rows,): of a sentence with eos; of a document its topic words.
+        documents: the document of each row, (rows,): rows of one document are not independent.
     """
 
-    terms: dict[str, float]
-    rows: int
-    words: int
+    terms: dict[str, Tensor]
+    words: Tensor
+    tokens: Tensor
+    documents: Tensor
+
+    @property
+    def rows(self) -> int:
+        return len(self.words)
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """E_q[-log p(x | z)] in nats, (rows,): the sum of ``nll/...``."""
+        return self.total("nll/")
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q || p) in nats, (rows,): the sum of ``kl/...``; zero for a model without latents."""
+        return self.total("kl/")
 
     @property
     def negative_elbo(self) -> float:
         """Nats a row: all nll plus all KL, whatever beta was trained with."""
-        return sum(self.terms.values()) / self.rows
+        return self.per("row")
 
     @property
     def perplexity(self) -> float:
         """exp(-ELBO / words): an upper bound of the perplexity per word."""
-        return math.exp(sum(self.terms.values()) / self.words)
+        return math.exp(self.per("word"))
 
     def mean(self, name: str) -> float:
         """A term in nats a row."""
-        return self.terms[name] / self.rows
+        return self.terms[name].mean().item()
+
+    def total(self, prefix: str = "") -> Tensor:
+        """Sum of the terms whose names start with ``prefix``, in nats, with shape (rows,)."""
+        return sum((v for name, v in self.terms.items() if name.startswith(prefix)), torch.zeros(self.rows).double())
+
+    def of_rows(self, index: Tensor) -> Bound:
+        """The bound of some of the rows."""
+        terms = {name: value[index] for name, value in self.terms.items()}
+        return Bound(terms, self.words[index], self.tokens[index], self.documents[index])
+
+    def per(self, unit: Unit, prefix: str = "") -> float:
+        """``total(prefix)`` in nats a unit: sum over sum. Zero where nothing is predicted (documents without words)."""
+        return (self.total(prefix).sum() / self._count(unit).sum().clamp_min(1)).item()
+
+    def parts(self, unit: Unit, prefix: str = "", exp: bool = False) -> Parts:
+        """What ``per(unit, prefix)``, or exp of it, is summed from, by document."""
+        count = self._count(unit).double().numpy()
+        return Parts(self.total(prefix).numpy(), count, self.documents.numpy(), paired=True, exp=exp)
+
+    def _count(self, unit: Unit) -> Tensor:
+        return {"row": torch.ones_like(self.words), "word": self.words, "token": self.tokens}[unit]
 
 
 @contextmanager
@@ -66,55 +109,79 @@ def evaluating(model: Model, seed: int) -> Iterator[None]:
 
 def sentence_bound(model: Model, corpus: Corpus, seed: int = 0) -> Bound:
     """The ELBO of every modelled sentence with one draw a sentence."""
-    return _bound(model, corpus.each_batch(), "sentence", seed)
+    index = corpus.sentence_batches(8192)
+    batches = (corpus.gather(rows) for rows in index)
+    return _bound(model, batches, np.concatenate(index), lambda batch: model.trace(batch).terms("sentence"), seed)
 
 
 def document_bound(model: Model, corpus: Corpus, seed: int = 0) -> Bound:
     """The ELBO of every document's bag of words with one draw a document."""
-    return _bound(model, corpus.each_documents(), "document", seed)
+    index = np.arange(corpus.documents)
+    return _bound(model, corpus.each_documents(), index, lambda batch: model.trace(batch).terms("document"), seed)
 
 
-def _bound(model: Model, batches: Iterator[Batch] | Iterator[Documents], unit: str, seed: int) -> Bound:
-    sums: dict[str, float] = defaultdict(float)
-    rows = words = 0
-    with evaluating(model, seed):
-        for batch in batches:
-            batch = batch.to(model.device)
-            for name, value in model.trace(batch).terms(unit).items():
-                sums[name] += value.cpu().double().sum().item()
-                rows_here = len(value)
-            rows += rows_here
-            words += int(batch.words.sum() if isinstance(batch, Batch) else batch.counts.sum())
-    return Bound(dict(sums), rows, words)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImportanceWeighted:
-    """log p(y | rest of the document) by importance weighting, over a split.
+    """log p(y | rest of the document) by importance weighting, of all modelled sentences or some of them.
 
     Attributes:
-        nll: nats a sentence.
-        standard_error: of ``nll`` over sentences.
-        perplexity: per word.
+        bound: its only term, ``nll/iw``, has a value a sentence.
+        index: these sentences in the corpus, rising, with shape (rows,).
         samples: S.
     """
 
-    nll: float
-    standard_error: float
-    perplexity: float
+    bound: Bound
+    index: Tensor
     samples: int
 
+    @property
+    def nll(self) -> float:
+        """Nats a sentence."""
+        return self.bound.per("row")
 
-def importance_weighted_nll(model: Model, corpus: Corpus, samples: int = 100, seed: int = 0) -> ImportanceWeighted:
-    """The bound of Burda et al. 2016 with S draws of all latents of a sentence."""
-    values, words = [], 0
-    with evaluating(model, seed):
-        for batch in corpus.each_batch(tokens=2048):
-            values.append(-_iwae(model, batch.to(model.device), samples))
-            words += int(batch.words.sum())
-    nll = torch.cat(values).cpu().double()
-    error = nll.std(correction=1).item() / math.sqrt(len(nll)) if len(nll) > 1 else math.nan
-    return ImportanceWeighted(nll.mean().item(), error, math.exp(nll.sum().item() / words), samples)
+    @property
+    def standard_error(self) -> float | None:
+        """Of ``nll`` over documents; None where all sentences are of one document."""
+        return self.bound.parts("row").standard_error
+
+    @property
+    def perplexity(self) -> float:
+        """Per word."""
+        return self.bound.perplexity
+
+
+def importance_weighted_nll(
+    model: Model, corpus: Corpus, samples: int = 100, seed: int = 0, sentences: int | None = None
+) -> ImportanceWeighted:
+    """The bound of Burda et al. 2016 with S draws of all latents of a sentence; without latents the exact nll.
+
+    Args:
+        model: any that writes sentences.
+        corpus: the split.
+        samples: S.
+        seed: of the draws, and of the choice of sentences: the same ones for every model.
+        sentences: at most so many, drawn from the split with equal chances; None is all.
+
+    Raises:
+        UserError: fewer than one sample or sentence, or the split has no sentence.
+    """
+    if samples < 1 or (sentences is not None and sentences < 1):
+        raise UserError(
+            f"the importance-weighted bound needs at least 1 draw of 1 sentence, not {samples} of {sentences}"
+        )
+    chosen = _choice(len(corpus.lengths), sentences, seed)
+    tokens = 2048 * max(1, len(corpus.lengths) // max(1, len(chosen)))
+    thinned = (rows[np.isin(rows, chosen)] for rows in corpus.sentence_batches(tokens))
+    index = [rows for rows in thinned if len(rows)]
+    batches = (corpus.gather(rows) for rows in index)
+    bound = _bound(model, batches, np.concatenate(index), lambda batch: {"nll/iw": -_iwae(model, batch, samples)}, seed)
+    return ImportanceWeighted(bound, torch.from_numpy(chosen), samples)
+
+
+def _choice(size: int, wanted: int | None, seed: int) -> Ints:
+    if wanted is None or wanted >= size:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(seed).choice(size, wanted, replace=False))
 
 
 def _iwae(model: Model, batch: Batch, samples: int, at_once: int = 10) -> Tensor:
@@ -122,3 +189,30 @@ def _iwae(model: Model, batch: Batch, samples: int, at_once: int = 10) -> Tensor
         model.trace(batch, min(at_once, samples - done)).log_weights("sentence") for done in range(0, samples, at_once)
     ]
     return importance_weighted(torch.cat(parts))
+
+
+def _bound(
+    model: Model, batches: Iterator[Any], index: Ints, terms: Callable[[Any], dict[str, Tensor]], seed: int
+) -> Bound:
+    """``terms`` of all batches, whose rows are the rows ``index`` of the corpus, in the order of the corpus."""
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    counts: dict[str, list[Tensor]] = defaultdict(list)
+    with evaluating(model, seed):
+        for batch in batches:
+            for name, value in terms(batch.to(model.device)).items():
+                found[name].append(value.cpu().double())
+            for name, count in _counts(batch).items():
+                counts[name].append(count)
+    order = torch.from_numpy(index).argsort()
+    terms_in_order, counts_in_order = (
+        {name: torch.cat(parts)[order] for name, parts in rows.items()} for rows in (found, counts)
+    )
+    return Bound(terms_in_order, **counts_in_order)
+
+
+def _counts(batch: Batch | Documents) -> dict[str, Tensor]:
+    """Words, tokens and document of every row."""
+    if isinstance(batch, Batch):
+        return {"words": batch.words, "tokens": batch.lengths, "documents": batch.documents.index[batch.parent]}
+    words = batch.counts.sum(-1).long()
+    return {"words": words, "tokens": words, "documents": batch.index}

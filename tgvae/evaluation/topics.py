@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from tgvae.data.corpus import Corpus
+from tgvae.evaluation.coherence import npmi
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
@@ -39,34 +39,39 @@ def top_words(beta: Floats, count: int = 10) -> NDArray[np.int64]:
     return np.argsort(-beta, axis=1, kind="stable")[:, :count]
 
 
-def npmi(top: NDArray[np.int64], bags: csr_array) -> Floats:
-    """Mean normalised PMI of the pairs of top words of each topic (Bouma 2009; Lau et al. 2014).
-
-    NPMI = log(p(v,w) / p(v) p(w)) / -log p(v,w), p by co-occurrence in documents. A pair that never
-    occurs together counts -1, one that is in every document 1 (the limits), so no value is NaN.
-
-    Args:
-        top: word ids with shape (T, N), N >= 2.
-        bags: counts of the reference documents with shape (documents, D).
-    """
-    present = (bags > 0).astype(np.float64).tocsc()
-    scores = []
-    for words in top:
-        columns = present[:, words]
-        joint = (columns.T @ columns).toarray() / present.shape[0]
-        single = np.diag(joint)
-        pairs = np.triu_indices(len(words), 1)
-        p, independent = joint[pairs], np.outer(single, single)[pairs]
-        seen = (p > 0) & (p < 1)
-        value = np.where(p > 0, 1.0, -1.0)
-        value[seen] = np.log(p[seen] / independent[seen]) / -np.log(p[seen])
-        scores.append(value.mean())
-    return np.array(scores)
-
-
 def diversity(top: NDArray[np.int64]) -> float:
     """Share of distinct words among the top words of all topics (Dieng et al. 2020)."""
     return len(np.unique(top)) / top.size
+
+
+def inverted_rbo(top: NDArray[np.int64], p: float = 0.9) -> float:
+    """How different topics are: 1 - mean rank-biased overlap of their pairs (Terragni et al. 2021).
+
+    The extrapolated overlap of two lists of the same length N without ties (Webber et al. 2010, RBO_ext): with
+    A_d the share of the best d words that two topics have in common,
+
+        RBO = A_N p^N + (1 - p) / p * sum_{d=1}^N A_d p^d,
+
+    so the same words in the same order give 0, no word in common 1, and early ranks weigh most. A single
+    topic, which has no pair, counts 1.
+
+    Args:
+        top: word ids, best first, with shape (T, N).
+        p: persistence in (0, 1): the smaller, the more the first ranks weigh.
+    """
+    topics, words = top.shape
+    if topics < 2:
+        return 1.0
+    _, place = np.unique(top, return_inverse=True)
+    place = place.reshape(top.shape)
+    held = np.zeros((topics, place.max() + 1))
+    overlap = np.zeros((topics, topics))
+    for d in range(1, words + 1):
+        held[np.arange(topics), place[:, d - 1]] = 1
+        agreement = held @ held.T / d
+        overlap += (1 - p) / p * agreement * p**d
+    overlap += agreement * p**words
+    return float(1 - overlap[np.triu_indices(topics, 1)].mean())
 
 
 def topics_in_use(theta: Floats) -> float:

@@ -154,12 +154,12 @@ class LanguageModel(Model):
         return Trace(observed={"tokens": Observed(y, batch.targets, "sentence")})
 
     @torch.no_grad()
-    def likelihood(self, targets: Tensor) -> Tensor:
-        """log p(y) in nats of padded sentences with eos, (B, L), with shape (B,)."""
+    def token_log_prob(self, targets: Tensor) -> Tensor:
+        """log p(y_m | y_<m) in nats of padded sentences with eos, with shape (B, L); 0 on padding."""
         first = targets.new_full((len(targets), 1), self.tokenizer.bos_id)
         inputs = torch.cat((first, targets[:, :-1]), dim=1)
         y = self.decoder(inputs, torch.zeros(1, len(targets), 0, device=self.device))
-        return y.log_prob(targets)[0]
+        return y.token_log_prob(targets)[0]
 
     @torch.no_grad()
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:

@@ -14,6 +14,8 @@ from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings, decode
 from tgvae.nn.gru import GRUDecoder
 
+AT_ONCE = 1024  # sentences decoded together
+
 
 @dataclass(frozen=True)
 class Sentence:
@@ -40,7 +42,11 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings: DecodeSettings) -> list[Sentence]:
-    """A sentence for every row of z with shape (N, Z)."""
+    """A sentence for every row of z with shape (N, Z); some at a time, so that memory does not grow with N."""
+    return [sentence for part in z.split(AT_ONCE) for sentence in _write(decoder, tokenizer, part, settings)]
+
+
+def _write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings: DecodeSettings) -> list[Sentence]:
     decoded = decode(
         decoder,
         decoder.start(z),

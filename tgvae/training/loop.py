@@ -50,6 +50,7 @@ class Trainer:
         config: TrainConfig,
         run: Path,
         watch: Watch | None,
+        quiet: bool = False,
     ) -> None:
         self.model, self.corpora, self.config, self.run, self.watch = model, corpora, config, run, watch
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -57,7 +58,7 @@ class Trainer:
             mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[ddp]
         )
         self.wrapped: nn.Module = self.accelerator.prepare(model)
-        self.journal = Journal(run, quiet=not self.accelerator.is_main_process)
+        self.journal = Journal(run, quiet or not self.accelerator.is_main_process)
         self.progress = Progress()
         for corpus in corpora.values():
             corpus.require_documents()
@@ -178,6 +179,7 @@ def train(
     *,
     resume: bool = False,
     watch: Watch | None = None,
+    quiet: bool = False,
 ) -> Model:
     """Train a model; returns it with the best weights of its last phase.
 
@@ -191,12 +193,13 @@ def train(
         run: the run folder, which exists.
         resume: go on from ``last.safetensors``.
         watch: more figures for every validation, such as the fidelity of generated sentences.
+        quiet: tell nothing on the console.
 
     Raises:
         DivergedError: a loss that is not finite.
         UserError: nothing to resume from, or a split without sentences.
     """
-    trainer = Trainer(model, corpora, config, run, watch)
+    trainer = Trainer(model, corpora, config, run, watch, quiet)
     with trainer.journal:
         trainer.train(resume)
     return model.eval()

@@ -1,0 +1,118 @@
+"""The evaluation of a run on disk: report.json for people and programs, parts.safetensors for comparisons.
+
+RUN/evaluation/report.json          what it is of, protocol, sections of figures, topics
+RUN/evaluation/parts.safetensors    what figures are summed from, by section/name
+RUN/evaluation/report.html          the page (page.py)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tgvae.data.schema import file_hash
+from tgvae.errors import UserError
+from tgvae.evaluation.exhibits import TopicRow
+from tgvae.evaluation.figure import Figure, Parts, Report
+from tgvae.models.base import WEIGHTS, replace_file
+
+FORMAT = 1
+FOLDER, REPORT, PARTS, PAGE = "evaluation", "report.json", "parts.safetensors", "report.html"
+ARRAYS = ("x", "w", "unit")
+
+
+def described(report: Report) -> dict[str, dict[str, dict[str, Any]]]:
+    """The figures as JSON: value, unit, estimator, size, seed, standard error, marks, by section and name."""
+    names = ("value", "unit", "estimator", "size", "seed", "error")
+    return {
+        section: {
+            name: {key: _plain(getattr(figure, key)) for key in names}
+            | {"marks": {mark: _plain(value) for mark, value in figure.marks.items()}}
+            | ({"parts": {"paired": figure.parts.paired, "exp": figure.parts.exp}} if figure.parts else {})
+            for name, figure in figures.items()
+        }
+        for section, figures in report.items()
+    }
+
+
+def save_evaluation(
+    run: Path, about: Mapping[str, Any], report: Report, page: str, topics: Sequence[TopicRow] = ()
+) -> Path:
+    """Write the evaluation of a run, each file in one step; returns its folder.
+
+    The hash of the run's weights goes with it: an evaluation of other weights is not read.
+    """
+    folder = run / FOLDER
+    folder.mkdir(exist_ok=True)
+    parts = {
+        f"{section}/{name}/{array}": np.ascontiguousarray(getattr(figure.parts, array))
+        for section, figures in report.items()
+        for name, figure in figures.items()
+        if figure.parts is not None
+        for array in ARRAYS
+    }
+    partial = {name: folder / f"{name}.partial" for name in (PARTS, PAGE, REPORT)}
+    save_file(parts, partial[PARTS])
+    content = {
+        "format": FORMAT,
+        **about,
+        "weights_sha256": file_hash(run / WEIGHTS),
+        "parts_sha256": file_hash(partial[PARTS]),
+        "sections": described(report),
+        "topics": [asdict(topic) for topic in topics],
+    }
+    partial[PAGE].write_text(page, encoding="utf-8")
+    partial[REPORT].write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, path in partial.items():
+        replace_file(path, folder / name)
+    return folder
+
+
+def load_evaluation(run: Path) -> tuple[dict[str, Any], Report]:
+    """What ``save_evaluation`` wrote: all that is about the run, and its figures.
+
+    Raises:
+        UserError: there is none, or it is damaged or of another format.
+    """
+    path = run / FOLDER / REPORT
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise UserError(f"{path}: format {about['format']}, this tgvae reads {FORMAT}; evaluate the run again")
+        if about["weights_sha256"] != file_hash(run / WEIGHTS):
+            raise UserError(f"{run}: trained further since it was evaluated; run `tgvae evaluate {run}` again")
+        if about["parts_sha256"] != file_hash(run / FOLDER / PARTS):
+            raise UserError(f"{run / FOLDER}: {PARTS} is not that of {REPORT}; evaluate the run again")
+        arrays = load_file(run / FOLDER / PARTS)
+        sections = about.pop("sections")
+        report = {
+            section: {name: _figure(f"{section}/{name}", saved, arrays) for name, saved in figures.items()}
+            for section, figures in sections.items()
+        }
+    except FileNotFoundError:
+        raise UserError(f"{run}: not evaluated yet; run `tgvae evaluate {run}` first") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: damaged ({error!r}); evaluate the run again") from error
+    return about, report
+
+
+def _figure(key: str, saved: Mapping[str, Any], arrays: Mapping[str, Any]) -> Figure:
+    fields = dict(saved)
+    flags = fields.pop("parts", None)
+    value = fields.pop("value")
+    parts = None if flags is None else Parts(*(arrays[f"{key}/{array}"] for array in ARRAYS), **flags)
+    return Figure(float("nan") if value is None else value, parts=parts, **fields)
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has: NaN becomes null."""
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,213 @@
+"""Do the top words of a topic belong together? Coherence by how often they meet in a reference corpus.
+
+Words meet in a document, or in a boolean sliding window: some consecutive topic words of a document in running
+order, counted once for each window that holds them both. Shapes: T topics, N top words, D topic vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
+
+from tgvae.data.corpus import Corpus
+from tgvae.errors import UserError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.floating]
+
+EPSILON = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Topic words of documents in running order, sentences joined.
+
+    Attributes:
+        words: word ids of all documents, one after the other, with shape (words,).
+        starts: where each document starts in ``words``, and the end of the last, with shape (documents + 1,).
+    """
+
+    words: NDArray[np.integer]
+    starts: Ints
+
+
+def running_texts(corpus: Corpus) -> Texts:
+    """The topic words of every document of a split, in order and with repeats."""
+    documents = corpus.table["topic_words"].combine_chunks()
+    sentences = documents.values
+    starts = sentences.offsets.to_numpy()[documents.offsets.to_numpy()]
+    return Texts(sentences.values.to_numpy(), starts.astype(np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Cooccurrence:
+    """In how many windows words occur, alone and together: p(w) and p(v, w) of the words asked for.
+
+    Attributes:
+        words: the words counted, rising, with shape (U,).
+        counts: windows that hold both words, sparse with shape (U, U); on the diagonal those that hold the word.
+        windows: number of windows.
+    """
+
+    words: Ints
+    counts: csr_array
+    windows: int
+
+    @classmethod
+    def by_documents(cls, bags: csr_array, words: NDArray[np.integer]) -> Cooccurrence:
+        """Count ``words`` (ids of any shape) with documents as windows; bags are counts with shape (documents, D)."""
+        chosen = np.unique(words)
+        present = (csr_array(bags)[:, chosen] > 0).astype(np.int64)
+        return cls(chosen, csr_array(present.T @ present), present.shape[0])
+
+    @classmethod
+    def by_windows(cls, texts: Texts, words: NDArray[np.integer], window: int) -> Cooccurrence:
+        """Count ``words`` (ids of any shape) in windows of ``window`` words that slide by one within a document.
+
+        A document no longer than the window, an empty one too, is one window (as gensim has it), so that a
+        window as long as the longest document counts documents.
+
+        Raises:
+            UserError: the window is shorter than one word.
+        """
+        if window < 1:
+            raise UserError(f"a window holds at least 1 word, not {window}")
+        chosen = np.unique(words)
+        upper = csr_array((len(chosen), len(chosen)), dtype=np.int64)
+        for left, right, shared in _meetings(texts, chosen, window):
+            upper = upper + csr_array((shared, (left, right)), shape=upper.shape)
+        counts = upper + upper.T - diags_array(upper.diagonal(), dtype=np.int64)
+        return cls(chosen, csr_array(counts), int(_windows(texts, window).sum()))
+
+    def probabilities(self, top: NDArray[np.integer]) -> Floats:
+        """p(v, w) among the words of each row of ``top``, (T, N), with shape (T, N, N); p(w) on the diagonal.
+
+        Raises:
+            KeyError: a word was not counted.
+        """
+        unknown = np.setdiff1d(top, self.words)
+        if len(unknown):
+            raise KeyError(f"words {unknown.tolist()} were not counted")
+        counts = [self.counts[row][:, row].toarray() for row in np.searchsorted(self.words, top)]
+        return np.stack(counts) / max(self.windows, 1)
+
+
+def npmi(top: NDArray[np.integer], reference: Cooccurrence | csr_array) -> Floats:
+    """Mean normalised PMI of the pairs of top words of each topic, with shape (T,) (Bouma 2009; Lau et al. 2014).
+
+    NPMI = log(p(v,w) / p(v) p(w)) / -log p(v,w). A pair that never occurs together counts -1, also when a word
+    is missing from the reference, and one that is in every window 1 (the limits), so no value is NaN.
+
+    Args:
+        top: word ids with shape (T, N), N >= 2.
+        reference: where p is counted; bags with shape (documents, D) stand for co-occurrence in documents.
+
+    Raises:
+        ValueError: topics of fewer than two words, which have no pair.
+    """
+    return npmi_at(top, reference, sizes=(top.shape[1],))
+
+
+def npmi_at(
+    top: NDArray[np.integer],
+    reference: Cooccurrence | csr_array,
+    sizes: Sequence[int] = (5, 10, 15, 20),
+    unseen: float = -1.0,
+) -> Floats:
+    """NPMI of the best 5, 10, 15 and 20 words of each topic, averaged over these sizes, with shape (T,).
+
+    With windows of 10 words of the whole corpus, and 0 for a pair ``unseen`` in any of them in place of the limit
+    -1, this is the coherence of topic-guided language models (Lau et al. 2017, TDLM). ``top``, (T, N), has the
+    best word first; a size larger than N takes the N there are.
+
+    Raises:
+        ValueError: a size (or N) below two, which has no pair.
+    """
+    if min(*sizes, top.shape[1]) < 2:
+        raise ValueError(f"coherence needs two words a topic: {top.shape[1]} words, sizes {tuple(sizes)}")
+    if not isinstance(reference, Cooccurrence):
+        reference = Cooccurrence.by_documents(reference, top)
+    values = _pair_npmi(reference.probabilities(top), unseen)
+    pairs = [np.triu_indices(min(size, top.shape[1]), 1) for size in sizes]
+    return np.mean([values[:, v, w].mean(1) for v, w in pairs], axis=0)
+
+
+def c_v(top: NDArray[np.integer], texts: Texts, window: int = 110) -> Floats:
+    """Coherence C_v of each topic, with shape (T,) (Röder et al. 2015), by gensim's formula.
+
+    A word v has the context vector m(v, w) = log((p(v,w) + e) / p(v) p(w)) / -log(p(v,w) + e) over the top
+    words w, e = 1e-12; C_v is the mean over v of the cosine between the vector of v and the sum of all.
+    Where a word is missing from the texts m is 0, and the cosine of a zero vector is 0. (By the formula a
+    word that is in every window has m(w, w) = -1.)
+
+    Args:
+        top: word ids with shape (T, N).
+        texts: the reference.
+        window: words of the boolean sliding window.
+    """
+    joint = Cooccurrence.by_windows(texts, top, window).probabilities(top)
+    independent = _independent(joint)
+    seen = independent > 0
+    context = np.zeros_like(joint)
+    context[seen] = np.log((joint[seen] + EPSILON) / independent[seen]) / -np.log(joint[seen] + EPSILON)
+    whole = context.sum(1, keepdims=True)
+    length = np.linalg.norm(context, axis=2) * np.linalg.norm(whole, axis=2)
+    cosine = np.divide((context * whole).sum(2), length, out=np.zeros_like(length), where=length > 0)
+    return cosine.mean(1)
+
+
+def _independent(joint: Floats) -> Floats:
+    """p(v) p(w) from p(v, w), both with shape (T, N, N)."""
+    single = np.diagonal(joint, axis1=1, axis2=2)
+    return single[:, :, None] * single[:, None, :]
+
+
+def _pair_npmi(joint: Floats, unseen: float) -> Floats:
+    value = np.where(joint > 0, 1.0, unseen)
+    seen = (joint > 0) & (joint < 1)
+    value[seen] = np.log(joint[seen] / _independent(joint)[seen]) / -np.log(joint[seen])
+    return value
+
+
+def _windows(texts: Texts, window: int) -> Ints:
+    """Number of windows of each document."""
+    return np.maximum(np.diff(texts.starts) - window, 0) + 1
+
+
+def _meetings(texts: Texts, chosen: Ints, window: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Pairs of occurrences of chosen words (as places in ``chosen``) and the windows in which they meet.
+
+    A window is named by the position s of its first word. An occurrence stands for its word in the windows in
+    which it is the first of that word: s in (low, high]. So each window counts once for a pair of words, and
+    the number for two occurrences is the overlap of their intervals. Occurrences are compared with themselves,
+    then with the next, the second next, ... as long as any two are near enough to share a window.
+    """
+    position = np.flatnonzero(np.isin(texts.words, chosen))
+    word = np.searchsorted(chosen, texts.words[position])
+    document = np.searchsorted(texts.starts, position, side="right") - 1
+    first = texts.starts[document]
+    high = np.minimum(position, first + _windows(texts, window)[document] - 1)
+    reach = np.maximum(position - window, first - 1)
+    low = np.maximum(reach, _previous(word, position))
+    left = np.arange(len(position))
+    for lag in range(window):
+        left = left[left < len(position) - lag]
+        left = left[reach[left + lag] < high[left]]
+        if not len(left):
+            break
+        shared = high[left] - np.maximum(low[left], low[left + lag])
+        met = shared > 0
+        yield word[left[met]], word[left[met] + lag], shared[met]
+
+
+def _previous(word: Ints, position: Ints) -> Ints:
+    """Position of the occurrence before of the same word; -1 for the first."""
+    order = np.argsort(word, kind="stable")
+    again = np.flatnonzero(word[order[1:]] == word[order[:-1]])
+    previous = np.full_like(position, -1)
+    previous[order[again + 1]] = position[order[again]]
+    return previous

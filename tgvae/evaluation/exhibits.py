@@ -1,0 +1,164 @@
+"""What the page of an evaluation shows, as plain data, and how it is filled from an evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tgvae.data.corpus import Corpus
+from tgvae.evaluation.bleu import ORDERS
+from tgvae.evaluation.figure import Report
+from tgvae.evaluation.projections import Floats, topic_distances
+from tgvae.evaluation.report import Evaluation
+from tgvae.evaluation.topics import nearest_sentences, top_words
+from tgvae.models.base import Model
+from tgvae.models.tgvae import TGVAE
+from tgvae.models.topic import TopicModel
+
+
+@dataclass(frozen=True)
+class TopicRow:
+    """A topic: its row in beta (from 0), mean proportion, coherence, top words with their probabilities,
+    sentences written about it, and sentences of the corpus nearest to it; KL of z in nats a sentence and the number
+    of held-out sentences that it is the mean of, where the model has one."""
+
+    number: int
+    share: float
+    npmi: float
+    words: Sequence[str]
+    probabilities: Sequence[float]
+    samples: Sequence[str] = ()
+    nearest: Sequence[str] = ()
+    kl: float | None = None
+    sentences: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Number and three words."""
+        return f"{self.number} {', '.join(self.words[:3])}"
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibits:
+    """What a page shows. None, or nothing, stands for what a model does not have, and is left out.
+
+    Attributes:
+        title: heading of the page.
+        about: run, corpus, licence, kind of model, seed, versions, ...
+        figures: a table a section.
+        topics: every topic once, in any order.
+        topic_distances: between topics in the order of beta, with shape (T, T).
+        theta: topic proportions of documents, with shape (documents, T).
+        dates: year or ISO date of these documents.
+        labels: label of these documents.
+        latent: posterior means of sentences, with shape (N, Z).
+        latent_topic: topic of these sentences, with shape (N,); -1 for none.
+        latent_text: these sentences.
+        history: rows of the run's metrics.jsonl.
+        lengths: words of real sentences and of generated ones.
+        bleu: BLEU by kind and order of n-grams.
+        steering: strength, fidelity, fluency (perplexity under a judge), share of distinct bigrams.
+    """
+
+    title: str
+    about: Mapping[str, str] = field(default_factory=dict)
+    figures: Report = field(default_factory=dict)
+    topics: Sequence[TopicRow] | None = None
+    topic_distances: Floats | None = None
+    theta: Floats | None = None
+    dates: Sequence[str | None] | None = None
+    labels: Sequence[str | None] | None = None
+    latent: Floats | None = None
+    latent_topic: NDArray[np.integer] | None = None
+    latent_text: Sequence[str] | None = None
+    history: Sequence[Mapping[str, Any]] | None = None
+    lengths: tuple[Sequence[int], Sequence[int]] | None = None
+    bleu: Mapping[str, Mapping[int, float]] | None = None
+    steering: Sequence[tuple[float, float, float, float]] | None = None
+
+
+def exhibits_of(
+    found: Evaluation, model: Model, train: Corpus, held_out: Corpus, title: str, about: Mapping[str, str], run: Path
+) -> Exhibits:
+    """What the page shows of an evaluation; ``run`` is the folder with the run's metrics."""
+    shown = Exhibits(title, about, figures=found.report, history=_history(run / "metrics.jsonl"))
+    if found.theta is not None and isinstance(model, TGVAE | TopicModel):
+        metadata = [json.loads(row) for row in train.table["metadata"].to_pylist()]
+        dates = [row.get("date", row.get("year")) for row in metadata]
+        shown = replace(
+            shown,
+            topics=topic_rows(found, model, train),
+            topic_distances=topic_distances(model.topic.log_beta.detach().exp().cpu().double().numpy()),
+            theta=found.theta,
+            dates=[None if date is None else str(date) for date in dates],
+            labels=train.table["label"].to_pylist(),
+        )
+    if found.posteriors is not None:
+        weights = found.posteriors.weights
+        topic = weights.argmax(-1) if weights.shape[1] > 1 else torch.full((len(weights),), -1)
+        texts = [held_out.text(i) for i in range(len(held_out.lengths))]
+        shown = replace(shown, latent=found.posteriors.means.numpy(), latent_topic=topic.numpy(), latent_text=texts)
+    if found.writing is not None:
+        of = {"": found.writing.generated, ", real text": found.writing.real}
+        curves = {f"test-BLEU{name}": w.test_bleu for name, w in of.items()}
+        curves |= {f"self-BLEU{name}": w.own_bleu for name, w in of.items()}
+        shown = replace(
+            shown,
+            lengths=(found.writing.held_out_lengths.tolist(), found.writing.generated.lengths.tolist()),
+            bleu={name: dict(zip(ORDERS, scores.mean(0).tolist(), strict=True)) for name, scores in curves.items()},
+        )
+    return replace(shown, steering=_steering(found))
+
+
+def topic_rows(found: Evaluation, model: TGVAE | TopicModel, train: Corpus) -> list[TopicRow]:
+    """Every topic by falling share of the training documents, with sentences written on it and near it."""
+    assert found.theta is not None
+    beta = model.topic.log_beta.detach().exp().cpu().numpy()
+    top, share = top_words(beta), found.theta.mean(0)
+    coherence = found.report["topics"]["topic NPMI"].parts
+    assert coherence is not None
+    near = nearest_sentences(model, train, 3)
+    asked = next(reversed(found.asked.values()), None)
+    written: dict[int, list[str]] = defaultdict(list)
+    for topic, text in zip(asked.topics.tolist(), asked.texts, strict=True) if asked else ():
+        written[topic].append(text)
+    return [
+        TopicRow(
+            number=int(i),
+            share=float(share[i]),
+            npmi=float(coherence.x[i]),
+            words=[model.vocabulary.words[w] for w in top[i]],
+            probabilities=beta[i, top[i]].tolist(),
+            samples=written[int(i)][:5],
+            nearest=near[i],
+            kl=None if found.kl is None else float(found.kl.nats[i]),
+            sentences=None if found.kl is None else int(found.kl.sentences[i]),
+        )
+        for i in (-share).argsort()
+    ]
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _steering(found: Evaluation) -> list[tuple[float, float, float, float]] | None:
+    """Points of the steering curve; None where no judge has rated fluency."""
+    guidance, points = found.report.get("guidance", {}), []
+    for strength in found.asked:
+        names = (f"{name}, strength {strength:g}" for name in ("fidelity", "forward perplexity", "distinct bigrams"))
+        values = [guidance[name].value for name in names if name in guidance]
+        if len(values) == 3:
+            fidelity, fluency, variety = values
+            points.append((strength, fidelity, fluency, variety))
+    return points or None
