@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from rich.table import Column, Table
 
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
-from tgvae.data.schema import file_hash
+from tgvae.data.schema import PreparedFolder, file_hash
 from tgvae.errors import UserError
 from tgvae.evaluation.archive import FOLDER, PAGE, described, save_evaluation
 from tgvae.evaluation.exhibits import exhibits_of
@@ -75,6 +75,12 @@ def main(arguments: Sequence[str]) -> None:
     print("pages: " + ", ".join(str(run / FOLDER / PAGE) for run in options.runs))
 
 
+@lru_cache(maxsize=2)  # the model of real text is that of every run
+def fitted(texts: tuple[str, ...], data: Path, seed: int) -> LanguageModel:
+    """A small language model of some sentences, with the vocabulary of a prepared folder."""
+    return fit_language_model(texts, PreparedFolder.open(data), seed)
+
+
 def require_one_corpus(runs: Sequence[Path]) -> None:
     """Raises UserError for runs that were trained on different corpora."""
     first, *others = ((run, read_run(run)["data"]["manifest_sha256"]) for run in runs)
@@ -100,8 +106,9 @@ def measure(
     """Evaluate the model of a run, and write its report and page into the run folder."""
     protocol, folder = protocol or Protocol(), open_data(run, data)
     train, held_out = Corpus(folder, "train"), Corpus(folder, split)
-    fit = partial(fit_language_model, folder=folder, seed=protocol.seed)
-    found = evaluate(model, train, held_out, protocol, judge, fit)
+    found = evaluate(
+        model, train, held_out, protocol, judge, lambda texts: fitted(tuple(texts), folder.path, protocol.seed)
+    )
     about = describe(run, model, split, protocol) | {"judge": None if judge is None else judge.name}
     texts = {name: in_words(value) for name, value in about.items()}
     exhibits = exhibits_of(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)

@@ -58,7 +58,7 @@ class Protocol:
     samples: int = 100
     weighted_sentences: int = 300
     generated: int = 1000
-    reverse: int = 5000
+    reverse: int = 2000
     per_topic: int = 20
     strengths: tuple[float, ...] = (1.0, 1.5)
     seed: int = 0
