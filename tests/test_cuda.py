@@ -10,7 +10,7 @@ import torch
 from tests.test_training import small_recipe
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.evaluation.report import Protocol, figures
+from tgvae.evaluation.report import Protocol, evaluate
 from tgvae.models.tgvae import TGVAE
 from tgvae.runs import start_run
 from tgvae.training.config import TrainConfig
@@ -29,7 +29,12 @@ def test_training_and_figures_on_a_gpu(precision: str, prepared: PreparedFolder,
     assert isinstance(model, TGVAE)
     assert model.device.type == "cuda"
     train, test = Corpus(prepared, "train"), Corpus(prepared, "test")
-    on_gpu = figures(model, train, test, Protocol(samples=5, per_topic=2), judge=None)
-    on_cpu = figures(model.to("cpu"), train, test, Protocol(samples=5, per_topic=2), judge=None)
-    assert on_gpu["document perplexity"].value == pytest.approx(on_cpu["document perplexity"].value, rel=0.05)
-    assert on_gpu["topic NPMI"].value == pytest.approx(on_cpu["topic NPMI"].value, abs=1e-5)
+    protocol = Protocol(samples=5, generated=20, reverse=0, per_topic=2)
+    on_gpu = evaluate(model, train, test, protocol).report
+    on_cpu = evaluate(model.to("cpu"), train, test, protocol).report
+    for section, name, tolerance in (
+        ("language", "perplexity, ELBO", 0.05),
+        ("topics", "document perplexity", 0.05),
+        ("topics", "topic NPMI", 1e-5),
+    ):
+        assert on_gpu[section][name].value == pytest.approx(on_cpu[section][name].value, rel=tolerance)

@@ -81,10 +81,8 @@ class Corpus:
     def text(self, sentence: int) -> str:
         """Cleaned text of a modelled sentence, as far as it is modelled: without the words that were cut off."""
         document, position = self.sentences[sentence]
-        text, kept = (
-            str(self.table["sentences"][int(document)][int(position)].as_py()),
-            int(self._words[self._modelled[sentence]]),
-        )
+        text = str(self.table["sentences"][int(document)][int(position)].as_py())
+        kept = int(self._words[self._modelled[sentence]])
         if kept < self._longest:
             return text
         words = word_tokenize(text)
