@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from tests.test_models import build
 from tgvae.data.corpus import Corpus
@@ -49,7 +51,10 @@ def held_out(prepared: PreparedFolder) -> Corpus:
 
 @pytest.fixture(scope="module")
 def models(prepared: PreparedFolder) -> dict[str, Model]:
-    return {name: build(name, prepared) for name in SECTIONS}
+    models = {name: build(name, prepared) for name in SECTIONS}
+    with torch.no_grad():  # as after training: subwords have no unk
+        models["language-model"].decoder.bias[prepared.tokenizer.unk_id] = -30
+    return models
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +162,16 @@ def test_the_judge_is_the_mark_of_the_others_and_not_its_own(found: dict[str, Ev
         assert report["generation"]["forward perplexity"].marks["real text"] > 1
         beside = own["language"]["perplexity, ELBO"].value
         assert report["language"]["perplexity, ELBO"].marks == {"language model": pytest.approx(beside)}
+
+
+def test_a_judge_knows_itself_by_its_weights(prepared: PreparedFolder) -> None:
+    judge = Judge.of(build("language-model", prepared), Corpus(prepared, "test"), "judge")
+    twin = copy.deepcopy(judge.model)
+    assert judge.is_of(twin)
+    with torch.no_grad():
+        next(twin.parameters()).add_(1e-3)
+    assert not judge.is_of(twin)
+    assert not judge.is_of(build("vae-householder", prepared))
 
 
 def test_the_weighted_bound_stands_beside_others_on_its_sentences(

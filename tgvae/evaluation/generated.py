@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.bleu import ORDERS, Floats, References, bleu_f1, self_bleu, sentence_bleu
 from tgvae.evaluation.figure import Figure, Figures, Parts
 from tgvae.evaluation.likelihood import Bound, sentence_bound
 from tgvae.evaluation.text import Ints, copied, distinct, length_distance, nll_under, perplexity_under, words_of
+from tgvae.models.base import Model
 from tgvae.models.sentence import LanguageModel, SentenceVAE
 from tgvae.models.tgvae import TGVAE
 
@@ -117,6 +119,11 @@ class Judge:
     def of(cls, model: LanguageModel, held_out: Corpus, name: str) -> Judge:
         texts = [held_out.text(i) for i in range(len(held_out.lengths))]
         return cls(model, sentence_bound(model, held_out), name, perplexity_under(model, texts))
+
+    def is_of(self, model: Model) -> bool:
+        """Whether the model is the judge itself, of the same weights."""
+        mine, other = self.model.state_dict(), model.state_dict()
+        return mine.keys() == other.keys() and all(torch.equal(mine[k].cpu(), other[k].cpu()) for k in mine)
 
     def forward(self, texts: Sequence[str], seed: int) -> Figure:
         """Perplexity of generated text; far below real text is bland, far above broken."""

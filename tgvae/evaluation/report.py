@@ -110,7 +110,7 @@ def evaluate(
         fit: trains a small language model on sentences (reverse perplexity).
     """
     found, seed = Evaluation(), protocol.seed
-    judge = None if judge is None or judge.model is model else judge
+    judge = None if judge is None or judge.is_of(model) else judge
     if not isinstance(model, TopicModel):
         held_out.require_sentences()
         found.report["language"] = language_figures(model, held_out, protocol, judge)

@@ -66,8 +66,8 @@ def length_distance(a: Ints, b: Ints) -> float:
 def nll_under(judge: LanguageModel, texts: Sequence[str], batch: int = 64) -> tuple[Floats, Ints]:
     """-log p(text) in nats under a language model, and words with the end of the sentence, both with shape (N,).
 
-    Words outside the vocabulary count for neither: what is generated has none, and a judge of generated text would
-    pay for never having seen one. A text without a word has 0 of both.
+    Words outside the vocabulary count for neither, and the judge is asked for the probability among known words:
+    generated text has no unk, so a judge of it has never seen one. A text without a word has 0 of both.
     """
     cleaned = [clean_text(text) for text in texts]
     kept = [i for i, text in enumerate(cleaned) if text]
@@ -76,9 +76,9 @@ def nll_under(judge: LanguageModel, texts: Sequence[str], batch: int = 64) -> tu
         for start in range(0, len(kept), batch):
             index = kept[start : start + batch]
             targets, _ = read(judge.tokenizer, [cleaned[i] for i in index], judge.device)
-            known = targets != judge.tokenizer.unk_id
-            nll[index] = -(judge.token_log_prob(targets) * known).sum(-1).cpu().double().numpy()
-            words[index] = [len(word_tokenize(cleaned[i])) + 1 for i in index] - (~known).sum(-1).cpu().numpy()
+            nll[index] = -judge.known_log_prob(targets).sum(-1).cpu().double().numpy()
+            unknown = (targets == judge.tokenizer.unk_id).sum(-1).cpu().numpy()
+            words[index] = [len(word_tokenize(cleaned[i])) + 1 for i in index] - unknown
     return nll, words
 
 

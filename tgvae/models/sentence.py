@@ -154,12 +154,17 @@ class LanguageModel(Model):
         return Trace(observed={"tokens": Observed(y, batch.targets, "sentence")})
 
     @torch.no_grad()
-    def token_log_prob(self, targets: Tensor) -> Tensor:
-        """log p(y_m | y_<m) in nats of padded sentences with eos, with shape (B, L); 0 on padding."""
+    def known_log_prob(self, targets: Tensor) -> Tensor:
+        """log p(y_m | y_<m, y_m is not unk) in nats of padded sentences with eos, (B, L); 0 on padding and unk.
+
+        So that text with words outside the vocabulary and text without any are judged alike.
+        """
         first = targets.new_full((len(targets), 1), self.tokenizer.bos_id)
         inputs = torch.cat((first, targets[:, :-1]), dim=1)
         y = self.decoder(inputs, torch.zeros(1, len(targets), 0, device=self.device))
-        return y.token_log_prob(targets)[0]
+        known = (targets != self.tokenizer.pad_id) & (targets != self.tokenizer.unk_id)
+        unk = y.token_log_prob(torch.where(known, self.tokenizer.unk_id, self.tokenizer.pad_id))[0]
+        return torch.where(known, y.token_log_prob(targets)[0] - torch.log1p(-unk.exp()), 0.0)
 
     @torch.no_grad()
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
