@@ -212,7 +212,7 @@ def total_correlation(found: Posteriors) -> TotalCorrelation:
     nats, share = [], []
     for q in found.gaussians():
         variance, squares = q.variance, q.scale.square().square().sum(-1)  # |Sigma|_F does not depend on U
-        nats.append(0.5 * variance.log().sum(-1) - q.scale.log().sum(-1))
+        nats.append((0.5 * variance.log().sum(-1) - q.scale.log().sum(-1)).clamp_min(0))
         share.append(((squares - variance.square().sum(-1)).clamp_min(0) / squares).sqrt())
     return TotalCorrelation(torch.cat(nats).mean().item(), torch.cat(share).mean().item())
 
