@@ -45,7 +45,10 @@ def all_tables(reports: Mapping[str, Report]) -> list[str]:
     return [
         *paper_tables(reports),
         table(
-            "Perplexity per word (marks: language model, same sentences)", "language", language + weighted[:1], reports
+            "Perplexity per word (language model; of IW: ELBO and language model, same sentences)",
+            "language",
+            language + weighted[:1],
+            reports,
         ),
         table("Topics (LDA)", "topics", topics, reports),
         table("Generated text (real text)", "generation", text, reports),
