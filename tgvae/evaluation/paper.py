@@ -45,7 +45,7 @@ def all_tables(reports: Mapping[str, Report]) -> list[str]:
     return [
         *paper_tables(reports),
         table(
-            "Perplexity per word (language model; of IW: ELBO and language model, same sentences)",
+            "Perplexity per word (language model; importance-weighted: ELBO and language model of the same sentences)",
             "language",
             language + weighted[:1],
             reports,
