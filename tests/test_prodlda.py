@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import THEMES
+from tests.test_training import killed_run
 from tgvae.data.batch import Documents
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
@@ -24,7 +25,6 @@ from tgvae.models.topic import NormalisedLinear, ProductCore, TopicConfig, lapla
 from tgvae.recipes import Recipe, prodlda
 from tgvae.runs import build, resume_run, start_run
 from tgvae.trace import objective
-from tgvae.training import loop
 from tgvae.training.config import TrainConfig
 
 SMALL = TopicConfig(topics=4, hidden_size=16, likelihood="product", concentration=0.5)
@@ -186,10 +186,6 @@ def test_themes_are_recovered(seed: int, prepared: PreparedFolder, corpus: Corpu
     assert np.mean([a == b for a, b in zip(main, corpus.table["label"].to_pylist(), strict=True)]) > 0.95
 
 
-class KilledError(Exception):
-    """Stands for a kill at some step."""
-
-
 @pytest.mark.parametrize("step", [2, 7])
 def test_resumed_run_equals_an_uninterrupted_one(
     step: int, prepared: PreparedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -198,17 +194,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     recipe = small_recipe(epochs=3)
     recipe = replace(recipe, train=replace(recipe.train, save_minutes=0.0))
     whole = start_run(recipe, prepared.path, tmp_path / "whole").state_dict()
-    save = loop.Trainer._save
-
-    def killed(self: loop.Trainer, optimizer: object) -> None:
-        save(self, optimizer)
-        if self.progress.step >= step:
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_save", killed)
-        with pytest.raises(KilledError):
-            start_run(recipe, prepared.path, tmp_path / "cut")
+    killed_run(recipe, prepared, tmp_path / "cut", step, monkeypatch)
     cut, saved = resume_run(tmp_path / "cut").state_dict(), load(tmp_path / "whole").state_dict()
     assert not torch.equal(whole["topic.experts.running_var"], torch.ones_like(whole["topic.experts.running_var"]))
     for name, value in whole.items():

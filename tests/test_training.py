@@ -63,15 +63,8 @@ class KilledError(Exception):
     """Stands for a kill at some step."""
 
 
-@pytest.mark.parametrize("step", [3, 9, 13])
-def test_resumed_run_equals_an_uninterrupted_one(
-    step: int, prepared: PreparedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed in the topic phase, at the start of the second, and within an epoch of it: bit-equal weights."""
-    recipe = small_recipe()
-    recipe = replace(recipe, train=replace(recipe.train, save_minutes=0.0))
-    start_run(recipe, prepared.path, tmp_path / "whole")
-
+def killed_run(recipe: Recipe, prepared: PreparedFolder, run: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed after the first checkpoint at or after ``step``."""
     save = loop.Trainer._save
 
     def killed(self: loop.Trainer, optimizer: object) -> None:
@@ -82,7 +75,18 @@ def test_resumed_run_equals_an_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_save", killed)
         with pytest.raises(KilledError):
-            start_run(recipe, prepared.path, tmp_path / "cut")
+            start_run(recipe, prepared.path, run)
+
+
+@pytest.mark.parametrize("step", [3, 9, 13])
+def test_resumed_run_equals_an_uninterrupted_one(
+    step: int, prepared: PreparedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the topic phase, at the start of the second, and within an epoch of it: bit-equal weights."""
+    recipe = small_recipe()
+    recipe = replace(recipe, train=replace(recipe.train, save_minutes=0.0))
+    start_run(recipe, prepared.path, tmp_path / "whole")
+    killed_run(recipe, prepared, tmp_path / "cut", step, monkeypatch)
     resume_run(tmp_path / "cut")
     whole, cut = load(tmp_path / "whole").state_dict(), load(tmp_path / "cut").state_dict()
     for name, value in whole.items():

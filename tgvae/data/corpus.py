@@ -6,6 +6,7 @@ Everything is a function of (seed, epoch): a resumed run sees the batches of an 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -87,6 +88,11 @@ class Corpus:
             return text
         words = word_tokenize(text)
         return text if len(words) == kept else cut_words(text, words, kept)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """``text`` of every modelled sentence."""
+        return [self.text(i) for i in range(len(self.lengths))]
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
         """Bags of words of the documents ``index``."""

@@ -56,12 +56,11 @@ class Writing:
 def write_freely(model: Writer, train: Corpus, held_out: Corpus, count: int, seed: int) -> Writing:
     """``count`` plain samples of a model: from its prior, of no chosen topic."""
     texts = [sentence.text for sentence in model.generate(num=count, seed=seed)]
-    held_out_texts = [held_out.text(i) for i in range(len(held_out.lengths))]
-    held_out_words = words_of(held_out_texts)
+    held_out_words = words_of(held_out.texts)
     references = References(held_out_words)
     real = Written.measure(real_sentences(train, count, seed), references)
     lengths = np.array([len(words) for words in held_out_words])
-    return Writing(Written.measure(texts, references), real, held_out_texts, lengths)
+    return Writing(Written.measure(texts, references), real, held_out.texts, lengths)
 
 
 def real_sentences(corpus: Corpus, count: int, seed: int) -> list[str]:
@@ -88,8 +87,7 @@ def writing_figures(found: Writing, train: Corpus, seed: int) -> Figures:
         value, natural = (distinct(w.texts, n) for w in (ours, real))
         marks = {"real text": natural}
         figures[f"distinct-{n}"] = Figure(value, "share", "distinct n-grams over n-grams", size, seed, marks=marks)
-    training = [train.text(i) for i in range(len(train.lengths))]
-    recited, mark = Parts.mean(copied(ours.texts, training)), float(copied(found.held_out, training).mean())
+    recited, mark = Parts.mean(copied(ours.texts, train.texts)), float(copied(found.held_out, train.texts).mean())
     figures["copied from training"] = Figure.of(recited, "share of sentences", "all its words", seed, held_out=mark)
     lengths, mark = Parts.mean(ours.lengths), float(real.lengths.mean())
     figures["length"] = Figure.of(lengths, "words per sentence", "mean", seed, real_text=mark)
@@ -117,8 +115,7 @@ class Judge:
 
     @classmethod
     def of(cls, model: LanguageModel, held_out: Corpus, name: str) -> Judge:
-        texts = [held_out.text(i) for i in range(len(held_out.lengths))]
-        return cls(model, sentence_bound(model, held_out), name, perplexity_under(model, texts))
+        return cls(model, sentence_bound(model, held_out), name, perplexity_under(model, held_out.texts))
 
     def is_of(self, model: Model) -> bool:
         """Whether the model is the judge itself, of the same weights."""
@@ -139,9 +136,8 @@ def reverse_figure(
     Bad text and text without variety both make it rise (Zhao et al. 2018).
     """
     generated = [sentence.text for sentence in model.generate(num=count, seed=seed)]
-    held_out_texts, documents = [held_out.text(i) for i in range(len(held_out.lengths))], held_out.sentences[:, 0]
     parts, natural = (
-        perplexity_parts(fit(texts), held_out_texts, documents)
+        perplexity_parts(fit(texts), held_out.texts, held_out.sentences[:, 0])
         for texts in (generated, real_sentences(train, count, seed))
     )
     how = f"held-out text under a small language model of {count} generated sentences"

@@ -147,8 +147,7 @@ class LabelJudge:
         self.label_of = np.array(names, dtype=object)[means.argmax(0)]
         self._classifier = _fit_classifier(train, labels)
         around = surrounding_topics(model, held_out) if around is None else around
-        texts = [held_out.text(i) for i in range(len(held_out.lengths))]
-        hits, _ = self._hits(Asked(around, texts))
+        hits, _ = self._hits(Asked(around, held_out.texts))
         self.natural = _mean_by_topic(hits, around)
 
     def fidelity(self, asked: Asked) -> Fidelity:

@@ -101,7 +101,11 @@ def _coherence(report: Report) -> dict[str, list[str]]:
 
 def plain(report: Report, section: str, name: str) -> str:
     """A figure without its marks."""
-    x = report[section][name].value
+    return number(report[section][name].value)
+
+
+def number(x: float) -> str:
+    """As many digits as the paper prints."""
     return f"{x:.{1 if abs(x) >= 10 else 3}f}"
 
 
@@ -125,5 +129,5 @@ def value(figure: Figure | None) -> str:
     """A figure with its marks in brackets; nothing where the run has none."""
     if figure is None:
         return ""
-    shown = [f"{x:.{1 if abs(x) >= 10 else 3}f}" for x in (figure.value, *figure.marks.values())]
+    shown = [number(x) for x in (figure.value, *figure.marks.values())]
     return shown[0] + (f" ({', '.join(shown[1:])})" if shown[1:] else "")
