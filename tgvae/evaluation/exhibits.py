@@ -104,14 +104,8 @@ def exhibits_of(
     if found.posteriors is not None:
         weights = found.posteriors.weights
         topic = weights.argmax(-1) if weights.shape[1] > 1 else torch.full((len(weights),), -1)
-        shown = replace(
-            shown=replace(
-                shown,
-                latent=found.posteriors.means.numpy(),
-                latent_topic=topic.numpy(),
-                latent_text=held_out.texts,
-            )
-        )
+        means = found.posteriors.means.numpy()
+        shown = replace(shown, latent=means, latent_topic=topic.numpy(), latent_text=held_out.texts)
     if found.writing is not None:
         of = {"": found.writing.generated, ", real text": found.writing.real}
         curves = {f"test-BLEU{name}": w.test_bleu for name, w in of.items()}
