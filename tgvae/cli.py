@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "a prepared folder to a run: train a recipe, or resume",
     "topics": "the topics of a run: share, coherence, words, nearest sentences",
     "generate": "sentences by topic, mixture, example document, interpolation or reconstruction",
+    "summarize": "summaries of texts, files, folders and tables",
     "evaluate": "figures of a run: perplexity, KL, fidelity, topic quality",
 }
 USAGE = "usage: tgvae COMMAND [options]\n\ncommands:\n{}\n\n`tgvae COMMAND --help` shows the options of a command."

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tgvae.data.batch import Batch, Documents
-from tgvae.data.corpus import Corpus
+from tgvae.data.pairs import Examples
 from tgvae.models.base import Model
 from tgvae.models.writing import drawing
 from tgvae.trace import importance_weighted
@@ -64,12 +64,12 @@ def evaluating(model: Model, seed: int) -> Iterator[None]:
         model.train(was_training)
 
 
-def sentence_bound(model: Model, corpus: Corpus, seed: int = 0) -> Bound:
+def sentence_bound(model: Model, corpus: Examples, seed: int = 0) -> Bound:
     """The ELBO of every modelled sentence with one draw a sentence."""
     return _bound(model, corpus.each_batch(), "sentence", seed)
 
 
-def document_bound(model: Model, corpus: Corpus, seed: int = 0) -> Bound:
+def document_bound(model: Model, corpus: Examples, seed: int = 0) -> Bound:
     """The ELBO of every document's bag of words with one draw a document."""
     return _bound(model, corpus.each_documents(), "document", seed)
 
@@ -105,7 +105,7 @@ class ImportanceWeighted:
     samples: int
 
 
-def importance_weighted_nll(model: Model, corpus: Corpus, samples: int = 100, seed: int = 0) -> ImportanceWeighted:
+def importance_weighted_nll(model: Model, corpus: Examples, samples: int = 100, seed: int = 0) -> ImportanceWeighted:
     """The bound of Burda et al. 2016 with S draws of all latents of a sentence."""
     values, words = [], 0
     with evaluating(model, seed):
