@@ -69,18 +69,18 @@ def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 class Written(NamedTuple):
-    """Documents that an output file holds already, and the last line of the last one."""
+    """Whole lines that an output file holds already, and the last of them."""
 
-    documents: int
+    lines: int
     last: str
 
 
-def whole_documents(path: Path, lines: int) -> Written:
-    """What is in an output file that may have been cut anywhere; a part of a document at its end is removed.
+def keep_whole(path: Path, block: int) -> Written:
+    """What is in an output file that may have been cut anywhere; a part of a block at its end is removed.
 
     Args:
         path: the file; it may be missing.
-        lines: lines a document.
+        block: lines that are kept together or not at all.
     """
     if not path.exists():
         return Written(0, "")
@@ -90,7 +90,7 @@ def whole_documents(path: Path, lines: int) -> Written:
         for line in file:
             read += len(line)
             count += line.endswith(b"\n")
-            if line.endswith(b"\n") and count % lines == 0:
+            if line.endswith(b"\n") and count % block == 0:
                 whole, last = read, line
         file.truncate(whole)
-    return Written(count // lines, last.decode("utf-8"))
+    return Written(count - count % block, last.decode("utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_prep.settings import Fields
-from tgvae.commands.documents import Document, read_documents, whole_documents, windows
+from tgvae.commands.documents import Document, keep_whole, read_documents, windows
 from tgvae.commands.generate import named_topic
 from tgvae.commands.parsing import parse
 from tgvae.errors import UserError
@@ -58,7 +59,7 @@ class Summarize:
     strength: float = 1.0
     """How far they are pulled: 1 is the model's own prior of the topic."""
     out: Path | None = None
-    """Write here; a file that an interrupted run has left is gone on with."""
+    """Write here; a file that an interrupted run has left is gone on with (give the same options)."""
     json: bool = False
     """Print JSON: the id, summaries with scores, main topics, whether the document was cut."""
     seed: int = 0
@@ -111,14 +112,16 @@ def lines(document: Document, digest: Digest, options: Summarize) -> Iterator[st
 
 
 def unwritten(documents: Iterator[Document], out: Path, options: Summarize) -> Iterator[Document]:
-    """The documents that the file lacks.
+    """The documents that the file lacks, from the start of a window: what follows is as if it had never stopped.
 
     Raises:
         UserError: its last row is not that of the document which stands there now.
     """
-    written = whole_documents(out, 1 if options.json else options.num)
-    done = list(islice(documents, written.documents - 1, written.documents)) if written.documents else []
-    if written.documents and options.json and [json.loads(written.last)["id"]] != [d.id for d in done]:
+    each = 1 if options.json else options.num
+    written = keep_whole(out, each * WINDOW)
+    done = written.lines // each
+    last = deque((document.id for document in islice(documents, done)), maxlen=1)
+    if done and options.json and list(last) != [json.loads(written.last)["id"]]:
         raise UserError(f"{out}: holds summaries of other documents; choose another --out, or remove the file")
     return documents
 
