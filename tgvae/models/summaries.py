@@ -6,8 +6,8 @@ Shape legend: B documents, N source tokens, K summaries a document, T topics, Z 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -149,33 +149,35 @@ class SummaryWriter(TopicFinder):
         """
         self._require_variety(num, settings)
         wish = Wish(num, None if topic is None else self._guide(topic, strength), settings, seed)
-        vocabulary = OpenVocabulary(self.tokenizer)
+        limit, vocabulary = self.config.source_tokens, OpenVocabulary(self.tokenizer)
         documents = [split_sentences(clean_text(text)) for text in texts]
         sources = [vocabulary.encode_source(sentences) for sentences in documents]
-        digests = [Digest() for _ in texts]
-        full = np.flatnonzero([len(source) > 0 for source in sources])
-        lengths = np.array([min(len(sources[i]), self.config.source_tokens) for i in full], dtype=np.int64)
-        for part in length_batches(lengths, max(1, BATCH_TOKENS // num), None) if len(full) else []:
-            rows = [int(i) for i in full[part]]
-            made = self._digest([documents[i] for i in rows], [sources[i] for i in rows], vocabulary, wish)
-            for i, digest in zip(rows, made, strict=True):
-                digests[i] = digest
+        digests = [Digest(cut=len(source) > limit) for source in sources]
+        lengths = np.array([min(len(source), limit) for source in sources], dtype=np.int64)
+        for rows in length_batches(lengths, max(1, BATCH_TOKENS // num), None) if len(texts) else []:
+            full = [i for i in rows.tolist() if sources[i]]
+            summaries = self._write([sources[i][:limit] for i in full], [documents[i] for i in full], vocabulary, wish)
+            for i, (written, topics) in zip(full, summaries, strict=True):
+                digests[i] = replace(digests[i], summaries=written, topics=topics)
         return digests
 
-    def _digest(
-        self, documents: list[list[str]], sources: list[list[int]], vocabulary: OpenVocabulary, wish: Wish
-    ) -> list[Digest]:
-        limit, size = self.config.source_tokens, len(self.tokenizer)
-        ids = pad_sequence([torch.tensor(s[:limit]) for s in sources], True, self.tokenizer.pad_id).to(self.device)
-        lengths = torch.tensor([min(len(s), limit) for s in sources], device=self.device)
-        beyond = ids[ids >= size].unique()
-        source = self.read(torch.where(ids < size, ids, size + torch.searchsorted(beyond, ids)), lengths)
+    def _write(
+        self, sources: list[list[int]], documents: list[list[str]], vocabulary: OpenVocabulary, wish: Wish
+    ) -> Iterator[tuple[list[Summary], dict[int, float]]]:
+        """Summaries and main topics of documents, none empty, given as tokens and as sentences."""
+        if not sources:
+            return
+        size = len(self.tokenizer)
+        ids = pad_sequence(list(map(torch.tensor, sources)), True, self.tokenizer.pad_id).to(self.device)
+        beyond = ids[ids >= size].unique()  # only words of this batch widen its output
+        here = torch.where(ids < size, ids, size + torch.searchsorted(beyond, ids))
+        source = self.read(here, torch.tensor(list(map(len, sources)), device=self.device))
         proportions = self._proportions(documents)
         with drawing(wish.seed, self.device):
             decoded = self._decode(source, self.draw(source, proportions, wish), len(beyond), wish.settings)
         summaries = _summaries(decoded, self.tokenizer.pad_id, vocabulary, [*range(size), *beyond.tolist()])
-        shares = [{}] * len(sources) if proportions is None else [_main_topics(t) for t in proportions]
-        return [Digest(summaries[i :: len(sources)], len(row) > limit, shares[i]) for i, row in enumerate(sources)]
+        for i in range(len(sources)):
+            yield summaries[i :: len(sources)], {} if proportions is None else _main_topics(proportions[i])
 
     def _decode(self, source: Source, z: Tensor, beyond: int, settings: DecodeSettings) -> Decoded:
         """Rows of the result are those of z with shape (K, B, Z): all documents once, then all again."""

@@ -122,8 +122,7 @@ class Summarizer(SummaryWriter):
         source = self.read(batch.source, batch.source_lengths)
         latents = self._latents(source, topics, samples)
         z = latents["z"].z if latents else source.final.new_zeros(1, len(batch.lengths), 0)
-        inputs = drop_words(batch.inputs, self._word_dropout, self.tokenizer.unk_id)
-        likelihood, attention = self.decoder(inputs, z, source)
+        likelihood, attention = self.decoder(self._hidden(batch.inputs), z, source)
         targets = batch.targets if self.config.copy else self.decoder.within(batch.targets)
         observed = {"tokens": Observed(likelihood, targets, "sentence")}
         real = batch.targets != self.tokenizer.pad_id
@@ -174,9 +173,9 @@ class Summarizer(SummaryWriter):
         common = self.prior(self.usual_topics()).mean
         return torch.lerp(common, prior.loc[guide.topic], guide.strength).expand(len(prior.weights), -1)
 
-    @property
-    def _word_dropout(self) -> float:
-        return self.config.sentence.word_dropout if self.training else 0.0
+    def _hidden(self, inputs: Tensor) -> Tensor:
+        """The decoder's inputs, of which words are dropped in training only."""
+        return drop_words(inputs, self.config.sentence.word_dropout, self.tokenizer.unk_id) if self.training else inputs
 
     def _guiding(self, x: Tensor) -> Tensor:
         return x if self.config.guide_topics else x.detach()
