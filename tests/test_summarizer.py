@@ -13,6 +13,7 @@ import torch
 
 from tests.conftest import named_documents
 from tgvae import Summarizer
+from tgvae.cli import main
 from tgvae.data.batch import PairBatch
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
@@ -23,9 +24,10 @@ from tgvae.models.base import load
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summaries import Guide, Wish
 from tgvae.models.summarizer import SummarizerConfig
-from tgvae.models.topic import TopicConfig
+from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.nn.copying import Source
-from tgvae.runs import load_summarizer
+from tgvae.recipes import RECIPES
+from tgvae.runs import load_summarizer, start_run
 from tgvae.trace import importance_weighted, objective
 
 FULL = SummarizerConfig(
@@ -237,3 +239,29 @@ def test_other_batches_are_refused(titled: PreparedFolder, corpus: Corpus) -> No
         build("plain", titled).trace(corpus.gather_documents([0]))
     with pytest.raises(UserError, match="source_tokens is 0"):
         SummarizerConfig(source_tokens=0)
+
+
+@pytest.mark.parametrize("name", ["summarizer", "summarizer-vae", "summarizer-plain"])
+def test_recipes_train_from_the_command_line(
+    name: str, titled: PreparedFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, topics = tmp_path / "run", ["--model.topic.topics", "3", "--train.phases.topics.epochs", "1"]
+    sizes = ["--model.sentence.embedding-size", "8", "--model.sentence.hidden-size", "8", "--train.device", "cpu"]
+    options = [*sizes, "--train.phases.summaries.epochs", "1", *(topics if name == "summarizer" else [])]
+    assert main(["train", str(titled.path), "--out", str(run), "--recipe", name, *options]) == 0
+    shown = capsys.readouterr()
+    assert "316 documents with a title, 0 without, 0 longer" in shown.err
+    assert f"tgvae summarize {run} FILE" in shown.out
+    assert load_summarizer(run).config.latent == {"summarizer": "topics", "summarizer-vae": "normal"}.get(name, "none")
+    assert (main(["topics", str(run)]) == 0) == (name == "summarizer")
+
+
+def test_runs_of_other_kinds_cannot_summarize(prepared: PreparedFolder, tmp_path: Path) -> None:
+    TopicModel(FULL.topic, prepared.tokenizer, prepared.topic_vocabulary).save(tmp_path)
+    with pytest.raises(UserError, match="a topic cannot summarize"):
+        load_summarizer(tmp_path)
+
+
+def test_a_corpus_without_titles_cannot_be_trained_on(prepared: PreparedFolder, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no document of the train split has a title"):
+        start_run(RECIPES["summarizer-plain"](), prepared.path, tmp_path / "run")
