@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,12 @@ from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
+from tgvae.models.sentence import SentenceConfig
+from tgvae.models.summarizer import SummarizerConfig
+from tgvae.models.topic import TopicConfig
+from tgvae.recipes import Recipe
+from tgvae.runs import start_run
+from tgvae.training.config import Phase, TrainConfig
 
 THEMES = {
     "war": ["army", "soldier", "battle", "general", "weapon", "enemy", "victory", "fleet", "border", "attack"],
@@ -56,3 +63,43 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedFolder:
 @pytest.fixture(scope="session")
 def corpus(prepared: PreparedFolder) -> Corpus:
     return Corpus(prepared, "train")
+
+
+def named_documents(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """Documents about somebody whose name no other document has; the title is of words of the text."""
+    rng = random.Random(seed)
+    documents = []
+    for number in range(count):
+        name = "".join(rng.choice(half) for half in ("bdfgklmnprstvz", "aeiou") * 4).capitalize()
+        theme = rng.choice(sorted(THEMES))
+        first, second, third = rng.sample(THEMES[theme], 3)
+        text = f"Yesterday {name} saw the {first}. No {second} was near the {third}."
+        documents.append({"id": f"n{number}", "text": text, "title": f"{name} was near the {first}"})
+    return documents
+
+
+@pytest.fixture(scope="session")
+def titled(tmp_path_factory: pytest.TempPathFactory) -> PreparedFolder:
+    """400 of these, prepared with whole words: names are out of the vocabulary."""
+    folder = tmp_path_factory.mktemp("titled")
+    source = folder / "documents.jsonl"
+    source.write_text("".join(json.dumps(d) + "\n" for d in named_documents(400)), encoding="utf-8")
+    settings = PrepareSettings(tokenizer="words", splits=(0.8, 0.1, 0.1), min_document_words=3)
+    return PreparedFolder.open(prepare(str(source), folder / "prepared", settings, workers=1))
+
+
+@pytest.fixture(scope="session")
+def summarizer_run(titled: PreparedFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small summarizer that has learned to copy the name and the word."""
+    config = SummarizerConfig(
+        TopicConfig(topics=3, word_embedding_size=8, hidden_size=16),
+        SentenceConfig(embedding_size=24, hidden_size=24, latent_size=4, flow_length=2, dropout=0.0),
+        source_tokens=14,
+    )
+    phases = {
+        "topics": Phase("document", epochs=3, batch=32),
+        "summaries": Phase("sentence", epochs=4, learning_rate=1e-2, batch=200),
+    }
+    run = tmp_path_factory.mktemp("summarizer") / "run"
+    start_run(Recipe("summarizer", config, TrainConfig(phases, device="cpu")), titled.path, run)
+    return run

@@ -66,8 +66,8 @@ def test_readme_names_every_command_and_file() -> None:
 @pytest.mark.slow
 def test_readme_from_top_to_bottom(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = ["id,text,section"]
-    lines += [f'{d["id"]},"{d["text"]}",{d["label"]}' for d in made_up_documents(300)]
+    lines = ["id,text,section,title"]
+    lines += [f'{d["id"]},"{d["text"]}",{d["label"]},{d["text"][:20]}' for d in made_up_documents(300)]
     (tmp_path / "articles.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (tmp_path / "speech.txt").write_text("The soldier and the general saw the army.", encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -149,7 +149,7 @@ def test_another_corpus_is_noticed(prepared: PreparedFolder, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_survives_json_and_builds(name: str, prepared: PreparedFolder) -> None:
     recipe = RECIPES[name]()
-    if recipe.kind in ("topic", "tgvae"):  # the made-up corpus has few words
+    if recipe.kind in ("topic", "tgvae", "summarizer"):  # the made-up corpus has few words
         few = TopicConfig(topics=3)
         recipe = replace(recipe, model=few if recipe.kind == "topic" else replace(recipe.model, topic=few))
     kind = Model.kinds[recipe.kind]

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tgvae.generation.decode import DecodeSettings
     from tgvae.models.base import load
+    from tgvae.models.summarizer import Summarizer
     from tgvae.models.tgvae import TGVAE
 
-_HOMES = {"TGVAE": "tgvae.models.tgvae", "DecodeSettings": "tgvae.generation.decode", "load": "tgvae.models.base"}
-__all__ = ["TGVAE", "DecodeSettings", "load"]
+_HOMES = {
+    "TGVAE": "tgvae.models.tgvae",
+    "Summarizer": "tgvae.models.summarizer",
+    "DecodeSettings": "tgvae.generation.decode",
+    "load": "tgvae.models.base",
+}
+__all__ = ["TGVAE", "DecodeSettings", "Summarizer", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "a prepared folder to a run: train a recipe, or resume",
     "topics": "the topics of a run: share, coherence, words, nearest sentences",
     "generate": "sentences by topic, mixture, example document, interpolation or reconstruction",
+    "summarize": "summaries of texts, files, folders and tables",
     "evaluate": "how good runs are: figures with units, estimators, errors and baselines; a page of pictures",
     "compare": "evaluated runs side by side, differences with confidence intervals",
 }

@@ -69,7 +69,10 @@ class HouseholderNormal(Distribution):
         super().__init__(shape[:-1], shape[-1:], validate_args=False)
 
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
-        noise = self.loc.new_empty((*sample_shape, *self.loc.shape)).normal_()
+        return self.place(self.loc.new_empty((*sample_shape, *self.loc.shape)).normal_())
+
+    def place(self, noise: Tensor) -> Tensor:
+        """The z that standard normal noise with shape (..., B, Z) becomes."""
         return self.centre + householder(self.loc + self.scale * noise, self.vectors)
 
     def log_prob(self, value: Tensor) -> Tensor:

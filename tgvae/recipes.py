@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tgvae.models.sentence import SentenceConfig
+from tgvae.models.summarizer import SummarizerConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
 from tgvae.schedules import Schedule
@@ -17,11 +18,12 @@ class Recipe:
     """A kind of model, its settings, and how it is trained."""
 
     kind: str
-    model: TopicConfig | SentenceConfig | TGVAEConfig
+    model: TopicConfig | SentenceConfig | TGVAEConfig | SummarizerConfig
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
 SENTENCES = Phase("sentence", epochs=8, learning_rate=3e-3, batch=1536)
+SUMMARIES = Phase("sentence", epochs=15, learning_rate=4e-3, batch=4096)
 DIVERSITY = Schedule(end=30.0)
 
 
@@ -35,11 +37,11 @@ def topic_phase() -> Phase:
     return Phase("document", epochs=15, learning_rate=2e-3, batch=128, weights=weights)
 
 
-def sentence_phase(joint: bool) -> Phase:
+def sentence_phase(joint: bool, like: Phase = SENTENCES) -> Phase:
     """Sentences: beta rises to 1 in the first third, and 2 nats of KL are free, or z would not be used."""
     weights = {"kl/z": Schedule("linear", share=0.3)}
     topics = {"aux/similarity": DIVERSITY} if joint else {}
-    return replace(SENTENCES, weights=weights | topics, free_nats={"kl/z": 2.0})
+    return replace(like, weights=weights | topics, free_nats={"kl/z": 2.0})
 
 
 def tgvae() -> Recipe:
@@ -83,6 +85,23 @@ def language_model() -> Recipe:
     return Recipe("language-model", SentenceConfig(flow_length=0), TrainConfig({"sentences": SENTENCES}))
 
 
+def summarizer() -> Recipe:
+    """The summarizer with topics: topics first, then both."""
+    phases = {"topics": topic_phase(), "summaries": sentence_phase(joint=True, like=SUMMARIES)}
+    return Recipe("summarizer", SummarizerConfig(), TrainConfig(phases))
+
+
+def summarizer_vae() -> Recipe:
+    """The summarizer with a latent of prior N(0, I) and diagonal posterior, without topics."""
+    config = SummarizerConfig(sentence=SentenceConfig(flow_length=0), latent="normal")
+    return Recipe("summarizer", config, TrainConfig({"summaries": sentence_phase(joint=False, like=SUMMARIES)}))
+
+
+def summarizer_plain() -> Recipe:
+    """The plain sequence-to-sequence model, without latent: the baseline of the other two."""
+    return Recipe("summarizer", SummarizerConfig(latent="none"), TrainConfig({"summaries": SUMMARIES}))
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "tgvae": tgvae,
     "demo": demo,
@@ -90,4 +109,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "prodlda": prodlda,
     "sentence-vae": sentence_vae,
     "language-model": language_model,
+    "summarizer": summarizer,
+    "summarizer-vae": summarizer_vae,
+    "summarizer-plain": summarizer_plain,
 }

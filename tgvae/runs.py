@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -22,6 +23,7 @@ import torch
 from accelerate import PartialState
 
 from tgvae.data.corpus import Corpus
+from tgvae.data.pairs import Examples
 from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
 from tgvae.errors import UserError
 from tgvae.evaluation.generated import real_sentences
@@ -29,6 +31,7 @@ from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import topic_quality
 from tgvae.models.base import CONFIG, WEIGHTS, Model, load
 from tgvae.models.sentence import LanguageModel, SentenceConfig
+from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicCore, TopicModel
 from tgvae.recipes import Recipe, language_model
@@ -91,19 +94,30 @@ def build(recipe: Recipe, folder: PreparedFolder) -> Model:
         raise UserError(f"no model of kind {recipe.kind!r}; choose from {', '.join(Model.kinds)}")
     torch.manual_seed(recipe.train.seed)
     model = kind(recipe.model, folder.tokenizer, folder.topic_vocabulary)
-    if isinstance(model, TGVAE | TopicModel) and isinstance(model.topic, TopicCore):
-        start_topics(model.topic, Corpus(folder, "train").bags, recipe.train.seed)
+    if isinstance(topic := getattr(model, "topic", None), TopicCore):
+        start_topics(topic, Corpus(folder, "train").bags, recipe.train.seed)
     return model
 
 
 def _train(model: Model, recipe: Recipe, folder: PreparedFolder, run: Path, resume: bool) -> Model:
     corpora = {split: Corpus(folder, split) for split in SPLITS[:2]}
-    return train(model, corpora, recipe.train, run, resume=resume, watch=lambda m, p: watch(m, p, corpora["train"]))
+    examples = {split: _examples(model, corpus) for split, corpus in corpora.items()}
+    return train(model, examples, recipe.train, run, resume=resume, watch=lambda m, p: watch(m, p, corpora["train"]))
+
+
+def _examples(model: Model, corpus: Corpus) -> Examples:
+    """What the model learns from; of pairs it is told how many there are, and how many are cut."""
+    if not isinstance(model, Summarizer):
+        return corpus
+    pairs = model.pairs(corpus)
+    if PartialState().is_main_process:
+        print(pairs, file=sys.stderr)
+    return pairs
 
 
 def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
     """Figures of a validation beyond the bound, so that silent failures are seen at once."""
-    if not isinstance(model, TGVAE | TopicModel):
+    if not (isinstance(model, TGVAE | TopicModel | Summarizer) and hasattr(model, "topic")):
         return {}
     quality = topic_quality(model, corpus)
     figures = {
@@ -188,4 +202,12 @@ def load_tgvae(run: Path) -> TGVAE:
     model = load_run(run)
     if not isinstance(model, TGVAE):
         raise UserError(f"{run}: a {model.kind} cannot be steered by topic; give a run of the recipe tgvae")
+    return model
+
+
+def load_summarizer(run: Path, device: str = "cpu") -> Summarizer:
+    """The summarizer of a run. Raises UserError for a run of another kind."""
+    model = load_run(run, device)
+    if not isinstance(model, Summarizer):
+        raise UserError(f"{run}: a {model.kind} cannot summarize; give a run of the recipe summarizer")
     return model

@@ -34,14 +34,15 @@ class Resume:
 def main(arguments: Sequence[str]) -> None:
     if any(a.split("=")[0] == "--resume" for a in arguments):
         run = parse(Resume, "train", arguments).resume
-        resume_run(run)
+        model = resume_run(run)
     else:
         recipe = RECIPES[recipe_name(arguments, RECIPES, "tgvae")]()
         options: Any = parse(options_of(recipe), "train", arguments)
         run = options.out
         chosen = replace(recipe, model=options.model, train=options.train)
-        start_run(chosen, options.data, run, options.overwrite)
-    print(f"trained: {run}\nnext: tgvae topics {run}, tgvae generate {run} --topic 0, tgvae evaluate {run}")
+        model = start_run(chosen, options.data, run, options.overwrite)
+    use = f"tgvae summarize {run} FILE" if model.kind == "summarizer" else f"tgvae generate {run} --topic 0"
+    print(f"trained: {run}\nnext: tgvae topics {run}, {use}, tgvae evaluate {run}")
 
 
 def options_of(recipe: Recipe) -> type:

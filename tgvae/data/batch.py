@@ -1,11 +1,12 @@
 """What a model sees: a batch of documents, and of sentences of these documents.
 
-Shape legend: U documents, B sentences, L tokens, D bag-of-words vocabulary.
+Shape legend: U documents, B sentences, L tokens, N source tokens, D bag-of-words vocabulary.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -54,5 +55,21 @@ class Batch:
         """The document without the sentence, (B, D): what may condition it."""
         return self.documents.counts[self.parent] - self.own
 
-    def to(self, device: torch.device | str) -> Batch:
-        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+    def to(self, device: torch.device | str) -> Self:
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class PairBatch(Batch):
+    """Documents with their summaries: a row is a pair, its sentence is the summary, its document is its own alone.
+
+    Ids from V on, in source and targets, are those of words that the tokenizer lacks (see OpenVocabulary); in
+    the targets only where the source of the row holds the word. ``own`` is zero, as no summary is in its document.
+
+    Attributes:
+        source: tokens of each document from its start, padded, with shape (B, N).
+        source_lengths: tokens of each row of ``source``, at least one, with shape (B,).
+    """
+
+    source: Tensor
+    source_lengths: Tensor

@@ -129,16 +129,7 @@ class Corpus:
         batches; without one they come by length, each once, for evaluation.
         """
         self.require_sentences()
-        if seed is None:
-            return _cut(np.argsort(self.lengths, kind="stable"), self.lengths, tokens)
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(self.lengths))
-        stretch = max(1, 100 * tokens // int(self.lengths.mean() + 1))
-        parts = (order[i : i + stretch] for i in range(0, len(order), stretch))
-        batches = [
-            b for part in parts for b in _cut(part[np.argsort(self.lengths[part], kind="stable")], self.lengths, tokens)
-        ]
-        return [batches[i] for i in rng.permutation(len(batches))]
+        return length_batches(self.lengths, tokens, seed)
 
     def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
         """Indices of documents, ``size`` at a time; shuffled when a ``seed`` is given."""
@@ -180,6 +171,18 @@ def _bags(words: NDArray[np.int32], starts: Ints, size: int) -> csr_array:
     bags = csr_array((np.ones(len(words), dtype=np.float32), words, starts), shape=(len(starts) - 1, size))
     bags.sum_duplicates()
     return bags
+
+
+def length_batches(lengths: Ints, tokens: int, seed: int | None) -> list[Ints]:
+    """Rows of like length, at most ``tokens`` padded tokens a batch: see ``Corpus.sentence_batches``."""
+    if seed is None:
+        return _cut(np.argsort(lengths, kind="stable"), lengths, tokens)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(lengths))
+    stretch = max(1, 100 * tokens // int(lengths.mean() + 1))
+    parts = (order[i : i + stretch] for i in range(0, len(order), stretch))
+    batches = [b for part in parts for b in _cut(part[np.argsort(lengths[part], kind="stable")], lengths, tokens)]
+    return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def _cut(order: Ints, lengths: Ints, tokens: int) -> list[Ints]:

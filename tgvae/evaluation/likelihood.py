@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from tgvae.data.batch import Batch, Documents
-from tgvae.data.corpus import Corpus, Ints
+from tgvae.data.corpus import Ints
+from tgvae.data.pairs import Examples
 from tgvae.errors import UserError
 from tgvae.evaluation.figure import Parts
 from tgvae.models.base import Model
@@ -107,14 +108,14 @@ def evaluating(model: Model, seed: int) -> Iterator[None]:
         model.train(was_training)
 
 
-def sentence_bound(model: Model, corpus: Corpus, seed: int = 0) -> Bound:
+def sentence_bound(model: Model, corpus: Examples, seed: int = 0) -> Bound:
     """The ELBO of every modelled sentence with one draw a sentence."""
     index = corpus.sentence_batches(8192)
     batches = (corpus.gather(rows) for rows in index)
     return _bound(model, batches, np.concatenate(index), lambda batch: model.trace(batch).terms("sentence"), seed)
 
 
-def document_bound(model: Model, corpus: Corpus, seed: int = 0) -> Bound:
+def document_bound(model: Model, corpus: Examples, seed: int = 0) -> Bound:
     """The ELBO of every document's bag of words with one draw a document."""
     index = np.arange(corpus.documents)
     return _bound(model, corpus.each_documents(), index, lambda batch: model.trace(batch).terms("document"), seed)
@@ -151,7 +152,7 @@ class ImportanceWeighted:
 
 
 def importance_weighted_nll(
-    model: Model, corpus: Corpus, samples: int = 100, seed: int = 0, sentences: int | None = None
+    model: Model, corpus: Examples, samples: int = 100, seed: int = 0, sentences: int | None = None
 ) -> ImportanceWeighted:
     """The bound of Burda et al. 2016 with S draws of all latents of a sentence; without latents the exact nll.
 

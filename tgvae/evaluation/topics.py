@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.coherence import npmi
 from tgvae.evaluation.likelihood import evaluating
+from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
 
@@ -81,21 +82,21 @@ def topics_in_use(theta: Floats) -> float:
     return float((main >= 0.1 * documents / topics).mean())
 
 
-def theta(model: TGVAE | TopicModel, corpus: Corpus) -> Floats:
+def theta(model: TGVAE | TopicModel | Summarizer, corpus: Corpus) -> Floats:
     """Topic proportions of every document at the posterior mean, with shape (documents, T)."""
     with evaluating(model, seed=0):
         rows = [model.topic.theta(d.counts.to(model.device)).cpu() for d in corpus.each_documents()]
     return torch.cat(rows).numpy()
 
 
-def topic_quality(model: TGVAE | TopicModel, corpus: Corpus, words: int = 10) -> TopicQuality:
+def topic_quality(model: TGVAE | TopicModel | Summarizer, corpus: Corpus, words: int = 10) -> TopicQuality:
     """Quality of a model's topics with ``corpus`` (usually the training split) as reference."""
     top = top_words(model.topic.log_beta.detach().cpu().numpy(), words)
     proportions = theta(model, corpus)
     return TopicQuality(npmi(top, corpus.bags), diversity(top), proportions.mean(0), topics_in_use(proportions))
 
 
-def nearest_sentences(model: TGVAE | TopicModel, corpus: Corpus, count: int) -> list[list[str]]:
+def nearest_sentences(model: TGVAE | TopicModel | Summarizer, corpus: Corpus, count: int) -> list[list[str]]:
     """The ``count`` modelled sentences of the corpus that each topic explains best, as text.
 
     Best is the largest mean log p(w | topic) / p(w) over the topic words of the sentence, with two words

@@ -14,15 +14,73 @@ from torch import Tensor
 from tgvae.distributions import GaussianMixture
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
+from tgvae.models.base import Model
 from tgvae.models.sentence import LatentWriter
 from tgvae.models.topic import TopicCore
 from tgvae.models.writing import Sentence, drawing
 
 
-class TopicWriter(LatentWriter):
-    """Abstract: a writer whose prior is a mixture over topics."""
+class TopicFinder(Model):
+    """Abstract: a model with topics that can be named by number or words, and found in a text."""
 
     topic: TopicCore
+
+    def one_topic(self, topic: int | str) -> Tensor:
+        """Proportions (T,) that are one for a topic, given by number or by words."""
+        number = topic if isinstance(topic, int) else self.find_topic(topic)
+        return self.mixed_topics({number: 1.0})
+
+    def mixed_topics(self, mixture: Mapping[int, float]) -> Tensor:
+        """Proportions (T,) of the topics by number."""
+        weights = torch.zeros(self.topic.size, device=self.device)
+        for number, weight in mixture.items():
+            if not 0 <= number < len(weights):
+                raise UserError(f"no topic {number}: this model has topics 0 to {len(weights) - 1}")
+            if not 0 <= weight < float("inf"):
+                raise UserError(f"the weight of topic {number} is {weight}; give a finite number of at least 0")
+            weights[number] = weight
+        if weights.sum() == 0:
+            raise UserError("the mixture gives every topic the weight 0")
+        return weights / weights.sum()
+
+    @torch.no_grad()
+    def find_topic(self, words: str) -> int:
+        """The topic most probable given these words, all topics being equal beforehand."""
+        ids = self._known_words(words)
+        return int(self.topic.log_beta[:, ids].sum(-1).argmax())
+
+    @torch.no_grad()
+    def topics_of(self, text: str) -> Tensor:
+        """Topic proportions (T,) of a text."""
+        self._known_words(text)
+        return self.topic(self.counts([text]))[0]
+
+    def counts(self, texts: Sequence[str]) -> Tensor:
+        """Bags of words of texts, with shape (N, D)."""
+        return self.bags([self.vocabulary.encode_text(text) for text in texts])
+
+    def bags(self, documents: Sequence[Sequence[int]]) -> Tensor:
+        """Bags of words of documents given as ids of topic words, with shape (N, D)."""
+        counts = torch.zeros(len(documents), len(self.vocabulary))
+        for row, ids in zip(counts, documents, strict=True):
+            row.index_add_(0, torch.tensor(ids, dtype=torch.long), torch.ones(len(ids)))
+        return counts.to(self.device)
+
+    @torch.no_grad()
+    def usual_topics(self) -> Tensor:
+        """Topic proportions (T,) of the prior: the mean of softmax(W g + b) over g ~ N(0, I)."""
+        g = torch.randn(1000, self.topic.size, generator=torch.Generator().manual_seed(0))
+        return self.topic.proportions(g.to(self.device)).mean(0)
+
+    def _known_words(self, text: str) -> list[int]:
+        ids = self.vocabulary.encode_text(text)
+        if not ids:
+            raise UserError(f"none of the words of {text[:60]!r} is in the topic vocabulary; try other words")
+        return ids
+
+
+class TopicWriter(TopicFinder, LatentWriter):
+    """Abstract: a writer whose prior is a mixture over topics."""
 
     @abstractmethod
     def prior(self, proportions: Tensor) -> GaussianMixture:
@@ -76,53 +134,3 @@ class TopicWriter(LatentWriter):
         """
         common = self.prior(self.usual_topics()).mean
         return torch.lerp(common, self.prior(weights).sample(), strength)
-
-    def one_topic(self, topic: int | str) -> Tensor:
-        """Proportions (T,) that are one for a topic, given by number or by words."""
-        number = topic if isinstance(topic, int) else self.find_topic(topic)
-        return self.mixed_topics({number: 1.0})
-
-    def mixed_topics(self, mixture: Mapping[int, float]) -> Tensor:
-        """Proportions (T,) of the topics by number."""
-        weights = torch.zeros(self.topic.size, device=self.device)
-        for number, weight in mixture.items():
-            if not 0 <= number < len(weights):
-                raise UserError(f"no topic {number}: this model has topics 0 to {len(weights) - 1}")
-            if not 0 <= weight < float("inf"):
-                raise UserError(f"the weight of topic {number} is {weight}; give a finite number of at least 0")
-            weights[number] = weight
-        if weights.sum() == 0:
-            raise UserError("the mixture gives every topic the weight 0")
-        return weights / weights.sum()
-
-    @torch.no_grad()
-    def find_topic(self, words: str) -> int:
-        """The topic most probable given these words, all topics being equal beforehand."""
-        ids = self._known_words(words)
-        return int(self.topic.log_beta[:, ids].sum(-1).argmax())
-
-    @torch.no_grad()
-    def topics_of(self, text: str) -> Tensor:
-        """Topic proportions (T,) of a text."""
-        self._known_words(text)
-        return self.topic(self.counts([text]))[0]
-
-    def counts(self, texts: Sequence[str]) -> Tensor:
-        """Bags of words of texts, with shape (N, D)."""
-        counts = torch.zeros(len(texts), len(self.vocabulary))
-        for row, text in zip(counts, texts, strict=True):
-            words = torch.tensor(self.vocabulary.encode_text(text), dtype=torch.long)
-            row.index_add_(0, words, torch.ones(len(words)))
-        return counts.to(self.device)
-
-    @torch.no_grad()
-    def usual_topics(self) -> Tensor:
-        """Topic proportions (T,) of the prior: the mean of softmax(W g + b) over g ~ N(0, I)."""
-        g = torch.randn(1000, self.topic.size, generator=torch.Generator().manual_seed(0))
-        return self.topic.proportions(g.to(self.device)).mean(0)
-
-    def _known_words(self, text: str) -> list[int]:
-        ids = self.vocabulary.encode_text(text)
-        if not ids:
-            raise UserError(f"none of the words of {text[:60]!r} is in the topic vocabulary; try other words")
-        return ids

@@ -20,7 +20,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import OneHotCategorical
 
 from tgvae.data.batch import Batch, Documents
@@ -32,7 +32,7 @@ from tgvae.models.sentence import SentenceConfig, SentenceCore
 from tgvae.models.steering import TopicWriter
 from tgvae.models.topic import TopicConfig, TopicCore
 from tgvae.models.writing import read
-from tgvae.nn.heads import scale_of
+from tgvae.nn.heads import ComponentHead
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -70,19 +70,14 @@ class TGVAE(TopicWriter):
 
     def __init__(self, config: TGVAEConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)
-        latent = config.sentence.latent_size
         self.topic = TopicCore(config.topic, len(vocabulary))
         self.sentence = SentenceCore(config.sentence, tokenizer)
         self.register_buffer("token_words", token_words(tokenizer, vocabulary), persistent=False)
-        self.component = nn.Sequential(
-            nn.Linear(len(vocabulary), latent * 4), nn.Tanh(), nn.Linear(latent * 4, latent * 2)
-        )
+        self.component = ComponentHead(len(vocabulary), config.sentence.latent_size)
 
     def components(self) -> tuple[Tensor, Tensor]:
         """mu(beta_i) and sigma(beta_i), each with shape (T, Z): functions of the direction of beta_i."""
-        beta = self._guiding(self.topic.log_beta).exp()
-        loc, log_scale = self.component(F.normalize(beta, dim=-1)).chunk(2, dim=-1)
-        return loc, scale_of(log_scale)
+        return self.component(self._guiding(self.topic.log_beta))
 
     def prior(self, proportions: Tensor) -> GaussianMixture:
         """p(z | beta, t) for topic proportions with shape (..., T)."""

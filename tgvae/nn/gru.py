@@ -33,14 +33,28 @@ class BidirectionalGRU(nn.Module):
             With shape (B, 2H).
         """
         last = (lengths - 1).view(-1, 1, 1)
-        position = torch.arange(embedded.shape[1], device=embedded.device)
-        flip = (lengths.unsqueeze(1) - 1 - position).clamp_min(0).unsqueeze(-1)
-        flipped = embedded.gather(1, flip.expand(-1, -1, embedded.shape[-1]))
-        ends = [
-            run(sequence)[0].gather(1, last.expand(-1, 1, run.hidden_size)).squeeze(1)
-            for run, sequence in ((self.forwards, embedded), (self.backwards, flipped))
-        ]
+        ends = [h.gather(1, last.expand(-1, 1, h.shape[-1])).squeeze(1) for h in self._run(embedded, lengths)]
         return torch.cat(ends, dim=-1)
+
+    def states(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """States of both directions at every token, with shape (B, L, 2H): what was read up to it, and from it on.
+
+        On padding they are finite and mean nothing. The final states are the first half at the last token and
+        the second half at the first one.
+        """
+        forwards, backwards = self._run(embedded, lengths)
+        return torch.cat((forwards, _flipped(backwards, lengths)), dim=-1)
+
+    def _run(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """States of each direction in the order it reads, each with shape (B, L, H)."""
+        return self.forwards(embedded)[0], self.backwards(_flipped(embedded, lengths))[0]
+
+
+def _flipped(rows: Tensor, lengths: Tensor) -> Tensor:
+    """The tokens of each row (B, L, F) in reverse; what stands on padding means nothing."""
+    position = torch.arange(rows.shape[1], device=rows.device)
+    flip = (lengths.unsqueeze(1) - 1 - position).clamp_min(0).unsqueeze(-1)
+    return rows.gather(1, flip.expand(-1, -1, rows.shape[-1]))
 
 
 class GRUDecoder(nn.Module):

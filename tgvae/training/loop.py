@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tgvae.data.batch import Batch, Documents
-from tgvae.data.corpus import Corpus
+from tgvae.data.pairs import Examples
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import document_bound, sentence_bound
 from tgvae.models.base import WEIGHTS, Model
@@ -46,7 +46,7 @@ class Trainer:
     def __init__(
         self,
         model: Model,
-        corpora: Mapping[str, Corpus],
+        corpora: Mapping[str, Examples],
         config: TrainConfig,
         run: Path,
         watch: Watch | None,
@@ -173,7 +173,7 @@ class Trainer:
 
 def train(
     model: Model,
-    corpora: Mapping[str, Corpus],
+    corpora: Mapping[str, Examples],
     config: TrainConfig,
     run: Path,
     *,

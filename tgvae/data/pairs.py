@@ -1,0 +1,150 @@
+"""Documents of a split with their summaries, and the batches drawn from them.
+
+In place of a ``Corpus`` for training and for bounds: its rows are pairs, where those of a corpus are sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from tgvae.data.batch import Batch, Documents, PairBatch
+from tgvae.data.corpus import Corpus, Ints, length_batches
+from tgvae.data.open_vocabulary import OpenVocabulary
+from tgvae.data.schema import PreparedFolder
+from tgvae.data.tokenizers import word_tokenize
+from tgvae.errors import UserError
+
+Field = Literal["summary", "title"]
+Target = Literal["auto", "summary", "title"]
+
+
+def target_field(folder: PreparedFolder, target: Target = "auto") -> Field:
+    """The column that is to be written: by ``auto`` the summary if any training document has one, else the title."""
+    if target != "auto":
+        return target
+    summaries = folder.split("train")["summary"]
+    return "summary" if summaries.null_count < len(summaries) else "title"
+
+
+class Pairs:
+    """The documents of a split that have a summary.
+
+    Sources are the texts of all sentences, those too long to be modelled by themselves included.
+
+    Attributes:
+        field: the column of the summaries.
+        index: document of each pair with shape (P,).
+        lengths: tokens of source and summary together, with shape (P,).
+        cut: pairs whose document is longer than ``source_tokens`` and was cut.
+        left_out: documents without a summary or without a token.
+    """
+
+    def __init__(self, corpus: Corpus, target: Target, source_tokens: int) -> None:
+        self.corpus, self.folder, self.split, self.table = corpus, corpus.folder, corpus.split, corpus.table
+        self.field = target_field(corpus.folder, target)
+        self.vocabulary = OpenVocabulary(self.folder.tokenizer)
+        self._sources: list[NDArray[np.int32]] = []
+        self._targets: list[NDArray[np.int32]] = []
+        documents, words, self.cut = [], [], 0
+        for number, (sentences, text) in enumerate(_rows(self.table, self.field)):
+            source = self.vocabulary.encode_source(sentences)
+            summary = self.vocabulary.encode_target(text or "", source[:source_tokens])
+            if text and source and summary:
+                self._sources.append(np.array(source[:source_tokens], np.int32))
+                self._targets.append(np.array([*summary, corpus.folder.tokenizer.eos_id], np.int32))
+                documents.append(number)
+                words.append(len(word_tokenize(text)) + 1)
+                self.cut += len(source) > source_tokens
+        self.index, self._words = np.array(documents, np.int64), np.array(words, np.int64)
+        rows = zip(self._sources, self._targets, strict=True)
+        self.lengths = np.array([len(source) + len(target) for source, target in rows], np.int64)
+        self.left_out = len(self.table) - len(documents)
+
+    @property
+    def documents(self) -> int:
+        return self.corpus.documents
+
+    def require_documents(self) -> None:
+        """Raises UserError when the split is empty."""
+        self.corpus.require_documents()
+
+    def require_sentences(self) -> None:
+        """Raises UserError when no document of the split has a summary."""
+        if not len(self.lengths):
+            raise UserError(
+                f"{self.folder.path}: no document of the {self.split} split has a {self.field} to learn to write; "
+                f"prepare again with --fields.{self.field} and the name of its column"
+            )
+
+    def gather(self, index: Sequence[int] | Ints) -> PairBatch:
+        """The pairs ``index``."""
+        chosen, tokenizer = np.asarray(index), self.folder.tokenizer
+        documents = self.gather_documents(self.index[chosen])
+        targets = _padded([self._targets[i] for i in chosen], tokenizer.pad_id)
+        inputs = targets.roll(1, 1).masked_fill(targets.roll(1, 1) == tokenizer.eos_id, tokenizer.pad_id)
+        inputs[:, 0] = tokenizer.bos_id
+        return PairBatch(
+            documents=documents,
+            inputs=inputs,
+            targets=targets,
+            lengths=torch.tensor([len(self._targets[i]) for i in chosen]),
+            words=torch.from_numpy(self._words[chosen]),
+            parent=torch.arange(len(chosen)),
+            own=torch.zeros(()).expand_as(documents.counts),
+            source=_padded([self._sources[i] for i in chosen], tokenizer.pad_id),
+            source_lengths=torch.tensor([len(self._sources[i]) for i in chosen]),
+        )
+
+    def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
+        """Bags of words of the documents ``index``, those without a summary too."""
+        return self.corpus.gather_documents(index)
+
+    def sentence_batches(self, tokens: int, seed: int | None = None) -> list[Ints]:
+        """Indices of pairs, each batch of like length and about ``tokens`` padded tokens, sources included.
+
+        As ``Corpus.sentence_batches``: shuffled with a ``seed``, by length without one.
+        """
+        self.require_sentences()
+        return length_batches(self.lengths, tokens, seed)
+
+    def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
+        """Indices of documents, those without a summary too."""
+        return self.corpus.document_batches(size, seed)
+
+    def each_batch(self, tokens: int = 8192) -> Iterator[Batch]:
+        """Every pair once."""
+        return (self.gather(index) for index in self.sentence_batches(tokens))
+
+    def each_documents(self, size: int = 256) -> Iterator[Documents]:
+        """Every document once, in order."""
+        return self.corpus.each_documents(size)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.split}: {len(self.lengths):,} documents with a {self.field}, {self.left_out:,} without, "
+            f"{self.cut:,} longer than the model reads and cut"
+        )
+
+
+Examples = Corpus | Pairs
+"""What training and bounds draw their batches from."""
+
+
+def _rows(table: pa.Table, field: Field) -> Iterator[tuple[list[str], str | None]]:
+    """Sentences and summary of every document, a few in memory at a time."""
+    for batch in table.select(["sentences", field]).to_batches(max_chunksize=1000):
+        yield from zip(batch["sentences"].to_pylist(), batch[field].to_pylist(), strict=True)
+
+
+def _padded(rows: list[NDArray[np.int32]], pad_id: int) -> torch.Tensor:
+    """Rows side by side with shape (B, longest)."""
+    out = np.full((len(rows), max(map(len, rows))), pad_id, dtype=np.int64)
+    for target, row in zip(out, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(out)

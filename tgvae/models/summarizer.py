@@ -1,0 +1,181 @@
+"""Summarizer: an attentive sequence-to-sequence model with a latent and a copy gate, beside a topic model.
+
+    q(z | x) from the document x alone,   p(z | t) = sum_i t_i N(z; mu(beta_i), diag sigma^2(beta_i)),
+    log p(y | x) >= E_q[log p(y | x, z)] - KL(q(z | x) || p(z | t))
+
+t is that of the whole document: the summary is not part of it. By default the component is a latent of its own,
+c ~ Cat(t) in prior and posterior alike, z = mu_c + U delta with delta from the document: the KL is closed form,
+and a summary under another topic is one under another c, as the decoder has met in training.
+Shape legend: S samples, B documents, N source tokens, L summary tokens, T topics, Z latent, F source features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tgvae.data.batch import Batch, Documents, PairBatch
+from tgvae.data.corpus import Corpus
+from tgvae.data.pairs import Pairs, Target
+from tgvae.data.tokenizers import SentenceTokenizer
+from tgvae.data.vocabulary import TopicVocabulary
+from tgvae.distributions import GaussianMixture, diagonal_normal, gumbel_softmax, log_of
+from tgvae.errors import UserError
+from tgvae.models.sentence import SentenceConfig, token_embedding
+from tgvae.models.summaries import Guide, SummaryWriter, Wish
+from tgvae.models.topic import TopicConfig, TopicCore
+from tgvae.nn.attention import coverage_loss
+from tgvae.nn.copying import CopyDecoder, Source
+from tgvae.nn.gru import BidirectionalGRU, drop_words
+from tgvae.nn.heads import ComponentHead, HouseholderHead
+from tgvae.trace import Latent, Observed, Trace
+
+
+@dataclass(frozen=True)
+class SummarizerConfig:
+    """Settings of the summarizer.
+
+    Attributes:
+        topic: the topic model's.
+        sentence: sizes of the document's encoder and of the decoder, as those of a sentence VAE.
+        latent: ``topics``: z with the topic mixture as prior; ``normal``: z with N(0, I); ``none``: no z.
+        prior: how the KL to the topic mixture is taken: ``component`` (a latent c), or for one z against
+            the whole mixture ``jensen``, ``variational``, ``monte_carlo``.
+        guide_topics: let the summary's loss shape the topics; else its gradient into t and beta stops.
+        copy: let the decoder copy words of the document.
+        coverage: add the loss ``aux/coverage`` on attention spent twice on one place.
+        target: what to write: the ``summary`` of a document, its ``title``, or ``auto``, the summary if the
+            corpus has any.
+        source_tokens: the document is cut after so many tokens.
+    """
+
+    topic: TopicConfig = field(default_factory=TopicConfig)
+    sentence: SentenceConfig = field(default_factory=SentenceConfig)
+    latent: Literal["topics", "normal", "none"] = "topics"
+    prior: Literal["component", "jensen", "variational", "monte_carlo"] = "component"
+    guide_topics: bool = False
+    copy: bool = True
+    coverage: bool = False
+    target: Target = "auto"
+    source_tokens: int = 400
+
+    def __post_init__(self) -> None:
+        if self.source_tokens < 1:
+            raise UserError(f"source_tokens is {self.source_tokens}; it must be at least 1")
+
+
+class Summarizer(SummaryWriter):
+    """Writes the summary or title of a document (See et al. 2017, with the latent of Wang et al. 2019)."""
+
+    kind = "summarizer"
+    config_class = SummarizerConfig
+
+    def __init__(self, config: SummarizerConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
+        super().__init__(config, tokenizer, vocabulary)
+        sizes, features = config.sentence, 2 * config.sentence.hidden_size
+        latent = sizes.latent_size if config.latent != "none" else 0
+        embedding = token_embedding(tokenizer, sizes.embedding_size)
+        self.encoder = BidirectionalGRU(sizes.embedding_size, sizes.hidden_size)
+        self.decoder = CopyDecoder(
+            embedding, features, sizes.hidden_size, latent, sizes.dropout, unk_id=tokenizer.unk_id, copy=config.copy
+        )
+        if latent:
+            self.head = HouseholderHead(features, latent, sizes.flow_length)
+        if self.guided:
+            self.topic = TopicCore(config.topic, len(vocabulary))
+            self.component = ComponentHead(len(vocabulary), latent)
+
+    @property
+    def guided(self) -> bool:
+        return self.config.latent == "topics"
+
+    @property
+    def stochastic(self) -> bool:
+        return self.config.latent != "none"
+
+    def pairs(self, corpus: Corpus) -> Pairs:
+        """Documents and summaries of a split as this model reads them."""
+        return Pairs(corpus, self.config.target, self.config.source_tokens)
+
+    def read(self, ids: Tensor, lengths: Tensor) -> Source:
+        states = self.encoder.states(self.decoder.embed(ids), lengths)
+        forwards, backwards = states.chunk(2, dim=-1)
+        last = forwards[torch.arange(len(ids), device=ids.device), lengths - 1]
+        final = torch.cat((last, backwards[:, 0]), dim=-1)
+        return Source(self.decoder.attention.memory(states, lengths), final, ids)
+
+    def prior(self, proportions: Tensor) -> GaussianMixture:
+        """p(z | beta, t) for topic proportions with shape (..., T)."""
+        return GaussianMixture(proportions, *self.component(self._guiding(self.topic.log_beta)))
+
+    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+        """Documents alone give the topic model's terms; a batch of pairs gives both models'."""
+        if isinstance(batch, Documents):
+            self.require_topics()
+            return self.topic.trace(batch, samples)
+        if not isinstance(batch, PairBatch):
+            raise UserError("a summarizer reads documents with summaries: draw batches from its `pairs(corpus)`")
+        topics = self.topic.trace(batch.documents, samples) if self.guided else Trace()
+        source = self.read(batch.source, batch.source_lengths)
+        latents = self._latents(source, topics, samples)
+        z = latents["z"].z if latents else source.final.new_zeros(1, len(batch.lengths), 0)
+        likelihood, attention = self.decoder(self._hidden(batch.inputs), z, source)
+        targets = batch.targets if self.config.copy else self.decoder.within(batch.targets)
+        observed = {"tokens": Observed(likelihood, targets, "sentence")}
+        real = batch.targets != self.tokenizer.pad_id
+        aux = {"coverage": coverage_loss(attention, real).mean(0)} if self.config.coverage else {}
+        return Trace(topics.latents | latents, topics.observed | observed, topics.aux | aux)
+
+    def _latents(self, source: Source, topics: Trace, samples: int) -> dict[str, Latent]:
+        if not self.guided:
+            return self._normal_latents(source, samples) if self.stochastic else {}
+        t = self._guiding(self.topic.proportions(topics.latents["g"].z))
+        prior = self.prior(t)
+        if self.config.prior != "component":
+            q = self.head(source.final)
+            return {"z": Latent(q, prior, q.rsample((samples,)), "sentence", self.config.prior)}
+        c = gumbel_softmax(log_of(t), self.temperature, hard=True)
+        q = self.head(source.final, centre=c @ prior.loc)
+        return {"z": Latent(q, prior.given(c), q.rsample(), "sentence")}
+
+    def _normal_latents(self, source: Source, samples: int) -> dict[str, Latent]:
+        q = self.head(source.final)
+        prior = diagonal_normal(torch.zeros_like(q.loc[0]), torch.ones_like(q.loc[0]))
+        return {"z": Latent(q, prior, q.rsample((samples,)), "sentence")}
+
+    def draw(self, source: Source, proportions: Tensor | None, wish: Wish) -> Tensor:
+        if not self.stochastic:
+            return source.final.new_zeros(wish.num, len(source.final), 0)
+        draws = torch.Generator().manual_seed(wish.seed)
+        noise = torch.randn(wish.num, 1, self.config.sentence.latent_size, generator=draws).to(self.device)
+        noise[0] = 0
+        if proportions is None:
+            return self.head(source.final).place(noise)
+        prior, guide = self.prior(proportions), wish.guide
+        if self.config.prior == "component":
+            centre = self._choose(prior, wish.num, draws) if guide is None else self._guided_centre(prior, guide)
+            return self.head(source.final, centre).place(noise)
+        pull = 0.0 if guide is None else guide.strength * (prior.loc[guide.topic] - prior.mean)
+        return self.head(source.final).place(noise) + pull
+
+    def _choose(self, prior: GaussianMixture, num: int, draws: torch.Generator) -> Tensor:
+        """mu_c with shape (K, B, Z): c the main topic first, then drawn from t by its inverse distribution."""
+        places = torch.rand(num, 1, 1, generator=draws).to(self.device)
+        c = (prior.weights.cumsum(-1) < places).sum(-1).clamp_max(len(prior.loc) - 1)
+        c[0] = prior.weights.argmax(-1)
+        return prior.loc[c]
+
+    def _guided_centre(self, prior: GaussianMixture, guide: Guide) -> Tensor:
+        """m + strength (mu_c - m) with shape (B, Z), c the topic asked for, m the mean over all documents."""
+        common = self.prior(self.usual_topics()).mean
+        return torch.lerp(common, prior.loc[guide.topic], guide.strength).expand(len(prior.weights), -1)
+
+    def _hidden(self, inputs: Tensor) -> Tensor:
+        """The decoder's inputs, of which words are dropped in training only."""
+        return drop_words(inputs, self.config.sentence.word_dropout, self.tokenizer.unk_id) if self.training else inputs
+
+    def _guiding(self, x: Tensor) -> Tensor:
+        return x if self.config.guide_topics else x.detach()
