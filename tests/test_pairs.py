@@ -12,12 +12,14 @@ import pyarrow as pa
 import pytest
 import torch
 
+from tests.conftest import named_documents
 from tgvae.data.corpus import Corpus
 from tgvae.data.open_vocabulary import OpenVocabulary
 from tgvae.data.pairs import Pairs, target_field
 from tgvae.data.schema import DOCUMENT, PreparedFolder
-from tgvae.data.tokenizers import WordTokenizer
+from tgvae.data.tokenizers import WordTokenizer, word_tokenize
 from tgvae.errors import UserError
+from tgvae.runs import load_summarizer
 
 WORDS = ["the", "army", "won", "a", "battle", "."]
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -58,6 +60,63 @@ def test_subwords_lack_nothing(prepared: PreparedFolder) -> None:
     assert vocabulary.words == []
     assert vocabulary.decode(ids) == "The naïve 軍 won twice."
     assert vocabulary.decode([]) == ""
+
+
+KNOWN = [*WORDS, "UNK", "unk", "#", "U.S."]
+
+
+@pytest.mark.parametrize(
+    "words", [KNOWN, [*WORDS, "#"], [word.lower() for word in KNOWN]], ids=["cased", "few", "lower"]
+)
+def test_what_stands_for_a_rare_word_is_unk(words: list[str]) -> None:
+    """Even where it is in the vocabulary; what only looks like it is a word like any other, and # is one."""
+    tokenizer = WordTokenizer(words)
+    vocabulary, size, number = OpenVocabulary(tokenizer), len(tokenizer), tokenizer.pieces.index("#")
+    assert vocabulary.encode_source(["UNK the <unk> # <UNK> unk ."]) == [UNK, 4, UNK, number, UNK, UNK, 9]
+    assert vocabulary.encode_target("UNK # , won", []) == [UNK, number, UNK, 6]
+    assert vocabulary.words == []
+    assert vocabulary.encode_source(["the UNK-like"]) == [4, size]
+    assert vocabulary.decode([4, UNK, 6, UNK, 9, size]) == f"the <unk> won <unk>. {vocabulary.words[0]}"
+
+
+@pytest.mark.parametrize(
+    "text", ["u.s. {0} corp .", "`` {0} '' , ( {0} ) \" {0} \"", "it 's {0} 's u.s. {0}", "cannot {0} {0}"]
+)
+def test_words_beside_unk_are_parted_as_beside_any_word(text: str) -> None:
+    vocabulary = OpenVocabulary(WordTokenizer(WORDS))
+    ids = vocabulary.encode_source([text.format("UNK")])
+    words = [*vocabulary.tokenizer.pieces, *vocabulary.words]
+    assert [words[i] for i in ids] == [{"xyz": "<unk>"}.get(w, w) for w in word_tokenize(text.format("xyz"))]
+
+
+def test_subwords_beside_unk_are_those_of_their_words(prepared: PreparedFolder) -> None:
+    tokenizer = prepared.tokenizer
+    vocabulary = OpenVocabulary(tokenizer)
+    ids = vocabulary.encode_source(["UNK the army UNK <unk> saw #.# %, UNK"])
+    encode = tokenizer.encode
+    assert ids == [UNK, *encode("the army"), UNK, UNK, *encode("saw #.# %,"), UNK]
+    assert vocabulary.decode(ids) == "<unk> the army <unk> <unk> saw #.# %, <unk>"
+    assert vocabulary.encode_target("UNK", ids) == [UNK]
+    assert vocabulary.encode_source(["(UNK) UNK-like"]) == encode("(UNK) UNK-like")
+
+
+def test_encoding_does_not_hang_on_other_texts(prepared: PreparedFolder) -> None:
+    texts = ["The army of UNK won.", "", "UNK", "A <unk> battle, won.", "the army won"]
+    for tokenizer in (prepared.tokenizer, WordTokenizer([*WORDS, "of", ",", "UNK"])):
+        vocabulary = OpenVocabulary(tokenizer)
+        assert vocabulary.encode_source(texts) == [i for text in texts for i in vocabulary.encode_source([text])]
+
+
+def test_summaries_never_hold_unk(summarizer_run: Path) -> None:
+    """Of documents in which the name that a summary would copy is not known."""
+    model = load_summarizer(summarizer_run)
+    texts = [d["text"].replace(d["title"].split()[0], name) for d in named_documents(12) for name in ("UNK", "<unk>")]
+    digests = model.digest(texts, num=2)
+    summaries = [summary.text for digest in digests for summary in digest.summaries]
+    assert len(summaries) == 2 * len(texts)
+    assert not [text for text in summaries if "unk" in text.lower()]
+    assert [model.summarize([text], num=2)[0][0].text for text in texts[:4]] == summaries[:8:2], "alone or in a batch"
+    assert summaries[0::4] == summaries[2::4], "both signs are the same to it"
 
 
 def test_batches_are_a_rebuild_from_the_table(prepared: PreparedFolder, tmp_path: Path) -> None:

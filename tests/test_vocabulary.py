@@ -44,6 +44,10 @@ def test_bag_words(token: str, word: str | None) -> None:
     assert bag_words([token]) == ([] if word is None else [word])
 
 
+def test_the_mark_of_unknown_words_is_no_topic_word() -> None:
+    assert bag_words(["UNK", "unk", "unknown"]) == ["unknown"]
+
+
 def test_bag_words_keeps_order_and_repeats() -> None:
     assert bag_words(["Dog", ",", "cat", "dog"]) == ["dog", "cat", "dog"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from data_prep.corpora.base import Corpus
 from data_prep.corpora.files import checked_splits, find_tables, find_texts, input_file
 from data_prep.corpora.hub import HubCorpus
+from data_prep.corpora.pairs import PairedCorpus, find_pairs
 from data_prep.corpora.rows import TableCorpus
 from data_prep.corpora.sotu import SotuCorpus
 from data_prep.corpora.text import FolderCorpus, LineCorpus
@@ -19,7 +20,8 @@ from tgvae.errors import UserError
 def open_corpus(source: str | Path | Sequence[str | Path], settings: PrepareSettings) -> Corpus:
     """The corpus that a user names: "sotu", "wiki", "hf:NAME", a file, several files, or a folder.
 
-    A file or folder called sotu or wiki is given as ./sotu.
+    A file or folder called sotu or wiki is given as ./sotu. In a folder tables come first, then paired
+    line files (see `find_pairs`), then .txt files of any other name.
     """
     if source == "sotu":
         return SotuCorpus(settings.since)
@@ -50,6 +52,8 @@ def _open_folder(folder: Path, settings: PrepareSettings) -> Corpus:
     texts = find_texts(folder)
     if not texts:
         raise UserError(f"{folder}: no .txt, .jsonl, .csv or .parquet file in this folder.")
+    if pairs := find_pairs(folder, texts):
+        return PairedCorpus(folder, tuple(pairs))
     if all(file.split and file.path.parent == folder for file in texts):
         return LineCorpus(tuple(checked_splits(texts)))
     return FolderCorpus(folder, tuple(checked_splits(texts)))

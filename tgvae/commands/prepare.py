@@ -23,7 +23,9 @@ class Prepare:
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """sotu, wiki, hf:NAME, a folder, or files: .txt, .jsonl, .csv, .parquet, plain or .gz."""
+    """sotu, wiki, hf:NAME, files (.txt, .jsonl, .csv, .parquet, plain or .gz), or a folder of them.
+    In a folder, train.article.txt and train.title.txt are pairs by line (valid and test likewise), and
+    input.txt with task1_ref0.txt, task1_ref1.txt, ... is a test split with several references."""
     out: Path
     """The folder to make."""
     workers: int = 2

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from tgvae.data.tokenizers import SentenceTokenizer, WordTokenizer, detokenize, word_tokenize
+
+_UNKNOWN = re.compile(r"(?<!\S)(?:unk|<unk>)(?!\S)", re.IGNORECASE)
+_SIGN = "\0"  # stands for such a word: a cleaned text has none, and word_tokenize leaves it whole
 
 
 class OpenVocabulary:
     """The ids of a tokenizer, 0 to V - 1, and from V on those of the words that sources hold besides.
 
     A tokenizer with byte fallback lacks no word, so nothing is added and copying is of its own pieces.
+    UNK or <unk> between blanks, in either case, is what some corpora have in place of a rare word: it is
+    the tokenizer's unk, even where the tokenizer knows it as a word, and so is never written or copied.
 
     Attributes:
         words: the words that have the ids V, V + 1, ...
@@ -34,7 +40,10 @@ class OpenVocabulary:
     def decode(self, ids: Sequence[int]) -> str:
         """Readable text, without white space but single blanks."""
         size = len(self.tokenizer)
-        if max(ids, default=0) < size:
+        if not isinstance(self.tokenizer, WordTokenizer):
+            unk = self.tokenizer.pieces[self.tokenizer.unk_id]
+            text = self.tokenizer.decode(ids).replace(unk, f" {unk}")  # subwords set no blank before it
+        elif max(ids, default=0) < size:
             text = self.tokenizer.decode(ids)
         else:
             text = detokenize([self.tokenizer.pieces[i] if i < size else self.words[i - size] for i in ids])
@@ -43,14 +52,16 @@ class OpenVocabulary:
     def _encode(self, texts: Sequence[str], grow: bool) -> list[list[int]]:
         tokenizer = self.tokenizer
         if not isinstance(tokenizer, WordTokenizer):
-            return tokenizer.encode_batch(texts)
+            parts = [tokenizer.encode_batch(_UNKNOWN.split(text)) for text in texts]
+            return [[i for ids in row for i in (tokenizer.unk_id, *ids)][1:] for row in parts]
+        texts = [_UNKNOWN.sub(_SIGN, text) for text in texts]
         rows = [word_tokenize(text.lower() if tokenizer.lowercase else text) for text in texts]
         return [
             [self._id(word, i, grow) for word, i in zip(row, tokenizer.encode_words(row), strict=True)] for row in rows
         ]
 
     def _id(self, word: str, known: int, grow: bool) -> int:
-        if known != self.tokenizer.unk_id:
+        if known != self.tokenizer.unk_id or word == _SIGN:
             return known
         if grow and word not in self._ids:
             self._ids[word] = len(self.tokenizer) + len(self.words)

@@ -17,10 +17,10 @@ def bag_word(token: str) -> str | None:
     """The lower-cased token if it can be a topic word, else None.
 
     A topic word is made of letters (and their combining marks) alone, at least three of them, or two
-    where the first is outside the Latin script.
+    where the first is outside the Latin script. UNK, which some corpora have in place of rare words, is none.
     """
     word = token.lower()
-    if len(word) < (3 if word[:1] < "\u0250" else 2):
+    if word == "unk" or len(word) < (3 if word[:1] < "\u0250" else 2):
         return None
     return word if all(unicodedata.category(c)[0] in "LM" for c in word) else None
 
