@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from tgvae.distributions import TokenSequence
 from tgvae.distributions_copy import CopySequence, mixed_log_probs
-from tgvae.generation.decode import DecodeSettings, decode, select
+from tgvae.generation.decode import DecodeSettings, decode
 from tgvae.nn.attention import AdditiveAttention, coverage_loss
-from tgvae.nn.copying import CopyDecoder, CopyState, Source
+from tgvae.nn.copying import CopyDecoder, CopyWriter, Source
 
 S, B, L, N, E, H, F, Z, V, X = 2, 3, 4, 6, 5, 7, 8, 3, 9, 2
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -153,18 +153,47 @@ def test_all_at_once_is_step_by_step(latent: int, copy: bool) -> None:
     scored = targets if copy else model.within(targets)
     found = model(inputs, z, document)[0].token_log_prob(scored)
     for s in range(S):
-        state = model.start(z[s], document, X)
+        writer = CopyWriter(model, document, X)
+        state = writer.start(z[s], torch.arange(B))
         for m in range(L):
-            log_probs, state = model.step(inputs[:, m], state)
+            log_probs, state = writer.step(inputs[:, m], state)
             torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(B))
             expected = log_probs.gather(1, scored[:, m : m + 1]).squeeze(1)
             torch.testing.assert_close(found[s, :, m], expected.masked_fill(targets[:, m] == PAD, 0.0))
 
 
-def run(model: CopyDecoder, state: CopyState, **settings: object) -> list[tuple[tuple[int, ...], float]]:
+@torch.no_grad()
+def test_rows_share_documents_in_any_arrangement() -> None:
+    """Several rows a document, as beams are; as many of each, or not; documents left out; in any order."""
+    model = decoder()
+    document, tokens = source(model), torch.randint(V + X, (7,))
+    z = torch.randn(7, Z)
+    for arrangement in (
+        [0, 0, 1, 1, 2, 2],
+        [0, 0, 1, 2, 2],
+        [1, 1, 2, 2],
+        [0, 2],
+        [2, 0, 0],
+        [1, 1, 1, 1],
+        [2, 1, 0, 2],
+    ):
+        writer, rows = CopyWriter(model, document, X), torch.tensor(arrangement)
+        state = writer.start(z[: len(rows)], rows)
+        for _ in range(2):
+            log_probs, state = writer.step(tokens[: len(rows)], state)
+        for i, row in enumerate(arrangement):
+            alone = CopyWriter(model, document.rows(torch.tensor([row])), X)
+            single = alone.start(z[i : i + 1], torch.tensor([0]))
+            for _ in range(2):
+                expected, single = alone.step(tokens[i : i + 1], single)
+            torch.testing.assert_close(log_probs[i : i + 1], expected)
+
+
+def run(model: CopyDecoder, document: Source, z: Tensor, **settings: object) -> list[tuple[tuple[int, ...], float]]:
+    writer = CopyWriter(model, document, X)
     decoded = decode(
-        model,
-        state,
+        writer,
+        writer.start(z, torch.arange(len(z))),
         bos_id=BOS,
         eos_id=EOS,
         pad_id=PAD,
@@ -175,7 +204,7 @@ def run(model: CopyDecoder, state: CopyState, **settings: object) -> list[tuple[
     return list(zip(rows, decoded.log_prob.tolist(), strict=True))
 
 
-def every_sentence(model: CopyDecoder, state: CopyState, words: int) -> dict[tuple[int, ...], float]:
+def every_sentence(model: CopyDecoder, document: Source, z: Tensor, words: int) -> dict[tuple[int, ...], float]:
     """log p of all sentences of at most ``words`` words and their eos, by teacher forcing one row."""
     alphabet = range(EOS + 1, V + X)
     sentences = [y for n in range(words + 1) for y in itertools.product(alphabet, repeat=n)]
@@ -184,7 +213,7 @@ def every_sentence(model: CopyDecoder, state: CopyState, words: int) -> dict[tup
         row[: len(y) + 1] = torch.tensor([*y, EOS])
     inputs = torch.cat((torch.full((len(sentences), 1), BOS), targets[:, :-1]), dim=1)
     rows = torch.zeros(len(sentences), dtype=torch.long)
-    found = model(inputs, select(state.z, rows).unsqueeze(0), select(state.source, rows))[0].log_prob(targets)[0]
+    found = model(inputs, z[rows].unsqueeze(0), document.rows(rows))[0].log_prob(targets)[0]
     return dict(zip(sentences, found.tolist(), strict=True))
 
 
@@ -195,10 +224,10 @@ def test_a_wide_beam_finds_the_best_of_all_sentences(penalty: float) -> None:
     document, z = source(model), 2 * torch.randn(B, Z)
     for row in range(B):
         one = torch.tensor([row])
-        state = model.start(z[one], select(document, one), X)
-        scores = every_sentence(model, state, words=2)
+        scores = every_sentence(model, document.rows(one), z[one], words=2)
         best = max(scores, key=lambda y: scores[y] / (len(y) + 1) ** penalty)
-        found = run(model, state, strategy="beam", beams=100, length_penalty=penalty, max_length=3)
+        wide = {"strategy": "beam", "beams": 100, "length_penalty": penalty, "max_length": 3}
+        found = run(model, document.rows(one), z[one], **wide)
         assert found[0][0] == best
         assert found[0][1] == pytest.approx(scores[best], abs=1e-4)
 
@@ -208,9 +237,9 @@ def test_a_wide_beam_finds_the_best_of_all_sentences(penalty: float) -> None:
 def test_a_batch_gives_what_single_documents_give(strategy: str) -> None:
     model = decoder()
     document, z = source(model), 2 * torch.randn(B, Z)
-    together = run(model, model.start(z, document, X), strategy=strategy, max_length=6)
+    together = run(model, document, z, strategy=strategy, max_length=6)
     for row in range(B):
         one = torch.tensor([row])
-        alone = run(model, model.start(z[one], select(document, one), X), strategy=strategy, max_length=6)
+        alone = run(model, document.rows(one), z[one], strategy=strategy, max_length=6)
         assert alone[0][0] == together[row][0]
         assert alone[0][1] == pytest.approx(together[row][1], abs=1e-4)

@@ -18,12 +18,12 @@ from tgvae.data.corpus import length_batches
 from tgvae.data.open_vocabulary import OpenVocabulary
 from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
 from tgvae.errors import UserError
-from tgvae.generation.decode import Decoded, DecodeSettings, decode, select
+from tgvae.generation.decode import Decoded, DecodeSettings, decode
 from tgvae.models.steering import TopicFinder
 from tgvae.models.writing import drawing
-from tgvae.nn.copying import CopyDecoder, Source
+from tgvae.nn.copying import CopyDecoder, CopyWriter, Source
 
-SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=60)
+SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=40)
 BATCH_TOKENS = 8192
 
 
@@ -174,18 +174,20 @@ class SummaryWriter(TopicFinder):
         source = self.read(here, torch.tensor(list(map(len, sources)), device=self.device))
         proportions = self._proportions(documents)
         with drawing(wish.seed, self.device):
-            decoded = self._decode(source, self.draw(source, proportions, wish), len(beyond), wish.settings)
+            writer = CopyWriter(self.decoder, source, len(beyond))
+            decoded = self._decode(writer, self.draw(source, proportions, wish), wish.settings)
         summaries = _summaries(decoded, self.tokenizer.pad_id, vocabulary, [*range(size), *beyond.tolist()])
         for i in range(len(sources)):
-            yield summaries[i :: len(sources)], {} if proportions is None else _main_topics(proportions[i])
+            mine = summaries[i * wish.num : (i + 1) * wish.num]
+            yield mine, {} if proportions is None else _main_topics(proportions[i])
 
-    def _decode(self, source: Source, z: Tensor, beyond: int, settings: DecodeSettings) -> Decoded:
-        """Rows of the result are those of z with shape (K, B, Z): all documents once, then all again."""
-        rows = torch.arange(z.shape[1], device=self.device).repeat(len(z))
+    def _decode(self, writer: CopyWriter, z: Tensor, settings: DecodeSettings) -> Decoded:
+        """Rows of the result: the K latents of z with shape (K, B, Z) of one document, then those of the next."""
+        documents = torch.arange(z.shape[1], device=self.device).repeat_interleave(len(z))
         tokenizer = self.tokenizer
         return decode(
-            self.decoder,
-            self.decoder.start(z.flatten(0, 1), select(source, rows), beyond),
+            writer,
+            writer.start(z.transpose(0, 1).flatten(0, 1), documents),
             bos_id=tokenizer.bos_id,
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,

@@ -50,7 +50,8 @@ class AdditiveAttention(nn.Module):
         each = max(1, self.chunk // max(1, memory.keys.numel() * projected[..., 0, 0, 0].numel()))
         scores = torch.cat([self._scores(part, memory) for part in projected.split(each, dim=-2)], dim=-2)
         weights = scores.float().masked_fill(~memory.real.unsqueeze(-2), -torch.inf).softmax(-1)
-        return weights, weights.to(memory.states.dtype) @ memory.states
+        weighted = weights.to(memory.states.dtype)  # einsum copies no source where there are several samples
+        return weights, torch.einsum("...bqn,bnf->...bqf", weighted, memory.states)
 
     def _scores(self, projected: Tensor, memory: Memory) -> Tensor:
         # v' tanh(x) = 2 v' sigmoid(2x) - v' 1, and the softmax does not see v' 1. On a CPU torch's sigmoid takes

@@ -29,15 +29,9 @@ class Source(NamedTuple):
     final: Tensor
     ids: Tensor
 
-
-class CopyState(NamedTuple):
-    """State before a token: that of both GRUs, each (B, H), z (B, Z), the source, and zeros (B, X)."""
-
-    query: Tensor
-    hidden: Tensor
-    z: Tensor
-    source: Source
-    beyond: Tensor
+    def rows(self, index: Tensor) -> Source:
+        """The documents ``index`` (B',), repeats allowed."""
+        return Source(Memory(*(part[index] for part in self.memory)), self.final[index], self.ids[index])
 
 
 class CopyDecoder(nn.Module):
@@ -85,21 +79,10 @@ class CopyDecoder(nn.Module):
         """
         return self.dropout(self.embedding(self.within(ids)) * self.embedding.embedding_dim**0.5)
 
-    def start(self, z: Tensor, source: Source, beyond: int = 0) -> CopyState:
-        """State before the first token for latents (B, Z); ``beyond`` is X, 0 without words to copy from there."""
-        query, hidden = self.initial(torch.cat((source.final, z), dim=-1)).tanh().chunk(2, dim=-1)
-        return CopyState(query, hidden, z, source, z.new_zeros(len(z), beyond))
-
-    def step(self, tokens: Tensor, state: CopyState) -> tuple[Tensor, CopyState]:
-        """Log-probabilities (B, V + X) of the token after ``tokens`` (B,), and the next state."""
-        embedded, z = self.embed(tokens).unsqueeze(1), state.z.unsqueeze(0)
-        h, attention, query, hidden = self._run(embedded, z, state.query, state.hidden, state.source.memory)
-        logits = nn.functional.linear(self._before_words(h, z), self.embedding.weight, self.bias)[0, :, 0]
-        after = state._replace(query=query, hidden=hidden)
-        if self.gate is None:
-            return logits.float().log_softmax(-1), after
-        gate = self._gate(h, embedded)[0, :, 0]
-        return mixed_log_probs(logits, gate, attention[0, :, 0], state.source.ids, state.beyond), after
+    def start(self, final: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """States (..., H) of both GRUs before the first token, for final states (..., F) and latents (..., Z)."""
+        query, hidden = self.initial(torch.cat((final, z), dim=-1)).tanh().chunk(2, dim=-1)
+        return query, hidden
 
     def forward(self, inputs: Tensor, z: Tensor, source: Source) -> tuple[TokenSequence | CopySequence, Tensor]:
         """Likelihood of summaries, teacher-forced, and the attention that it paid.
@@ -112,33 +95,104 @@ class CopyDecoder(nn.Module):
         Returns:
             A distribution over targets (B, L) with batch shape (S, B), and weights with shape (S, B, L, N).
         """
-        embedded = self.embed(inputs)
-        start = self.start(z, source._replace(final=source.final.expand(len(z), -1, -1)))
-        h, attention, *_ = self._run(embedded, z, start.query.flatten(0, 1), start.hidden.flatten(0, 1), source.memory)
+        embedded = self.embed(inputs).expand(len(z), -1, -1, -1)
+        start = self.start(source.final.expand(len(z), -1, -1), z)
+        h, attention, *_ = self.run(embedded, z, *start, source.memory)
         pad_id = self.embedding.padding_idx
         assert pad_id is not None
-        written = TokenSequence(self._before_words(h, z), self.embedding.weight, self.bias, pad_id)
+        written = TokenSequence(self.before_words(h, z), self.embedding.weight, self.bias, pad_id)
         if self.gate is None:
             return written, attention
-        return CopySequence(written, self._gate(h, embedded), attention, source.ids), attention
+        return CopySequence(written, self.write_gate(h, embedded), attention, source.ids), attention
 
-    def _run(
+    def run(
         self, embedded: Tensor, z: Tensor, query: Tensor, hidden: Tensor, memory: Memory
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """[h; c] (S, B, L, H + F), attention (S, B, L, N) and last states (S B, H), from embeddings (B, L, E)."""
-        rows, latent = z.shape[:2], z.unsqueeze(2).expand(-1, -1, embedded.shape[1], -1)
-        inputs = torch.cat((embedded.expand(len(z), -1, -1, -1), latent), dim=-1)
-        asked, query = self.asking(inputs.flatten(0, 1), query.unsqueeze(0))
+        """[h; c] (S, B, L, H + F), attention (S, B, L, N) and last states (S, B, H).
+
+        Args:
+            embedded: with shape (S, B, L, E).
+            z: with shape (S, B, Z).
+            query, hidden: first states with shape (S, B, H).
+            memory: of B documents.
+        """
+        rows, latent = z.shape[:2], z.unsqueeze(2).expand(-1, -1, embedded.shape[2], -1)
+        inputs = torch.cat((embedded, latent), dim=-1).flatten(0, 1)
+        asked, query = self.asking(inputs, query.flatten(0, 1).unsqueeze(0))
         queries = asked.unflatten(0, rows)
         attention, context = self.attention(queries, memory)
-        read, hidden = self.reading(torch.cat((queries, context), dim=-1).flatten(0, 1), hidden.unsqueeze(0))
-        return torch.cat((read.unflatten(0, rows), context), dim=-1), attention, query.squeeze(0), hidden.squeeze(0)
+        answered = torch.cat((queries, context), dim=-1).flatten(0, 1)
+        read, hidden = self.reading(answered, hidden.flatten(0, 1).unsqueeze(0))
+        states = torch.cat((read.unflatten(0, rows), context), dim=-1)
+        return states, attention, query[0].unflatten(0, rows), hidden[0].unflatten(0, rows)
 
-    def _before_words(self, h: Tensor, z: Tensor) -> Tensor:
+    def before_words(self, h: Tensor, z: Tensor) -> Tensor:
+        """P [h; c] + A z with shape (S, B, L, E): what the embedding turns into logits."""
         projected = self.project(self.dropout(h))
         return projected if self.direct is None else projected + self.direct(z.unsqueeze(2))
 
-    def _gate(self, h: Tensor, embedded: Tensor) -> Tensor:
+    def write_gate(self, h: Tensor, embedded: Tensor) -> Tensor:
         """Logit of p_gen with shape (S, B, L)."""
         assert self.gate is not None
-        return self.gate(torch.cat((h, embedded.expand(len(h), -1, -1, -1)), dim=-1)).squeeze(-1)
+        return self.gate(torch.cat((h, embedded), dim=-1)).squeeze(-1)
+
+
+class CopyState(NamedTuple):
+    """State of R rows before a token: of both GRUs (R, H), latents (R, Z), and the document of each row (R,)."""
+
+    query: Tensor
+    hidden: Tensor
+    z: Tensor
+    document: Tensor
+
+
+class CopyWriter:
+    """A decoder before its documents, to write from token by token.
+
+    The documents are no part of the state: the beams of one share its memory, which is not copied with them.
+
+    Args:
+        decoder: in evaluation mode.
+        source: of B documents.
+        beyond: X, words to copy that the vocabulary lacks.
+    """
+
+    def __init__(self, decoder: CopyDecoder, source: Source, beyond: int = 0) -> None:
+        self.decoder, self.source = decoder, source
+        self.beyond = source.final.new_zeros(1, beyond)
+        self._last = torch.arange(len(source.final), device=source.final.device), source
+
+    def start(self, z: Tensor, document: Tensor) -> CopyState:
+        """State before the first token for latents (R, Z), each of a ``document`` (R,)."""
+        return CopyState(*self.decoder.start(self.source.final[document], z), z, document)
+
+    def step(self, tokens: Tensor, state: CopyState) -> tuple[Tensor, CopyState]:
+        """Log-probabilities (R, V + X) of the token after ``tokens`` (R,), and the next state."""
+        model, (source, each) = self.decoder, self._in_use(state.document)
+
+        def together(rows: Tensor) -> Tensor:
+            """Rows (R, ...) as samples of their documents (each, documents, ...)."""
+            return rows.unflatten(0, (-1, each)).transpose(0, 1)
+
+        embedded, z = together(model.embed(tokens)).unsqueeze(2), together(state.z)
+        h, attention, *after = model.run(embedded, z, together(state.query), together(state.hidden), source.memory)
+        before = model.before_words(h, z)
+        gate = attention.new_zeros(0) if model.gate is None else model.write_gate(h, embedded)
+        before, attention, query, hidden = (x.transpose(0, 1).flatten(0, 1) for x in (before, attention, *after))
+        logits = nn.functional.linear(before.squeeze(1), model.embedding.weight, model.bias)
+        state = state._replace(query=query, hidden=hidden)
+        if model.gate is None:
+            return logits.float().log_softmax(-1), state
+        ids = source.ids.repeat_interleave(each, 0)
+        beyond = self.beyond.expand(len(tokens), -1)
+        return mixed_log_probs(logits, gate.transpose(0, 1).flatten(), attention.squeeze(1), ids, beyond), state
+
+    def _in_use(self, document: Tensor) -> tuple[Source, int]:
+        """The documents of the rows, and how many rows each has; a row a document where they differ in that."""
+        documents, counts = document.unique_consecutive(return_counts=True)
+        each = int(counts[0])
+        if not (counts == each).all():
+            documents, each = document, 1
+        if not torch.equal(documents, self._last[0]):
+            self._last = documents, self.source.rows(documents)
+        return self._last[1], each
