@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist, jensenshannon
 from sklearn.decomposition import PCA
 
 from tgvae.evaluation import pictures
-from tgvae.evaluation.exhibits import Exhibits, TopicRow
+from tgvae.evaluation.exhibits import Exhibits, SummaryRow, TopicRow
 from tgvae.evaluation.figure import Figure
 from tgvae.evaluation.page import page
 from tgvae.evaluation.projections import evenly, principal_plane, scaled_to_plane, topic_distances
@@ -144,7 +144,26 @@ def test_a_page_of_nothing_is_a_title() -> None:
     reader = Reader(page(Exhibits("Bare run")))
     assert reader.ids == []
     assert "Bare run" in reader.shown
-    assert {f.name for f in fields(Exhibits)} - {"title", "about", "figures"} == set().union(*PICTURES.values())
+    assert {f.name for f in fields(Exhibits)} - {"title", "about", "figures", "summaries"} == set().union(
+        *PICTURES.values()
+    )
+
+
+def test_summaries_stand_beside_their_references() -> None:
+    rows = [
+        SummaryRow("a", "The <b>whole</b> text.", ["One", "Another"], "Mine"),
+        SummaryRow("b", "Text.", ["Two"], ""),
+    ]
+    reader = Reader(page(Exhibits("Run", summaries=rows)))
+    for text in (
+        "The <b>whole</b> text.",
+        "One",
+        "Another",
+        "Mine",
+        "Two",
+        "2 documents drawn by a fixed seed, not chosen.",
+    ):
+        assert text in reader.shown
 
 
 def test_text_cannot_become_markup(full: str, evil: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,13 +17,14 @@ from tgvae.errors import UserError
 from tgvae.evaluation.summaries import (
     KINDS,
     MEASURES,
+    RougeScores,
+    extracts,
     first_bytes,
     first_sentence,
     lead,
     lex_rank,
     oracle_sentence,
     rouge,
-    summary_baselines,
 )
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=7)
@@ -222,19 +222,14 @@ def test_the_oracle_without_anything_to_go_by() -> None:
     assert oracle_sentence(STAR, None) == oracle_sentence(STAR, "unheard") == STAR[0]
 
 
-def with_titles(corpus: Corpus, titles: list[str | None], sentences: list[list[str]]) -> Corpus:
-    """The corpus with other documents in its table."""
-    found = copy.copy(corpus)
-    table = corpus.table.select(["id"]).slice(0, len(titles))
-    table = table.append_column("title", pa.array(titles, pa.string()))
-    found.table = table.append_column("sentences", pa.array(sentences, pa.list_(pa.string())))
-    return found
+def scored(documents: list[list[str]], references: list[str | None], **options: Any) -> dict[str, RougeScores]:
+    return {name: rouge(texts, references) for name, texts in extracts(documents, references, **options).items()}
 
 
-def test_baselines_of_made_up_documents(corpus: Corpus) -> None:
+def test_extracts_of_made_up_documents(corpus: Corpus) -> None:
     documents = corpus.table["sentences"].to_pylist()[:12]
     titles: list[str | None] = [document[-1] for document in documents]
-    found = summary_baselines(with_titles(corpus, titles, documents), "title", lead_words=(3, 1000))
+    found = scored(documents, titles, lead_words=(3, 1000))
     assert list(found) == ["first sentence", "lead 3 words", "lead 1000 words", "LexRank", "oracle sentence"]
     assert all(scores.left_out == 0 for scores in found.values())
     assert all(value.shape == (12,) for scores in found.values() for value in scores.values.values())
@@ -246,17 +241,11 @@ def test_baselines_of_made_up_documents(corpus: Corpus) -> None:
     assert np.array_equal(found["first sentence"].values["rouge2"], expected)
 
 
-def test_baselines_count_documents_without_title_and_score_empty_ones_zero(corpus: Corpus) -> None:
-    held_out = with_titles(corpus, ["Birds", None, "Apples ripen"], [[], STAR, STAR])
-    for name, scores in summary_baselines(held_out, "title").items():
+def test_extracts_count_documents_without_title_and_score_empty_ones_zero() -> None:
+    for name, scores in scored([[], STAR, STAR], ["Birds", None, "Apples ripen"]).items():
         assert scores.left_out == 1, name
         assert scores.values["rouge1"][0] == 0, name
         assert scores.values["rouge1"][1] > 0, name
-
-
-def test_baselines_need_the_field(corpus: Corpus) -> None:
-    with pytest.raises(UserError, match=r"no document of the train split has a summary .* --fields.summary"):
-        summary_baselines(corpus, "summary")
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,12 +28,12 @@ from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
 from tgvae.errors import UserError
 from tgvae.evaluation.generated import real_sentences
 from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
-from tgvae.evaluation.topics import topic_quality
+from tgvae.evaluation.topics import has_topics, topic_quality
 from tgvae.models.base import CONFIG, WEIGHTS, Model, load
 from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
-from tgvae.models.topic import TopicCore, TopicModel
+from tgvae.models.topic import TopicCore
 from tgvae.recipes import Recipe, language_model
 from tgvae.settings import from_json
 from tgvae.training.config import Phase
@@ -117,7 +117,7 @@ def _examples(model: Model, corpus: Corpus) -> Examples:
 
 def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
     """Figures of a validation beyond the bound, so that silent failures are seen at once."""
-    if not (isinstance(model, TGVAE | TopicModel | Summarizer) and hasattr(model, "topic")):
+    if not has_topics(model):
         return {}
     quality = topic_quality(model, corpus)
     figures = {

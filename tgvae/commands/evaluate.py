@@ -112,7 +112,7 @@ def measure(
     about = describe(run, model, split, protocol) | {"judge": None if judge is None else judge.name}
     texts = {name: in_words(value) for name, value in about.items()}
     exhibits = exhibits_of(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)
-    save_evaluation(run, about, found.report, page(exhibits), exhibits.topics or ())
+    save_evaluation(run, about, found.report, page(exhibits), exhibits.topics or (), exhibits.summaries)
     return found
 
 

@@ -16,10 +16,7 @@ from rich.table import Table
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
-from tgvae.evaluation.topics import nearest_sentences, top_words, topic_quality
-from tgvae.models.summarizer import Summarizer
-from tgvae.models.tgvae import TGVAE
-from tgvae.models.topic import TopicModel
+from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, top_words, topic_quality
 from tgvae.runs import load_run, open_data
 
 
@@ -42,7 +39,7 @@ class Topics:
 def main(arguments: Sequence[str]) -> None:
     options = parse(Topics, "topics", arguments)
     model = load_run(options.run)
-    if not (isinstance(model, TGVAE | TopicModel | Summarizer) and hasattr(model, "topic")):
+    if not has_topics(model):
         raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")
     corpus = Corpus(open_data(options.run, options.data), "train")
     found = describe(model, corpus, options.words, options.sentences)
@@ -52,9 +49,7 @@ def main(arguments: Sequence[str]) -> None:
         show(found, Console(highlight=False))
 
 
-def describe(
-    model: TGVAE | TopicModel | Summarizer, corpus: Corpus, words: int = 10, sentences: int = 1
-) -> dict[str, Any]:
+def describe(model: WithTopics, corpus: Corpus, words: int = 10, sentences: int = 1) -> dict[str, Any]:
     """Topics by falling share, and the figures of the whole set."""
     quality = topic_quality(model, corpus, words)
     top = top_words(model.topic.log_beta.detach().cpu().numpy(), words)

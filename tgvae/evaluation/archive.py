@@ -1,6 +1,6 @@
 """The evaluation of a run on disk: report.json for people and programs, parts.safetensors for comparisons.
 
-RUN/evaluation/report.json          what it is of, protocol, sections of figures, topics
+RUN/evaluation/report.json          what it is of, protocol, sections of figures, topics, some summaries
 RUN/evaluation/parts.safetensors    what figures are summed from, by section/name
 RUN/evaluation/report.html          the page (page.py)
 """
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from tgvae.data.schema import file_hash
 from tgvae.errors import UserError
-from tgvae.evaluation.exhibits import TopicRow
+from tgvae.evaluation.exhibits import SummaryRow, TopicRow
 from tgvae.evaluation.figure import Figure, Parts, Report
 from tgvae.models.base import WEIGHTS, replace_file
 
@@ -43,7 +43,12 @@ def described(report: Report) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def save_evaluation(
-    run: Path, about: Mapping[str, Any], report: Report, page: str, topics: Sequence[TopicRow] = ()
+    run: Path,
+    about: Mapping[str, Any],
+    report: Report,
+    page: str,
+    topics: Sequence[TopicRow] = (),
+    summaries: Sequence[SummaryRow] = (),
 ) -> Path:
     """Write the evaluation of a run, each file in one step; returns its folder.
 
@@ -67,6 +72,7 @@ def save_evaluation(
         "parts_sha256": file_hash(partial[PARTS]),
         "sections": described(report),
         "topics": [asdict(topic) for topic in topics],
+        "summaries": [asdict(row) for row in summaries],
     }
     partial[PAGE].write_text(page, encoding="utf-8")
     partial[REPORT].write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,10 +18,9 @@ from tgvae.evaluation.bleu import ORDERS
 from tgvae.evaluation.figure import Report
 from tgvae.evaluation.projections import Floats, topic_distances
 from tgvae.evaluation.report import Evaluation
-from tgvae.evaluation.topics import nearest_sentences, top_words
+from tgvae.evaluation.summary_figures import Summarized
+from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, top_words
 from tgvae.models.base import Model
-from tgvae.models.tgvae import TGVAE
-from tgvae.models.topic import TopicModel
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,16 @@ class TopicRow:
         return f"{self.number} {', '.join(self.words[:3])}"
 
 
+@dataclass(frozen=True)
+class SummaryRow:
+    """A document, what was to be written of it (one or several), and what the model wrote."""
+
+    id: str
+    document: str
+    references: Sequence[str]
+    summary: str
+
+
 @dataclass(frozen=True, eq=False)
 class Exhibits:
     """What a page shows. None, or nothing, stands for what a model does not have, and is left out.
@@ -65,6 +74,7 @@ class Exhibits:
         history: rows of the run's metrics.jsonl.
         lengths: words of real sentences and of generated ones.
         bleu: BLEU by kind and order of n-grams.
+        summaries: some documents with their summaries.
         steering: strength, fidelity, fluency (perplexity under a judge), share of distinct bigrams.
     """
 
@@ -82,6 +92,7 @@ class Exhibits:
     history: Sequence[Mapping[str, Any]] | None = None
     lengths: tuple[Sequence[int], Sequence[int]] | None = None
     bleu: Mapping[str, Mapping[int, float]] | None = None
+    summaries: Sequence[SummaryRow] = ()
     steering: Sequence[tuple[float, float, float, float]] | None = None
 
 
@@ -90,7 +101,7 @@ def exhibits_of(
 ) -> Exhibits:
     """What the page shows of an evaluation; ``run`` is the folder with the run's metrics."""
     shown = Exhibits(title, about, figures=found.report, history=_history(run / "metrics.jsonl"))
-    if found.theta is not None and isinstance(model, TGVAE | TopicModel):
+    if found.theta is not None and has_topics(model):
         metadata = [json.loads(row) for row in train.table["metadata"].to_pylist()]
         dates = [row.get("date", row.get("year")) for row in metadata]
         shown = replace(
@@ -115,10 +126,19 @@ def exhibits_of(
             lengths=(found.writing.held_out_lengths.tolist(), found.writing.generated.lengths.tolist()),
             bleu={name: dict(zip(ORDERS, scores.mean(0).tolist(), strict=True)) for name, scores in curves.items()},
         )
-    return replace(shown, steering=_steering(found))
+    return replace(shown, steering=_steering(found), summaries=_some_summaries(found.summarized))
 
 
-def topic_rows(found: Evaluation, model: TGVAE | TopicModel, train: Corpus) -> list[TopicRow]:
+def _some_summaries(found: Summarized | None, count: int = 20) -> list[SummaryRow]:
+    """``count`` documents, drawn by a fixed seed and not chosen."""
+    if found is None:
+        return []
+    rows = np.random.default_rng(0).permutation(len(found.index))[:count].tolist()
+    written = found.written["beam"]
+    return [SummaryRow(found.ids[i], found.texts[i], found.references[i], written[i]) for i in rows]
+
+
+def topic_rows(found: Evaluation, model: WithTopics, train: Corpus) -> list[TopicRow]:
     """Every topic by falling share of the training documents, with sentences written on it and near it."""
     assert found.theta is not None
     beta = model.topic.log_beta.detach().exp().cpu().numpy()

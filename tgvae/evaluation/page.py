@@ -8,7 +8,7 @@ from html import escape
 from numbers import Integral
 from typing import TYPE_CHECKING
 
-from tgvae.evaluation.exhibits import Exhibits, TopicRow
+from tgvae.evaluation.exhibits import Exhibits, SummaryRow, TopicRow
 from tgvae.evaluation.figure import Report
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def page(exhibits: Exhibits) -> str:
         "About": _about(exhibits.about),
         "Figures": _tables(exhibits.figures),
         "Topics": _topics(exhibits.topics or ()) + _pictures(gallery.topics(exhibits)),
+        "Summaries": _summaries(exhibits.summaries),
         "Documents": _pictures(gallery.documents(exhibits)),
         "Sentences": _pictures(gallery.sentences(exhibits)),
         "Training": _pictures(gallery.training(exhibits)),
@@ -133,6 +134,19 @@ def _topics(topics: Sequence[TopicRow]) -> str:
         for t in topics
     ]
     return _table("Topics", columns, cells, numeric={0, 1, 2, 3}) if topics else ""
+
+
+def _summaries(rows: Sequence[SummaryRow]) -> str:
+    """Summaries beside their references; the document shows on opening."""
+    cells = [
+        (
+            "<br>".join(map(escape, row.references)),
+            f"<details><summary>{escape(row.summary) or '–'}</summary><p>{escape(row.document)}</p></details>",
+        )
+        for row in rows
+    ]
+    note = f"<p>{len(rows)} documents drawn by a fixed seed, not chosen.</p>"
+    return note + _table("Summaries", ("reference", "summary, document on opening"), cells, set()) if rows else ""
 
 
 def _words(topic: TopicRow) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from tgvae.data.corpus import Corpus
+from tgvae.data.pairs import Examples, Pairs
 from tgvae.errors import UserError
 from tgvae.evaluation.figure import Figure, Figures, Report
 from tgvae.evaluation.generated import (
@@ -30,14 +31,14 @@ from tgvae.evaluation.latent import (
     total_correlation,
 )
 from tgvae.evaluation.likelihood import Bound, Unit, importance_weighted_nll, sentence_bound
+from tgvae.evaluation.summary_figures import Summarized, summarize_held_out, summary_figures
 from tgvae.evaluation.topic_figures import topic_figures
-from tgvae.evaluation.topics import Floats, theta
+from tgvae.evaluation.topics import Floats, has_topics, theta
 from tgvae.models.base import Model
 from tgvae.models.sentence import LatentWriter
+from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
-
-UNITS: dict[Unit, str] = {"row": "sentence", "word": "word", "token": "token"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Protocol:
         generated: sentences written freely, for BLEU, copies and lengths.
         reverse: sentences for the reverse perplexity, which trains two small language models; 0 leaves it out.
         per_topic: sentences generated from every topic.
+        summaries: held-out documents that a summarizer summarizes, the same ones for every run.
         strengths: of steering, to generate with.
         seed: of all draws.
         lda: put LDA with as many topics and the same words beside the topics.
@@ -60,12 +62,13 @@ class Protocol:
     generated: int = 1000
     reverse: int = 2000
     per_topic: int = 20
+    summaries: int = 1000
     strengths: tuple[float, ...] = (1.0, 1.5)
     seed: int = 0
     lda: bool = False
 
     def __post_init__(self) -> None:
-        at_least = {"samples": 0, "weighted_sentences": 1, "generated": 2, "reverse": 0, "per_topic": 1}
+        at_least = {"samples": 0, "weighted_sentences": 1, "generated": 2, "reverse": 0, "per_topic": 1, "summaries": 1}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
@@ -82,6 +85,7 @@ class Evaluation:
         writing: sentences written freely, and real ones.
         asked: sentences asked of every topic, by strength.
         kl: of z by topic.
+        summarized: held-out documents with their summaries.
     """
 
     report: Report = field(default_factory=dict)
@@ -90,6 +94,7 @@ class Evaluation:
     writing: Writing | None = None
     asked: dict[float, Asked] = field(default_factory=dict)
     kl: TopicKL | None = None
+    summarized: Summarized | None = None
 
 
 def evaluate(
@@ -111,7 +116,13 @@ def evaluate(
     """
     found, seed = Evaluation(), protocol.seed
     judge = None if judge is None or judge.is_of(model) else judge
-    if not isinstance(model, TopicModel):
+    if isinstance(model, Summarizer):
+        pairs = model.pairs(held_out)
+        pairs.require_sentences()
+        found.report["language"] = language_figures(model, pairs, protocol)
+        found.summarized = summarize_held_out(model, pairs, protocol.summaries, seed)
+        found.report["summaries"] = summary_figures(model, found.summarized, seed)
+    elif not isinstance(model, TopicModel):
         held_out.require_sentences()
         found.report["language"] = language_figures(model, held_out, protocol, judge)
     if isinstance(model, LatentWriter):
@@ -127,7 +138,7 @@ def evaluate(
             reverse = reverse_figure(model, train, held_out, fit, protocol.reverse, seed)
             generation["reverse perplexity"] = reverse
         found.report["generation"] = generation
-    if isinstance(model, TGVAE | TopicModel):
+    if has_topics(model):
         found.theta = theta(model, train)
         found.report["topics"] = topic_figures(model, train, held_out, found.theta, seed, protocol.lda)
     if isinstance(model, TGVAE):
@@ -137,32 +148,38 @@ def evaluate(
     return found
 
 
-def language_figures(model: Model, held_out: Corpus, protocol: Protocol, judge: Judge | None = None) -> Figures:
-    """Reconstruction, KL and bound in nats a sentence, a word and a token; perplexities a word.
+def language_figures(model: Model, held_out: Examples, protocol: Protocol, judge: Judge | None = None) -> Figures:
+    """Reconstruction, KL and bound in nats a sentence (or summary), a word and a token; perplexities a word.
 
     A language model has no latent: its -ELBO is its exact -log p(y), under the same names, so that it stands
-    beside the others, and in the marks of the others where it is the judge.
+    beside the others, and in the marks of the others where it is the judge. A summarizer's z depends on the document
+    alone, so that exp(-E_q log p(y | x, z) / words) is an upper bound of its perplexity too, as it is used.
     """
     found: Figures = {}
     bound = sentence_bound(model, held_out, protocol.seed)
     latents = [name for name in bound.terms if name.startswith("kl/")]
-    given = "given the rest of the document" if isinstance(model, TGVAE) else "sentence alone"
+    row, given = "sentence", "given the rest of the document" if isinstance(model, TGVAE) else "sentence alone"
+    if isinstance(held_out, Pairs):
+        row, given = held_out.field, "given the document"
     how, seed = (f"one draw, {given}", protocol.seed) if latents else (f"exact, no latent, {given}", None)
     if latents:
-        found |= _in_all_units("reconstruction", bound, "nll/", how, seed)
-        found |= _in_all_units("KL", bound, "kl/", how, seed)
+        found |= _in_all_units(row, "reconstruction", bound, "nll/", how, seed)
+        found |= _in_all_units(row, "KL", bound, "kl/", how, seed)
     for name in latents if len(latents) > 1 else ():
-        found[f"KL of {name[3:]} per sentence"] = Figure.of(bound.parts("row", name), "nats", how, seed)
-    found |= _in_all_units("-ELBO", bound, "", how, seed)
+        found[f"KL of {name[3:]} per {row}"] = Figure.of(bound.parts("row", name), "nats", how, seed)
+    found |= _in_all_units(row, "-ELBO", bound, "", how, seed)
     unit, marks = "per word, with KL" if latents else "per word", {}
     if judge is not None:
         marks = {"language_model": judge.bound.perplexity}
     found["perplexity, ELBO"] = Figure.of(bound.parts("word", exp=True), unit, how, seed, **marks)
+    if latents and isinstance(held_out, Pairs):  # q(z | x) does not see the summary, so it may stand as the prior
+        as_used = Figure.of(bound.parts("word", "nll/", exp=True), "per word, without KL", how, seed)
+        found["perplexity, z from the document"] = as_used
     if protocol.samples and latents:
         draws, name = protocol.samples, f"IW {protocol.samples}"
         weighted = importance_weighted_nll(model, held_out, draws, protocol.seed, protocol.weighted_sentences)
-        how = f"importance-weighted, {draws} draws a sentence, {given}"
-        found |= _in_all_units(f"nll, {name}", weighted.bound, "", how, protocol.seed)
+        how = f"importance-weighted, {draws} draws a {row}, {given}"
+        found |= _in_all_units(row, f"nll, {name}", weighted.bound, "", how, protocol.seed)
         found[f"perplexity, {name}"] = Figure.of(
             weighted.bound.parts("word", exp=True), "per word", how, seed, **_same_rows(bound, judge, weighted.index)
         )
@@ -175,9 +192,11 @@ def _same_rows(bound: Bound, judge: Judge | None, index: Tensor) -> dict[str, fl
     return marks if judge is None else marks | {"language_model": judge.bound.of_rows(index).perplexity}
 
 
-def _in_all_units(name: str, bound: Bound, prefix: str, how: str, seed: int | None) -> Figures:
+def _in_all_units(row: str, name: str, bound: Bound, prefix: str, how: str, seed: int | None) -> Figures:
+    """``row``: what a row of the bound is called, a sentence or what is written of a document."""
+    units: dict[Unit, str] = {"row": row, "word": "word", "token": "token"}
     return {
-        f"{name} per {word}": Figure.of(bound.parts(unit, prefix), "nats", how, seed) for unit, word in UNITS.items()
+        f"{name} per {word}": Figure.of(bound.parts(unit, prefix), "nats", how, seed) for unit, word in units.items()
     }
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from tgvae.data.corpus import Corpus
 from tgvae.data.tokenizers import word_tokenize
 from tgvae.errors import UserError
 
@@ -120,30 +119,24 @@ def oracle_sentence(sentences: Sequence[str], reference: Reference, use_stemmer:
     return max(sentences, key=lambda text: sum(_best(score, text, references, "fmeasure")), default="")
 
 
-def summary_baselines(
-    held_out: Corpus, field: Literal["summary", "title"], lead_words: Sequence[int] = (10, 15)
-) -> dict[str, RougeScores]:
-    """ROUGE (stemmed) of extracts of every document, by the name of the method.
+def extracts(
+    documents: Sequence[Sequence[str]], references: Sequence[Reference], lead_words: Sequence[int] = (10, 15)
+) -> dict[str, list[str]]:
+    """What the document itself offers as a summary, by the name of the method: a text a document.
 
     Args:
-        held_out: documents, of which those without the field are left out.
-        field: the reference.
-        lead_words: lengths of the beginnings to score.
+        documents: each its sentences.
+        references: for each document its reference, or several, which only the oracle sees.
+        lead_words: lengths of the beginnings.
 
     Raises:
-        UserError: no document has the field, or a package is not installed.
+        UserError: a package is not installed.
     """
-    documents, references = (held_out.table[name].to_pylist() for name in ("sentences", field))
-    if not any(map(_usable, references)):
-        raise UserError(
-            f"{held_out.folder.path}: no document of the {held_out.split} split has a {field} with a word in a-z "
-            f"or 0-9; prepare again with --fields.{field} and the name of the column."
-        )
-    extracts = {"first sentence": [first_sentence(document) for document in documents]}
-    extracts |= {f"lead {words} words": [lead(document, words) for document in documents] for words in lead_words}
-    extracts["LexRank"] = [lex_rank(document) for document in documents]
-    extracts["oracle sentence"] = list(map(oracle_sentence, documents, references))
-    return {name: rouge(texts, references) for name, texts in extracts.items()}
+    found = {"first sentence": list(map(first_sentence, documents))}
+    found |= {f"lead {words} words": [lead(document, words) for document in documents] for words in lead_words}
+    found["LexRank"] = list(map(lex_rank, documents))
+    found["oracle sentence"] = list(map(oracle_sentence, documents, references))
+    return found
 
 
 class _Words:

@@ -13,13 +13,11 @@ from tgvae.evaluation.coherence import Cooccurrence, Texts, c_v, npmi, npmi_at, 
 from tgvae.evaluation.figure import Figure, Figures, Parts
 from tgvae.evaluation.labels import agreement
 from tgvae.evaluation.likelihood import document_bound
-from tgvae.evaluation.topics import Floats, diversity, inverted_rbo, theta, top_words, topics_in_use
-from tgvae.models.tgvae import TGVAE
-from tgvae.models.topic import TopicModel
+from tgvae.evaluation.topics import Floats, WithTopics, diversity, inverted_rbo, theta, top_words, topics_in_use
 
 
 def topic_figures(
-    model: TGVAE | TopicModel, train: Corpus, held_out: Corpus, proportions: Floats, seed: int, lda: bool
+    model: WithTopics, train: Corpus, held_out: Corpus, proportions: Floats, seed: int, lda: bool
 ) -> Figures:
     """Coherence, diversity and use of the topics, beside LDA if asked for; perplexity of documents; labels.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.coherence import npmi
 from tgvae.evaluation.likelihood import evaluating
+from tgvae.models.base import Model
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
 
 Floats = NDArray[np.floating]
+WithTopics = TGVAE | TopicModel | Summarizer
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class TopicQuality:
     diversity: float
     share: Floats
     in_use: float
+
+
+def has_topics(model: Model) -> TypeGuard[WithTopics]:
+    """Whether there are topics: a summarizer may have none."""
+    return isinstance(model, TGVAE | TopicModel) or (isinstance(model, Summarizer) and model.guided)
 
 
 def top_words(beta: Floats, count: int = 10) -> NDArray[np.int64]:
@@ -82,21 +90,21 @@ def topics_in_use(theta: Floats) -> float:
     return float((main >= 0.1 * documents / topics).mean())
 
 
-def theta(model: TGVAE | TopicModel | Summarizer, corpus: Corpus) -> Floats:
+def theta(model: WithTopics, corpus: Corpus) -> Floats:
     """Topic proportions of every document at the posterior mean, with shape (documents, T)."""
     with evaluating(model, seed=0):
         rows = [model.topic.theta(d.counts.to(model.device)).cpu() for d in corpus.each_documents()]
     return torch.cat(rows).numpy()
 
 
-def topic_quality(model: TGVAE | TopicModel | Summarizer, corpus: Corpus, words: int = 10) -> TopicQuality:
+def topic_quality(model: WithTopics, corpus: Corpus, words: int = 10) -> TopicQuality:
     """Quality of a model's topics with ``corpus`` (usually the training split) as reference."""
     top = top_words(model.topic.log_beta.detach().cpu().numpy(), words)
     proportions = theta(model, corpus)
     return TopicQuality(npmi(top, corpus.bags), diversity(top), proportions.mean(0), topics_in_use(proportions))
 
 
-def nearest_sentences(model: TGVAE | TopicModel | Summarizer, corpus: Corpus, count: int) -> list[list[str]]:
+def nearest_sentences(model: WithTopics, corpus: Corpus, count: int) -> list[list[str]]:
     """The ``count`` modelled sentences of the corpus that each topic explains best, as text.
 
     Best is the largest mean log p(w | topic) / p(w) over the topic words of the sentence, with two words

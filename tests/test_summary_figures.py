@@ -1,0 +1,128 @@
+"""Figures of summaries against counts by hand, and the whole evaluation of a summarizer."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tgvae import Summarizer
+from tgvae.cli import main
+from tgvae.data.corpus import Corpus
+from tgvae.data.schema import PreparedFolder
+from tgvae.errors import UserError
+from tgvae.evaluation.archive import FOLDER, PAGE, REPORT
+from tgvae.evaluation.report import Protocol, evaluate
+from tgvae.evaluation.summaries import rouge
+from tgvae.evaluation.summary_figures import Summarized, summarize_held_out, summary_figures
+from tgvae.models.summarizer import SummarizerConfig
+from tgvae.runs import load_summarizer
+
+QUICK = Protocol(samples=2, weighted_sentences=5, summaries=6)
+FOUND = Summarized(
+    index=np.array([2, 5]),
+    ids=["a", "b"],
+    documents=[["Red birds sing.", "They sing well."], ["Blue fish swim."]],
+    references=[["Red birds sing", "Singing birds"], ["Fish of the sea"]],
+    written={"beam": ["Red birds fly home", "Fish"], "greedy": ["Red", "Birds"]},
+    finished=np.array([True, False]),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(summarizer_run: Path) -> Summarizer:
+    return load_summarizer(summarizer_run)
+
+
+@pytest.fixture(scope="module")
+def plain(titled: PreparedFolder) -> Summarizer:
+    return Summarizer(SummarizerConfig(latent="none"), titled.tokenizer, titled.topic_vocabulary)
+
+
+def test_figures_by_hand(plain: Summarizer) -> None:
+    figures = summary_figures(plain, FOUND, seed=0)
+    assert figures["length"].value == 2.5
+    assert figures["length"].marks == {"references": 3.5}
+    assert figures["unfinished"].value == 0.5
+    assert figures["new words"].value == pytest.approx(2 / 5), "fly, home of red, birds, fly, home, fish"
+    assert figures["new words"].marks == {"references": pytest.approx(3 / 7)}, "of, the, sea"
+    scores = rouge(FOUND.written["beam"], FOUND.references).values
+    for kind in ("1", "2", "L"):
+        figure = figures[f"ROUGE-{kind}"]
+        assert figure.value == pytest.approx(scores[f"rouge{kind}"].mean())
+        assert figures[f"ROUGE-{kind}, 75 bytes"].value == pytest.approx(scores[f"rouge{kind}_75_bytes"].mean())
+        assert set(figure.marks) == {"first sentence", "lead 10 words", "lead 15 words", "LexRank", "oracle sentence"}
+        assert figure.marks["first sentence"] <= figure.marks["oracle sentence"]
+        assert figure.parts is not None
+        assert figure.parts.paired
+        assert figure.parts.unit.tolist() == [2, 5]
+    assert figures["ROUGE-1"].value == pytest.approx((2 * (2 / 4) * (2 / 3) / (2 / 4 + 2 / 3) + 2 / 5) / 2)
+    assert figures["ROUGE-1, greedy"].value == pytest.approx((1 / 2 + 0) / 2)
+    assert not {"different summaries", "pull of a topic"} & set(figures)
+
+
+def test_held_out_documents_are_drawn_once_and_alike(trained: Summarizer, titled: PreparedFolder) -> None:
+    pairs = trained.pairs(Corpus(titled, "test"))
+    some, again, all_of_them = (summarize_held_out(trained, pairs, count, seed=3) for count in (5, 5, 10**6))
+    assert some.index.tolist() == again.index.tolist() == sorted(set(some.index.tolist()))
+    assert some.written == again.written
+    assert all_of_them.index.tolist() == pairs.index.tolist()
+    titles = pairs.table["title"].to_pylist()
+    assert [given[0] for given in some.references] == [titles[i] for i in some.index]
+    place = {number: row for row, number in enumerate(all_of_them.index.tolist())}
+    expected = [all_of_them.written["beam"][place[number]] for number in some.index.tolist()]
+    assert some.written["beam"] == expected
+
+
+def test_further_references_come_from_the_metadata(trained: Summarizer, titled: PreparedFolder) -> None:
+    pairs = copy.copy(trained.pairs(Corpus(titled, "test")))
+    more = json.dumps({"reference_1": "Another", "reference_2": "Third", "year": 3})
+    at = pairs.table.schema.get_field_index("metadata")
+    pairs.table = pairs.table.set_column(at, "metadata", pa.array([more] * len(pairs.table)))
+    found = summarize_held_out(trained, pairs, 2, seed=0)
+    assert [given[1:] for given in found.references] == [["Another", "Third"]] * 2
+
+
+def test_the_evaluation_of_a_summarizer(trained: Summarizer, titled: PreparedFolder) -> None:
+    corpora = Corpus(titled, "train"), Corpus(titled, "test")
+    found = evaluate(trained, *corpora, QUICK)
+    assert list(found.report) == ["language", "summaries", "topics"]
+    for section, figures in found.report.items():
+        for name, figure in figures.items():
+            assert math.isfinite(figure.value), (section, name)
+            assert figure.unit, (section, name)
+            assert figure.size, (section, name)
+    language, summaries = found.report["language"], found.report["summaries"]
+    parts = language["reconstruction per title"].value + language["KL per title"].value
+    assert language["-ELBO per title"].value == pytest.approx(parts)
+    assert language["perplexity, z from the document"].value < language["perplexity, ELBO"].value
+    assert summaries["ROUGE-1"].value > summaries["ROUGE-1"].marks["lead 10 words"], "it has learned to copy the name"
+    assert 0.2 - 1e-9 <= summaries["different summaries"].value <= 1
+    assert summaries["pull of a topic"].marks["chance"] == pytest.approx(1 / 3)
+    without = evaluate(
+        Summarizer(replace(trained.config, latent="normal"), titled.tokenizer, titled.topic_vocabulary), *corpora, QUICK
+    )
+    assert list(without.report) == ["language", "summaries"]
+    assert "pull of a topic" not in without.report["summaries"]
+
+
+def test_a_corpus_without_titles_cannot_be_evaluated_on(corpus: Corpus, prepared: PreparedFolder) -> None:
+    model = Summarizer(SummarizerConfig(latent="none"), prepared.tokenizer, prepared.topic_vocabulary)
+    with pytest.raises(UserError, match="no document of the train split has a title"):
+        evaluate(model, corpus, corpus, QUICK)
+
+
+def test_the_command_writes_report_and_page(summarizer_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--samples", "2", "--weighted-sentences", "5", "--summaries", "6"]
+    assert main(["evaluate", str(summarizer_run), *options]) == 0
+    assert "ROUGE-1" in capsys.readouterr().out
+    report = json.loads((summarizer_run / FOLDER / REPORT).read_text(encoding="utf-8"))
+    assert len(report["summaries"]) == 6
+    shown = (summarizer_run / FOLDER / PAGE).read_text(encoding="utf-8")
+    assert all(row["references"][0] in shown for row in report["summaries"])
