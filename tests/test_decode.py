@@ -292,6 +292,35 @@ def test_no_ngram_occurs_twice(n: int, settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("settings", SHAPED, ids=lambda s: s["strategy"])
+def test_repeatable_ids_may_come_again(settings: dict[str, Any]) -> None:
+    decoder = Recurrent(2, words=12)
+    decoder.output.bias.data[EOS] -= 3
+    state, limits = decoder.start(8), DecodeSettings(max_length=12, no_repeat_ngram=1, **settings)
+    some = [FIRST_WORD, FIRST_WORD + 1]
+    decoded = decode(
+        decoder, state, bos_id=BOS, eos_id=EOS, pad_id=PAD, settings=limits, forbidden=FORBIDDEN, repeatable=some
+    )
+    again = {i for y in words(decoded) for i in y if y.count(i) > 1}
+    assert again
+    assert again <= set(some)
+
+
+def test_the_log_probability_of_a_beam_is_the_models_own() -> None:
+    """A repetition penalty changes what is searched for, not what is said of it."""
+    decoder = Recurrent(2, words=4)
+    decoder.output.bias.data[EOS] -= 2
+    state = decoder.start(6)
+    decoded = run(decoder, state, strategy="beam", beams=3, repetition_penalty=3.0, max_length=8)
+    for row, y in enumerate(words(decoded)):
+        whole = (*y, EOS) if decoded.finished[row] else y
+        own, log_prob, token = select(state, torch.tensor([row])), 0.0, BOS
+        for after in whole:
+            logits, own = decoder.step(torch.tensor([token]), own)
+            log_prob, token = log_prob + logits[0].log_softmax(-1)[after].item(), after
+        assert decoded.log_prob[row].item() == pytest.approx(log_prob, abs=1e-4)
+
+
+@pytest.mark.parametrize("settings", SHAPED, ids=lambda s: s["strategy"])
 def test_lengths_keep_their_limits(settings: dict[str, Any]) -> None:
     decoder = Recurrent(4, words=5)
     decoder.output.bias.data[EOS] += 2

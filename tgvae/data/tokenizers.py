@@ -87,11 +87,14 @@ def detokenize(words: Sequence[str]) -> str:
 class SentenceTokenizer(ABC):
     """Sentence to ids and back; `pieces[id]` is the text of an id. Ids 0 to 3 are pad, unk, bos and eos.
 
+    `byte_ids` are the pieces that are a byte of a rare character, if there are such.
+
     When no piece holds an upper-case letter the corpus was lower-cased, and so is every text to encode.
     """
 
     pad_id, unk_id, bos_id, eos_id = PAD, UNK, BOS, EOS
     pieces: list[str]
+    byte_ids: list[int]
     lowercase: bool
 
     def __len__(self) -> int:
@@ -135,9 +138,9 @@ class SentencePieceTokenizer(SentenceTokenizer):
 
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.pieces = [self._processor.id_to_piece(i) for i in range(len(self._processor))]
-        self.lowercase = not any(
-            c.isupper() for i, piece in enumerate(self.pieces) if not self._processor.is_byte(i) for c in piece
-        )
+        self.byte_ids = [i for i in range(len(self.pieces)) if self._processor.is_byte(i)]
+        whole = set(range(len(self.pieces))).difference(self.byte_ids)
+        self.lowercase = not any(c.isupper() for i in whole for c in self.pieces[i])
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocabulary_size: int) -> SentencePieceTokenizer:
@@ -191,7 +194,7 @@ class WordTokenizer(SentenceTokenizer):
     """Whole Treebank words; a word outside the vocabulary becomes unk."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        self.pieces = [*SPECIALS, *words]
+        self.pieces, self.byte_ids = [*SPECIALS, *words], []
         self._ids = {word: i for i, word in enumerate(self.pieces)}
         self.lowercase = not any(c.isupper() for word in words for c in word)
 

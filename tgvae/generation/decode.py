@@ -53,6 +53,11 @@ class DecodeSettings:
     min_length: int = 0  # fewest tokens before eos
     max_length: int = 60  # most tokens, eos included
 
+    @property
+    def open_hypotheses(self) -> int:
+        """Hypotheses that a row keeps."""
+        return self.beams if self.strategy == "beam" else 1
+
     def __post_init__(self) -> None:
         ranges = {
             "strategy": (self.strategy in get_args(Strategy), f"one of {', '.join(get_args(Strategy))}"),
@@ -96,6 +101,7 @@ def decode(
     settings: DecodeSettings,
     generator: torch.Generator | None = None,
     forbidden: Sequence[int] = (),
+    repeatable: Sequence[int] = (),
 ) -> Decoded:
     """Turn start states into sentences.
 
@@ -106,6 +112,7 @@ def decode(
         settings: strategy and limits.
         generator: source of the draws, on the device of the logits; None is torch's own.
         forbidden: ids that are never emitted: pad and bos always belong here, unk as a rule.
+        repeatable: ids that ``no_repeat_ngram`` permits always: bytes, of which a character may be several.
 
     Raises:
         UserError: the settings leave a row no token to go on with.
@@ -120,7 +127,7 @@ def decode(
         log_prob=torch.zeros(rows, device=device),
         finished=torch.zeros(rows, dtype=torch.bool, device=device),
     )
-    process = _processors(settings, eos_id, forbidden, str(device))
+    process = _processors(settings, eos_id, forbidden, repeatable, device)
     if settings.strategy == "beam":
         _beam(decoder, tokens, state, process, eos_id, settings, out)
     else:
@@ -143,17 +150,20 @@ def select(state: S, index: Tensor) -> S:
     raise TypeError(f"a decoder state holds tensors, tuples and dicts, not {type(state).__name__}")
 
 
-def _processors(settings: DecodeSettings, eos_id: int, forbidden: Sequence[int], device: str) -> Process:
+def _processors(
+    settings: DecodeSettings, eos_id: int, forbidden: Sequence[int], repeatable: Sequence[int], device: torch.device
+) -> Process:
     """The processors in use, limits first, so that a draw is shaped over the permitted tokens alone."""
     from transformers.generation import logits_process as lp  # here because it takes most of a second
 
     used = lp.LogitsProcessorList()
     if forbidden:
-        used.append(lp.SuppressTokensLogitsProcessor(forbidden, device))
+        used.append(lp.SuppressTokensLogitsProcessor(forbidden, str(device)))
     if settings.min_length:
-        used.append(lp.MinLengthLogitsProcessor(settings.min_length, eos_id, device))
+        used.append(lp.MinLengthLogitsProcessor(settings.min_length, eos_id, str(device)))
     if settings.no_repeat_ngram:
-        used.append(lp.NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram))
+        no_repeat = lp.NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram)
+        used.append(_except(no_repeat, torch.tensor(repeatable, dtype=torch.long, device=device)))
     if settings.repetition_penalty > 1:
         used.append(lp.RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
     if settings.strategy == "sample":
@@ -163,6 +173,11 @@ def _processors(settings: DecodeSettings, eos_id: int, forbidden: Sequence[int],
         if settings.top_p < 1:
             used.append(lp.TopPLogitsWarper(settings.top_p))
     return cast(Process, used)
+
+
+def _except(process: Process, permitted: Tensor) -> Process:
+    """A processor that leaves the scores of some ids as they are."""
+    return lambda tokens, scores: process(tokens, scores).index_copy(1, permitted, scores[:, permitted])
 
 
 def _draw(scores: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -201,40 +216,43 @@ def _beam(
 ) -> None:
     """Fill ``out`` with each row's finished hypothesis of the best score, log p(y) / |y|^a.
 
-    A step keeps the K likeliest continuations in a row. Those that end in eos leave the beam, and only the
-    best of them is remembered. A row closes when no open hypothesis can beat it: log p is at most 0 and
-    only falls, so one that stands at log p = s scores at most s / M^a. A row in which nothing finishes
-    gives its likeliest open hypothesis.
+    A step keeps the K likeliest continuations in a row, by log p as processed. Those that end in eos leave
+    the beam, and only the best of them is remembered. A row closes when no open hypothesis can beat it: log p
+    is at most 0 and only falls, so one that stands at log p = s scores at most s / M^a. A row in which nothing
+    finishes gives its likeliest open hypothesis.
     """
     beams, power = settings.beams, settings.length_penalty
     rows = torch.arange(len(tokens), device=tokens.device)
     tokens, state = select((tokens, state), rows.repeat_interleave(beams))
     history = tokens.new_empty(len(tokens), 0)
     best = torch.full_like(out.log_prob, -math.inf)
-    log_prob = best.unsqueeze(1).repeat(1, beams)  # of the open hypotheses, with shape (R, K)
-    log_prob[:, 0] = 0.0  # the beams of a row start as copies: open one of them
+    search = best.unsqueeze(1).repeat(1, beams)  # of the open hypotheses, with shape (R, K): log p as processed
+    search[:, 0] = 0.0  # the beams of a row start as copies: open one of them
+    log_prob = torch.zeros_like(search)
     for t in range(1, settings.max_length + 1):
         logits, state = decoder.step(tokens, state)
-        scores = process(history, logits.float().log_softmax(-1))
-        log_prob, flat = (log_prob.view(-1, 1) + scores).view(len(rows), -1).topk(beams)
-        _require_choice(torch.maximum(best[rows], log_prob[:, 0]), t - 1)
+        log_probs = logits.float().log_softmax(-1)
+        scores = process(history, log_probs)
+        search, flat = (search.view(-1, 1) + scores).view(len(rows), -1).topk(beams)
+        _require_choice(torch.maximum(best[rows], search[:, 0]), t - 1)
         first = torch.arange(0, len(tokens), beams, device=rows.device).unsqueeze(1)
         parent, token = first + flat // scores.shape[1], flat % scores.shape[1]  # with shape (R, K)
+        log_prob = log_prob.flatten()[parent] + log_probs[parent, token]
 
         ended = token == eos_id
-        ended_log_prob, k = log_prob.masked_fill(~ended, -math.inf).max(1)  # one length: likeliest is best
-        score = ended_log_prob / t**power
+        of_ended, k = search.masked_fill(~ended, -math.inf).max(1)  # one length: likeliest is best
+        score = of_ended / t**power
         won = (score > best[rows]).nonzero().squeeze(1)
         row = rows[won]
-        best[row], out.log_prob[row], out.finished[row] = score[won], ended_log_prob[won], True
+        best[row], out.log_prob[row], out.finished[row] = score[won], log_prob[won, k[won]], True
         out.ids[row, : t - 1] = history[parent[won, k[won]]]
 
-        log_prob = log_prob.masked_fill(ended, -math.inf)
-        bound = log_prob.amax(1) / settings.max_length**power
+        search = search.masked_fill(ended, -math.inf)
+        bound = search.amax(1) / settings.max_length**power
         still = (bound > best[rows]).nonzero().squeeze(1)
         if not len(still):
             return
-        rows, log_prob, parent, token = select((rows, log_prob, parent, token), still)
+        rows, search, log_prob, parent, token = select((rows, search, log_prob, parent, token), still)
         tokens = token.flatten()
         history, state = select((history, state), parent.flatten())
         history = torch.cat((history, tokens.unsqueeze(1)), dim=1)

@@ -55,6 +55,7 @@ def _write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, setting
         pad_id=tokenizer.pad_id,
         settings=settings,
         forbidden=[tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id],
+        repeatable=tokenizer.byte_ids,
     )
     texts = [tokenizer.decode(i for i in row if i != tokenizer.pad_id) for row in decoded.ids.tolist()]
     rows = zip(texts, decoded.log_prob.tolist(), decoded.finished.tolist(), strict=True)
