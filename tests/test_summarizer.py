@@ -17,6 +17,7 @@ from tgvae.cli import main
 from tgvae.data.batch import PairBatch
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
+from tgvae.data.tokenizers import word_tokenize
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import importance_weighted_nll, sentence_bound
 from tgvae.generation.decode import DecodeSettings
@@ -145,7 +146,10 @@ def test_it_has_learned_to_copy_names_that_it_never_met(trained: Summarizer) -> 
     found = trained.summarize([d["text"] for d in documents])
     right = [summaries[0].text == d["title"] for summaries, d in zip(found, documents, strict=True)]
     assert np.mean(right) > 0.8, [s[0].text for s in found[:5]]
-    assert all(s[0].finished and s[0].log_prob <= s[0].score <= 0 for s in found)
+    for (summary,) in found:
+        tokens = len(word_tokenize(summary.text)) + 1  # whole words, and the end
+        assert summary.finished
+        assert summary.score == pytest.approx(summary.log_prob / tokens)
 
 
 @pytest.mark.parametrize("settings", [GREEDY, DecodeSettings("beam", beams=3, max_length=8)])
@@ -158,6 +162,31 @@ def test_a_batch_gives_what_single_documents_give(trained: Summarizer, settings:
         assert [s.log_prob for s in alone] == pytest.approx([s.log_prob for s in summaries], abs=1e-3)
     (one,) = trained.summarize(texts[:1], settings=settings)
     assert one[0].text == together[0][0].text, "the first of several is the best guess"
+
+
+@pytest.mark.parametrize("settings", [GREEDY, DecodeSettings("beam", beams=3, max_length=8)])
+def test_how_many_are_written_at_once_changes_nothing(
+    trained: Summarizer, settings: DecodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [d["text"] for d in named_documents(5, seed=5)]
+    expected = trained.summarize(texts, num=7, settings=settings, seed=4)
+    for at_once in (1, 30):
+        monkeypatch.setattr("tgvae.models.summaries.AT_ONCE", at_once)
+        found = trained.summarize(texts, num=7, settings=settings, seed=4)
+        assert [[s.text for s in row] for row in found] == [[s.text for s in row] for row in expected]
+
+
+def test_names_of_other_documents_are_never_written(titled: PreparedFolder) -> None:
+    """Also by a model that has learned nothing, at high temperature."""
+    names = [d["text"].split()[1] for d in named_documents(8, seed=7)]
+    settings = DecodeSettings("sample", temperature=50.0, max_length=20)
+    texts = [d["text"] for d in named_documents(8, seed=7)]
+    copied = 0
+    for i, summaries in enumerate(build("full", titled).eval().summarize(texts, num=20, settings=settings)):
+        written = {word for summary in summaries for word in summary.text.split()}
+        copied += names[i] in written
+        assert not written & {name for name in names if name != names[i]}
+    assert copied
 
 
 def test_empty_long_and_odd_documents(trained: Summarizer) -> None:
@@ -202,6 +231,16 @@ def test_a_topic_asked_for_moves_z_by_what_parts_the_components(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["full", "variational"])
+def test_no_strength_leaves_the_document_its_own_topics(name: str, titled: PreparedFolder, batch: PairBatch) -> None:
+    model = build(name, titled).eval()
+    source, t, z = drawn(model, batch, 3, Guide(1, 0.0))
+    own = model.head(source.final).mean
+    expected = own + model.prior(t).mean if name == "full" else own
+    torch.testing.assert_close(z[0], expected)
+
+
+@torch.no_grad()
 def test_components_are_drawn_by_the_topics_of_the_document(titled: PreparedFolder, batch: PairBatch) -> None:
     model = build("full", titled).eval()
     source, t, z = drawn(model, batch, 4000)
@@ -225,11 +264,12 @@ def test_components_are_drawn_by_the_topics_of_the_document(titled: PreparedFold
         ("plain", {"num": 2}, "no latent to draw"),
         ("plain", {"topic": 1}, "has no topics"),
         ("normal", {"topic": 1}, "has no topics"),
+        ("full", {"texts": "The army was near."}, "give a list of texts"),
     ],
 )
 def test_what_cannot_be_is_refused(name: str, arguments: dict[str, Any], message: str, titled: PreparedFolder) -> None:
     with pytest.raises(UserError, match=message):
-        build(name, titled).eval().summarize(["The army was near."], **arguments)
+        build(name, titled).eval().summarize(**{"texts": ["The army was near."]} | arguments)
 
 
 def test_other_batches_are_refused(titled: PreparedFolder, corpus: Corpus) -> None:

@@ -55,7 +55,7 @@ class CopySequence(Distribution):
 
 
 def mixed_log_probs(logits: Tensor, gate: Tensor, attention: Tensor, source: Tensor, beyond: Tensor) -> Tensor:
-    """log p over all ids of one step, with shape (B, V + X).
+    """log p over all ids of one step, with shape (B, V + X): minus infinity for words of other sources.
 
     Args:
         logits: of the softmax with shape (B, V).
@@ -66,4 +66,4 @@ def mixed_log_probs(logits: Tensor, gate: Tensor, attention: Tensor, source: Ten
     """
     write = gate.float().sigmoid().unsqueeze(-1)
     written = torch.cat((write * logits.float().softmax(-1), beyond), dim=-1)
-    return log_of(written.scatter_add(-1, source, (1 - write) * attention.float()))
+    return written.scatter_add(-1, source, (1 - write) * attention.float()).log()

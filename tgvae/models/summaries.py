@@ -24,7 +24,8 @@ from tgvae.models.writing import drawing
 from tgvae.nn.copying import CopyDecoder, CopyWriter, Source
 
 SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=40)
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 8192  # of the documents read together
+AT_ONCE = 256  # hypotheses open together; each document has at least those of one summary
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class Guide:
-    """A topic's number, and how far z moves towards it from what all topics share: 1 is the model's own prior."""
+    """A topic's number, and how far z moves towards it from the mean of the document's own topics: 1 is all the way."""
 
     topic: int
     strength: float = 1.0
@@ -107,7 +108,10 @@ class SummaryWriter(TopicFinder):
     def require_topics(self) -> None:
         """Raises UserError for a model without topics."""
         if not self.guided:
-            raise UserError("this summarizer has no topics; train one with the recipe summarizer")
+            raise UserError(
+                "this summarizer has no topics: train with --model.latent topics (recipe summarizer), or without a "
+                "phase of documents (recipes summarizer-vae and summarizer-plain)"
+            )
 
     def summarize(
         self,
@@ -140,13 +144,15 @@ class SummaryWriter(TopicFinder):
             texts: documents as they are; they are cleaned and split as in preparation.
             num: summaries a document: the first from the mean of z, the others from draws.
             topic: pull them towards a topic, by number or by words that it is about.
-            strength: of that pull; 1 is the model's own prior.
+            strength: of that pull: 0 is none, 1 the model's own prior of the topic.
             settings: decoding; beam search by default. Plain samples depend on what else is in the batch.
             seed: of the draws.
 
         Raises:
             UserError: no such topic, or several summaries asked of a model that can make but one.
         """
+        if isinstance(texts, str):
+            raise UserError("texts is one text; give a list of texts")
         self._require_variety(num, settings)
         wish = Wish(num, None if topic is None else self._guide(topic, strength), settings, seed)
         limit, vocabulary = self.config.source_tokens, OpenVocabulary(self.tokenizer)
@@ -154,7 +160,7 @@ class SummaryWriter(TopicFinder):
         sources = [vocabulary.encode_source(sentences) for sentences in documents]
         digests = [Digest(cut=len(source) > limit) for source in sources]
         lengths = np.array([min(len(source), limit) for source in sources], dtype=np.int64)
-        for rows in length_batches(lengths, max(1, BATCH_TOKENS // num), None) if len(texts) else []:
+        for rows in length_batches(lengths, BATCH_TOKENS, None) if len(texts) else []:
             full = [i for i in rows.tolist() if sources[i]]
             summaries = self._write([sources[i][:limit] for i in full], [documents[i] for i in full], vocabulary, wish)
             for i, (written, topics) in zip(full, summaries, strict=True):
@@ -174,12 +180,16 @@ class SummaryWriter(TopicFinder):
         source = self.read(here, torch.tensor(list(map(len, sources)), device=self.device))
         proportions = self._proportions(documents)
         with drawing(wish.seed, self.device):
-            writer = CopyWriter(self.decoder, source, len(beyond))
-            decoded = self._decode(writer, self.draw(source, proportions, wish), wish.settings)
-        summaries = _summaries(decoded, self.tokenizer.pad_id, vocabulary, [*range(size), *beyond.tolist()])
-        for i in range(len(sources)):
-            mine = summaries[i * wish.num : (i + 1) * wish.num]
-            yield mine, {} if proportions is None else _main_topics(proportions[i])
+            writer, z = CopyWriter(self.decoder, source, len(beyond)), self.draw(source, proportions, wish)
+            each = max(1, AT_ONCE // (len(sources) * wish.settings.open_hypotheses))
+            decoded = [(len(some), self._decode(writer, some, wish.settings)) for some in z.split(each)]
+        written: list[list[Summary]] = [[] for _ in sources]
+        for draws, part in decoded:
+            rows = _summaries(part, self.tokenizer.pad_id, vocabulary, [*range(size), *beyond.tolist()])
+            for row, summary in enumerate(rows):
+                written[row // draws].append(summary)
+        for i, summaries in enumerate(written):
+            yield summaries, {} if proportions is None else _main_topics(proportions[i])
 
     def _decode(self, writer: CopyWriter, z: Tensor, settings: DecodeSettings) -> Decoded:
         """Rows of the result: the K latents of z with shape (K, B, Z) of one document, then those of the next."""
@@ -193,6 +203,7 @@ class SummaryWriter(TopicFinder):
             pad_id=tokenizer.pad_id,
             settings=settings,
             forbidden=[tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id],
+            repeatable=tokenizer.byte_ids,
         )
 
     def _proportions(self, documents: list[list[str]]) -> Tensor | None:

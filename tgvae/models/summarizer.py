@@ -169,9 +169,8 @@ class Summarizer(SummaryWriter):
         return prior.loc[c]
 
     def _guided_centre(self, prior: GaussianMixture, guide: Guide) -> Tensor:
-        """m + strength (mu_c - m) with shape (B, Z), c the topic asked for, m the mean over all documents."""
-        common = self.prior(self.usual_topics()).mean
-        return torch.lerp(common, prior.loc[guide.topic], guide.strength).expand(len(prior.weights), -1)
+        """m + strength (mu_c - m) with shape (B, Z), c the topic asked for, m the mean of the document's mixture."""
+        return torch.lerp(prior.mean, prior.loc[guide.topic], guide.strength)
 
     def _hidden(self, inputs: Tensor) -> Tensor:
         """The decoder's inputs, of which words are dropped in training only."""

@@ -19,7 +19,7 @@ class Memory(NamedTuple):
 
     Attributes:
         states: h with shape (B, N, F); padding may hold anything finite.
-        keys: U h with shape (B, N, A), made once a source.
+        keys: 2 U h with shape (B, N, A), made once a source.
         real: True where there is a token, with shape (B, N); at least one a row.
     """
 
@@ -31,7 +31,7 @@ class Memory(NamedTuple):
 class AdditiveAttention(nn.Module):
     """Scores by a layer of tanh; padding has the weight zero exactly."""
 
-    chunk = 2**24  # numbers in the tanh of one pass, so that many queries or samples do not fill the memory
+    chunk = 2**24  # numbers in the squashing of one pass, so that many queries do not fill the memory
 
     def __init__(self, features: int, query_size: int, attention_size: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class AdditiveAttention(nn.Module):
     def memory(self, states: Tensor, lengths: Tensor) -> Memory:
         """The source with states (B, N, F), of which each row has ``lengths`` (B,) tokens."""
         real = torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)
-        return Memory(states, self.key(states), real)
+        return Memory(states, 2 * self.key(states), real)
 
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Weights (..., B, Q, N) and contexts (..., B, Q, F) of queries (..., B, Q, H): one step, or all at once."""
@@ -56,7 +56,7 @@ class AdditiveAttention(nn.Module):
     def _scores(self, projected: Tensor, memory: Memory) -> Tensor:
         # v' tanh(x) = 2 v' sigmoid(2x) - v' 1, and the softmax does not see v' 1. On a CPU torch's sigmoid takes
         # a tenth of the time of its tanh.
-        return 2 * self.score((2 * projected.unsqueeze(-2) + 2 * memory.keys.unsqueeze(-3)).sigmoid()).squeeze(-1)
+        return 2 * self.score((2 * projected.unsqueeze(-2) + memory.keys.unsqueeze(-3)).sigmoid()).squeeze(-1)
 
 
 def coverage_loss(attention: Tensor, real: Tensor) -> Tensor:

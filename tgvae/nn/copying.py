@@ -6,6 +6,7 @@ Z latent, V vocabulary, X words beyond it.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -150,6 +151,7 @@ class CopyWriter:
     """A decoder before its documents, to write from token by token.
 
     The documents are no part of the state: the beams of one share its memory, which is not copied with them.
+    Rows of one document stand together.
 
     Args:
         decoder: in evaluation mode.
@@ -188,11 +190,10 @@ class CopyWriter:
         return mixed_log_probs(logits, gate.transpose(0, 1).flatten(), attention.squeeze(1), ids, beyond), state
 
     def _in_use(self, document: Tensor) -> tuple[Source, int]:
-        """The documents of the rows, and how many rows each has; a row a document where they differ in that."""
-        documents, counts = document.unique_consecutive(return_counts=True)
-        each = int(counts[0])
-        if not (counts == each).all():
-            documents, each = document, 1
+        """Documents of the rows, ``each`` rows one after the other: one with several times as many comes again."""
+        _, counts = document.unique_consecutive(return_counts=True)
+        each = math.gcd(*counts.tolist())
+        documents = document[::each]
         if not torch.equal(documents, self._last[0]):
             self._last = documents, self.source.rows(documents)
         return self._last[1], each
