@@ -1,21 +1,24 @@
-"""Documents from files, folders and standard input, one after the other; and how far an output file has come."""
+"""Documents from files, folders and standard input: first all inputs are found, then they are read in a stream."""
 
 from __future__ import annotations
 
+import gzip
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from data_prep.corpora.base import RawDocument, Skipped
-from data_prep.corpora.files import TABLES, input_file
+from data_prep.corpora.files import TABLES, find_texts, input_file
 from data_prep.corpora.rows import TableCorpus
 from data_prep.settings import Fields
-from tgvae.commands.generate import read_text
 from tgvae.errors import UserError
 
 Item = TypeVar("Item")
+STANDARD_INPUT = "-"
 
 
 class Document(NamedTuple):
@@ -25,34 +28,72 @@ class Document(NamedTuple):
     text: str
 
 
-def read_documents(inputs: Iterable[str], fields: Fields) -> Iterator[Document]:
-    """The documents of all inputs in order; of tables only a row at a time is in memory.
+def find_inputs(names: Iterable[str]) -> list[str]:
+    """What is to be read, in order; nothing is read yet.
 
     Args:
-        inputs: tables (.jsonl, .csv, .parquet; .gz), folders of .txt files, other files as a text each, and ``-``
-            for a text on standard input.
-        fields: columns of tables.
+        names: tables (.jsonl, .csv, .parquet; .gz), folders, which stand for the .txt files in them (.gz), other
+            files (.gz) as a text each, and ``-`` for a text on standard input.
 
     Raises:
-        UserError: an input cannot be read, or a row has no text field.
+        UserError: nothing is there, a folder has no text, or a file may not be read.
     """
-    for name in inputs:
-        path = Path(name)
-        if name == "-":
-            yield Document(name, sys.stdin.read())
-        elif path.is_dir():
-            yield from _folder(path)
-        elif name.removesuffix(".gz").endswith(TABLES):
-            yield from map(_row, TableCorpus((input_file(path),), fields).documents())
+    found = []
+    for name in names:
+        try:
+            found += _find(name)
+        except OSError as error:
+            raise UserError(f"{name:.200}: cannot be read ({error.strerror})") from error
+    return found
+
+
+def _find(name: str) -> list[str]:
+    path = Path(name)
+    if name == STANDARD_INPUT:
+        return [name]
+    files = [name]
+    if path.is_dir():
+        files = [str(file.path) for file in find_texts(path)]
+        if not files:
+            raise UserError(f"{path}: no .txt file in this folder")
+    elif _is_table(name):
+        input_file(path)
+    elif not path.exists():
+        raise UserError(f"{path}: no such file or folder; give one, or - for standard input")
+    for file in filter(Path.is_file, map(Path, files)):  # a pipe can be opened but once
+        file.open("rb").close()
+    return files
+
+
+def require_apart(out: Path, names: Iterable[str], files: Iterable[str]) -> None:
+    """Raises UserError when an output is one of the files, or inside a folder that a name stands for."""
+    place = out.resolve()
+    taken = [name for name in names if Path(name).is_dir() and place.is_relative_to(Path(name).resolve())]
+    taken += [file for file in files if file != STANDARD_INPUT and out.exists() and out.samefile(file)]
+    if taken:
+        raise UserError(f"{out}: is the input {taken[0]}, or inside it; choose another --out")
+
+
+def read_documents(files: Iterable[str], fields: Fields) -> Iterator[Document]:
+    """The documents of files in order; of tables only a row at a time is in memory.
+
+    Args:
+        files: as found.
+        fields: columns of tables; splits are not looked at.
+
+    Raises:
+        UserError: a file is damaged, or a row has no text field.
+    """
+    for name in files:
+        if _is_table(name):
+            table = replace(input_file(Path(name)), split="test")  # so that a column `split` may hold anything
+            yield from map(_row, TableCorpus((table,), fields).documents())
         else:
-            yield Document(name, read_text(path))
+            yield Document(name, _read(name))
 
 
-def _folder(folder: Path) -> Iterator[Document]:
-    files = sorted(folder.rglob("*.txt"))
-    if not files:
-        raise UserError(f"{folder}: no .txt file in this folder")
-    yield from (Document(str(file), read_text(file)) for file in files)
+def _is_table(name: str) -> bool:
+    return name.removesuffix(".gz").endswith(TABLES)
 
 
 def _row(row: RawDocument | Skipped) -> Document:
@@ -61,36 +102,19 @@ def _row(row: RawDocument | Skipped) -> Document:
     return Document(row.id, row.text if isinstance(row.text, str) else "\n\n".join(row.text))
 
 
+def _read(name: str) -> str:
+    """A UTF-8 text, gzipped or not."""
+    try:
+        if name == STANDARD_INPUT:
+            return sys.stdin.read()
+        with gzip.open(name) if name.endswith(".gz") else open(name, "rb") as file:
+            return file.read().decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: cannot be read as UTF-8 text ({error})") from error
+
+
 def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """The items, ``size`` at a time."""
     iterator = iter(items)
     while window := list(islice(iterator, size)):
         yield window
-
-
-class Written(NamedTuple):
-    """Whole lines that an output file holds already, and the last of them."""
-
-    lines: int
-    last: str
-
-
-def keep_whole(path: Path, block: int) -> Written:
-    """What is in an output file that may have been cut anywhere; a part of a block at its end is removed.
-
-    Args:
-        path: the file; it may be missing.
-        block: lines that are kept together or not at all.
-    """
-    if not path.exists():
-        return Written(0, "")
-    count = read = whole = 0
-    last = b""
-    with path.open("rb+") as file:
-        for line in file:
-            read += len(line)
-            count += line.endswith(b"\n")
-            if line.endswith(b"\n") and count % block == 0:
-                whole, last = read, line
-        file.truncate(whole)
-    return Written(count - count % block, last.decode("utf-8"))

@@ -5,28 +5,30 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_prep.settings import Fields
-from tgvae.commands.documents import Document, keep_whole, read_documents, windows
+from tgvae.commands.documents import Document, find_inputs, read_documents, require_apart, windows
 from tgvae.commands.generate import named_topic
 from tgvae.commands.parsing import parse
-from tgvae.errors import UserError
+from tgvae.commands.resumable import ResumableFile
+from tgvae.data.schema import file_hash
 from tgvae.generation.decode import DecodeSettings
+from tgvae.models.base import WEIGHTS
 from tgvae.models.summaries import SUMMARY, Digest, SummaryWriter
 from tgvae.runs import load_summarizer
 
 WINDOW = 256  # documents in memory at a time, sorted by length among each other
-PATIENCE = 2.0  # seconds before progress is shown
+PATIENCE, EVERY = 2.0, 30.0  # seconds before progress is shown, and between two lines of it
 EMPTY = "(empty document)"
 
 
@@ -51,7 +53,7 @@ class Summarize:
     run: tyro.conf.Positional[Path]
     """A run folder of the recipe summarizer."""
     inputs: tyro.conf.Positional[tuple[str, ...]] = ("-",)
-    """Texts, folders of .txt, tables (.jsonl, .csv, .parquet; .gz) with a document a row, or - for standard input."""
+    """Texts (.gz), folders of .txt, tables (.jsonl, .csv, .parquet; .gz) with a document a row; - is standard input."""
     num: int = 1
     """Summaries a document: the first is the model's best guess, the others are drawn."""
     topic: tuple[str, ...] = ()
@@ -59,7 +61,7 @@ class Summarize:
     strength: float = 1.0
     """How far they are pulled: 1 is the model's own prior of the topic."""
     out: Path | None = None
-    """Write here; a file that an interrupted run has left is gone on with (give the same options)."""
+    """Write here, or go on with what the same command left here (see OUT.progress.json); no other file is touched."""
     json: bool = False
     """Print JSON: the id, summaries with scores, main topics, whether the document was cut."""
     seed: int = 0
@@ -72,22 +74,51 @@ class Summarize:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Summarize, "summarize", arguments)
+    files = find_inputs(options.inputs)
+    if options.out:
+        require_apart(options.out, options.inputs, files)
     model = load_summarizer(options.run, options.device)
-    documents = read_documents(options.inputs, Fields(text=options.fields.text, id=options.fields.id))
-    meter = Meter(limit=model.config.source_tokens)
-    with ExitStack() as stack:
-        sink = sys.stdout
+    summarized(model, (), options)  # wrong options are told before anything is written
+    documents = read_documents(files, Fields(text=options.fields.text, id=options.fields.id))
+    with Meter(options, model.config.source_tokens) as meter:
         if options.out:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            documents = unwritten(documents, options.out, options)
-            sink = stack.enter_context(options.out.open("a", encoding="utf-8"))
-        stack.enter_context(meter)
-        for window in windows(documents, WINDOW):
-            digests = summarized(model, window, options)
-            for document, digest in zip(window, digests, strict=True):
-                sink.writelines(f"{line}\n" for line in lines(document, digest, options))
-            sink.flush()
-            meter.count(digests)
+            write_rest(ResumableFile(options.out, made_with(options)), model, documents, options, meter)
+        else:
+            for _, text in blocks(model, documents, options, meter):
+                show(text)
+
+
+def made_with(options: Summarize) -> dict[str, Any]:
+    """All that decides what is written of a document: the weights and the options."""
+    others = {name: value for name, value in asdict(options).items() if name not in ("run", "inputs", "out")}
+    return {"weights": file_hash(options.run / WEIGHTS), **others}
+
+
+def write_rest(
+    output: ResumableFile, model: SummaryWriter, documents: Iterator[Document], options: Summarize, meter: Meter
+) -> None:
+    """Write what the file lacks, from the start of a window: it ends as if it had never stopped."""
+    meter.there = output.skip(documents)
+    first = list(islice(documents, 1))
+    if meter.there:
+        rest = "" if first else ", and these are all: nothing is left to do"
+        meter.tell(f"{output.path}: {meter.there} documents are there already{rest}")
+        if not first:
+            return
+    with output:
+        for window, text in blocks(model, chain(first, documents), options, meter):
+            output.append(window, text)
+
+
+def blocks(
+    model: SummaryWriter, documents: Iterable[Document], options: Summarize, meter: Meter
+) -> Iterator[tuple[list[Document], str]]:
+    """Windows of documents, each with the lines that are written for it."""
+    for window in windows(documents, WINDOW):
+        digests = summarized(model, window, options)
+        pairs = zip(window, digests, strict=True)
+        yield window, "".join(f"{line}\n" for pair in pairs for line in lines(*pair, options))
+        meter.count(digests)
 
 
 def summarized(model: SummaryWriter, window: Sequence[Document], options: Summarize) -> list[Digest]:
@@ -111,49 +142,90 @@ def lines(document: Document, digest: Digest, options: Summarize) -> Iterator[st
         yield from [EMPTY] * (0 if digest.summaries else options.num)
 
 
-def unwritten(documents: Iterator[Document], out: Path, options: Summarize) -> Iterator[Document]:
-    """The documents that the file lacks, from the start of a window: what follows is as if it had never stopped.
-
-    Raises:
-        UserError: its last row is not that of the document which stands there now.
-    """
-    each = 1 if options.json else options.num
-    written = keep_whole(out, each * WINDOW)
-    done = written.lines // each
-    last = deque((document.id for document in islice(documents, done)), maxlen=1)
-    if done and options.json and list(last) != [json.loads(written.last)["id"]]:
-        raise UserError(f"{out}: holds summaries of other documents; choose another --out, or remove the file")
-    return documents
+def show(text: str) -> None:
+    """Write to standard output; characters that its encoding lacks become escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
 
 
 class Meter:
-    """Counts documents, shows how many when it takes long, and says at the end which were cut or empty."""
+    """Counts documents, shows how many when it takes long, and says at the end what is odd about some.
 
-    def __init__(self, limit: int) -> None:
-        self.limit, self.documents, self.cut, self.empty = limit, 0, 0, 0
+    A context manager. Nothing moves on a terminal that summaries are written to: there, and where standard error
+    is no terminal, progress is a plain line now and then.
+
+    Attributes:
+        there: documents that were written before this session.
+        documents: those of this session.
+        live: whether the display moves.
+    """
+
+    def __init__(self, options: Summarize, limit: int) -> None:
+        self.options, self.limit = options, limit
+        self.there = self.documents = self.cut = self.empty = self.unfinished = self.alike = 0
         self.console = Console(stderr=True)
-        columns = (SpinnerColumn(), TextColumn("{task.completed} documents, {task.fields[speed]:.1f} a second"))
-        self._progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
-        self._task = self._progress.add_task("", total=None, speed=0.0)
+        self.live = self.console.is_terminal and bool(options.out or not sys.stdout.isatty())
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self.console, transient=True, redirect_stdout=False)
         self._started = time.monotonic()
+        self._task = self._progress.add_task(self.status(), total=None)
+        self._done = Event()
+        self._beside = Thread(target=self._show, daemon=True)
 
     def count(self, digests: Iterable[Digest]) -> None:
         """Note finished documents."""
         for digest in digests:
+            different = {summary.text for summary in digest.summaries}
             self.documents += 1
             self.cut += digest.cut
             self.empty += not digest.summaries
-        seconds = time.monotonic() - self._started
-        if seconds > PATIENCE and self.console.is_terminal:
-            self._progress.start()
-        self._progress.update(self._task, completed=self.documents, speed=self.documents / seconds)
+            self.unfinished += sum(not summary.finished for summary in digest.summaries)
+            self.alike += 0 < len(different) < self.options.num
+        self._progress.update(self._task, description=self.status())
+
+    def status(self) -> str:
+        """How far it has come, and how fast it goes."""
+        speed = self.documents / max(1e-9, time.monotonic() - self._started)
+        return f"{self.there + self.documents} documents, {speed:.1f} a second"
+
+    def remarks(self) -> Iterator[str]:
+        """What is odd about documents of this session and their summaries."""
+        num, decode = self.options.num, self.options.decode
+        every = f"of {self.documents} {'new ' if self.there else ''}documents"
+        more = "" if decode.strategy == "sample" else "; --decode.strategy sample varies more"
+        if self.cut:
+            yield f"{self.cut} {every} cut after {self.limit} tokens"
+        if self.empty:
+            yield f"{self.empty} {every} empty"
+        if self.unfinished:
+            summaries = (self.documents - self.empty) * num
+            yield f"{self.unfinished} of {summaries} summaries cut at {decode.max_length} tokens"
+        if self.alike:
+            yield f"{self.alike} {every} have fewer than {num} different summaries{more}"
+
+    def tell(self, text: str) -> None:
+        """Print a line for the user."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _show(self) -> None:
+        """Beside the work: nothing for a while, then the moving display, or a line now and then."""
+        pause = PATIENCE
+        while not self._done.wait(pause):
+            if self.live:
+                self._progress.start()
+            else:
+                self.tell(self.status())
+            pause = EVERY
 
     def __enter__(self) -> Meter:
+        self._beside.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-        told = [f"{self.cut} of {self.documents} documents cut after {self.limit} tokens"] if self.cut else []
-        told += [f"{self.empty} of {self.documents} documents empty"] if self.empty else []
-        if told:
-            self.console.print(", ".join(told), highlight=False)
+        self._done.set()
+        self._beside.join()
+        if self.live:
+            self._progress.stop()
+        for remark in self.remarks():
+            self.tell(remark)
