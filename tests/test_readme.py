@@ -47,7 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(recipes.RECIPES, name, lambda make=make: made_small(make()))
     monkeypatch.setattr(demo, "demo", recipes.RECIPES["demo"])
     monkeypatch.setattr(demo, "SETTINGS", replace(demo.SETTINGS, since=2020))
-    quick = Protocol(samples=2, weighted_sentences=10, generated=10, reverse=10, per_topic=1)
+    quick = Protocol(samples=2, weighted_sentences=10, generated=10, reverse=10, per_topic=1, summaries=5)
     measure = evaluate.measure
 
     def measure_little(run, model, judge, split="test", protocol=None, data=None):  # type: ignore[no-untyped-def]

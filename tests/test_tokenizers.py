@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,24 @@ Let x be in the field k.|In this case it is zero.
 The temperature is 5 deg. C today.|It is cold.
 """.strip().splitlines()
 
+SCRAPS = [
+    "<p>",
+    "</p>",
+    "<br",
+    ">",
+    "<",
+    "&",
+    "amp;",
+    "lt;",
+    "#13;",
+    "#10;",
+    " x='",
+    "<!--",
+    "-->",
+    "<script>",
+    "</script>",
+]
+
 CORPUS = [f'The old cat number {i} doesn\'t sleep on the warm mat, it "hunts" birds.' for i in range(200)]
 
 
@@ -158,14 +177,82 @@ def test_clean_text(raw: str, clean: str) -> None:
     assert clean_text(raw) == clean
 
 
-@given(st.text())
-def test_clean_text_is_idempotent_and_encodable(text: str) -> None:
+@given(st.one_of(st.text(), st.text("<>/&;=\"'-!#xabp1 \n"), st.lists(st.sampled_from(SCRAPS)).map("".join)))
+def test_clean_text_has_one_form_and_is_encodable(text: str) -> None:
     clean = clean_text(text)
-    assert clean_text(clean) == clean
     assert clean.encode("utf-8").decode("utf-8") == clean
     assert "\r" not in clean
     assert "  " not in clean
     assert clean == clean.strip()
+
+
+@given(st.text(st.characters(exclude_characters="<&")))
+def test_clean_text_of_no_markup_is_idempotent(text: str) -> None:
+    assert clean_text(clean_text(text)) == clean_text(text)
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("<p>One</p><P class=x>Two</P ><h1 id='t'>Three</h1>", "One\n\nTwo\n\nThree"),
+        ("one<br>two<br/>three<BR clear=all />four<br><br>five", "one two three four\n\nfive"),
+        ("<ul>\n<li>one\n<li>two\n</ul>", "one\n\ntwo"),
+        ("<tr><td>1</td><td width=50>2</td></tr>", "1 2"),
+        ("H<sub>2</sub>O is <b>wet</b>, <i>very</i>-very", "H2O is wet, very-very"),
+        ("see <a href=\"http://x.org/?a=1&amp;b=2\"\ntitle='a > b'>this</a>", "see this"),
+        ("<a href=http://x.org/?a=1>this</a>", "this"),
+        ("a<script type='x' async>if (a<b) {f('<p>')}</script>b<STYLE>p {}</style >c", "a b c"),
+        ("<!DOCTYPE html><!-- a <b> - -- c --><!---->text", "text"),
+        ("<script><!-- f() //--></script>text", "text"),
+        ("R&amp;D &lt;b&gt; &amp;lt; &AMP;", "R&D <b> &lt; &"),
+        ("caf&eacute; cafe&#769; &#x201C;it&rsquo;s&#8221;&hellip;", 'caf\u00e9 caf\u00e9 "it\'s"...'),
+        ("a&nbsp;b&#13;&#10;c co&shy;op &#10;&#10; d&#xD800;&#0;", "a b c coop\n\nd\ufffd\ufffd"),
+    ],
+)
+def test_markup_is_read(raw: str, clean: str) -> None:
+    assert clean_text(raw) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a < b and c > d",
+        "x<y and z>w",
+        "<p and q>",
+        "<b or c = 3>",
+        "p < 0.05, p<0.05, i<=b>c",
+        "<unk> <s1> <pre-trained> </unk>",
+        "vector<int> and <stdio.h>",
+        "<john@example.org> or <http://example.org/a>",
+        "the <script> element, not <style",
+        "a <- b <!-- c",
+        "AT&T, R&D, S&P500; Q&A & co, ?a=1&copy=2&lt=3, &nosuch; &#; &#x;",
+    ],
+)
+def test_what_only_looks_like_markup_stays(text: str) -> None:
+    assert clean_text(text) == text
+
+
+@given(st.lists(st.lists(st.text("aZ\u00e9 <>&\"';/#=p1", min_size=1), min_size=1)), st.data())
+def test_pages_read_as_the_text_that_they_were_made_of(paragraphs: list[list[str]], data: st.DataObject) -> None:
+    """Escaped pieces of text in tags of all kinds, against the same pieces without a page around them."""
+    tags = st.sampled_from(["b", "I", "em class='x'", 'a href="y?z=1&amp;w"', "span\tid=1 lang = fr", "code"])
+    page = ""
+    for pieces in paragraphs:
+        names = [data.draw(tags) for _ in pieces]
+        inside = (f"<{t}>{escape(p)}</{t.split()[0]}>" for t, p in zip(names, pieces, strict=True))
+        page += f"<{data.draw(st.sampled_from(['p', 'DIV', 'li class=x']))}>{''.join(inside)}<!-- -->"
+    plain = [" ".join("".join(pieces).replace("''", '"').split()) for pieces in paragraphs]
+    assert clean_text(page) == "\n\n".join(filter(None, plain))
+
+
+@pytest.mark.parametrize(
+    "part", ["<", "<a ", '<a x="', "<a x='", "<!--", "<!---", "<script>", "<style><script>", "&#1"]
+)
+def test_time_is_linear_in_what_is_never_closed(part: str) -> None:
+    """Half a million characters take less than a second; were time quadratic, hours."""
+    text = part * (500_000 // len(part))
+    assert clean_text(text) == text.strip()
 
 
 def test_word_tokenize() -> None:

@@ -23,7 +23,7 @@ class Recipe:
 
 
 SENTENCES = Phase("sentence", epochs=8, learning_rate=3e-3, batch=1536)
-SUMMARIES = Phase("sentence", epochs=15, learning_rate=4e-3, batch=4096)
+SUMMARIES = Phase("sentence", epochs=15, learning_rate=3e-3, batch=8192)
 DIVERSITY = Schedule(end=30.0)
 
 

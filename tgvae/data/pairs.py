@@ -5,7 +5,9 @@ In place of a ``Corpus`` for training and for bounds: its rows are pairs, where 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -17,25 +19,30 @@ from tgvae.data.batch import Batch, Documents, PairBatch
 from tgvae.data.corpus import Corpus, Ints, length_batches
 from tgvae.data.open_vocabulary import OpenVocabulary
 from tgvae.data.schema import PreparedFolder
-from tgvae.data.tokenizers import word_tokenize
+from tgvae.data.tokenizers import split_sentences
 from tgvae.errors import UserError
 
 Field = Literal["summary", "title"]
 Target = Literal["auto", "summary", "title"]
 
+AT_ONCE = 500
+"""Documents that are read and encoded together."""
+
 
 def target_field(folder: PreparedFolder, target: Target = "auto") -> Field:
-    """The column that is to be written: by ``auto`` the summary if any training document has one, else the title."""
+    """The column that is to be written: by ``auto`` what more training documents have, of equals the summary."""
     if target != "auto":
         return target
-    summaries = folder.split("train")["summary"]
-    return "summary" if summaries.null_count < len(summaries) else "title"
+    train = folder.split("train")
+    summaries, titles = (len(train) - train[name].null_count for name in ("summary", "title"))
+    return "summary" if 0 < summaries >= titles else "title"
 
 
 class Pairs:
     """The documents of a split that have a summary.
 
-    Sources are the texts of all sentences, those too long to be modelled by themselves included.
+    Sources are the texts of all sentences, those too long to be modelled by themselves included. Summaries are split
+    into sentences as documents are.
 
     Attributes:
         field: the column of the summaries.
@@ -52,14 +59,12 @@ class Pairs:
         self._sources: list[NDArray[np.int32]] = []
         self._targets: list[NDArray[np.int32]] = []
         documents, words, self.cut = [], [], 0
-        for number, (sentences, text) in enumerate(_rows(self.table, self.field)):
-            source = self.vocabulary.encode_source(sentences)
-            summary = self.vocabulary.encode_target(text or "", source[:source_tokens])
-            if text and source and summary:
+        for number, source, summary, count in _pairs(self.table, self.field, self.vocabulary, source_tokens):
+            if source and summary:
                 self._sources.append(np.array(source[:source_tokens], np.int32))
-                self._targets.append(np.array([*summary, corpus.folder.tokenizer.eos_id], np.int32))
+                self._targets.append(np.array([*summary, self.folder.tokenizer.eos_id], np.int32))
                 documents.append(number)
-                words.append(len(word_tokenize(text)) + 1)
+                words.append(count + 1)
                 self.cut += len(source) > source_tokens
         self.index, self._words = np.array(documents, np.int64), np.array(words, np.int64)
         rows = zip(self._sources, self._targets, strict=True)
@@ -136,10 +141,35 @@ Examples = Corpus | Pairs
 """What training and bounds draw their batches from."""
 
 
-def _rows(table: pa.Table, field: Field) -> Iterator[tuple[list[str], str | None]]:
-    """Sentences and summary of every document, a few in memory at a time."""
-    for batch in table.select(["sentences", field]).to_batches(max_chunksize=1000):
-        yield from zip(batch["sentences"].to_pylist(), batch[field].to_pylist(), strict=True)
+def _pairs(
+    table: pa.Table, field: Field, vocabulary: OpenVocabulary, source_tokens: int
+) -> Iterator[tuple[int, list[int], list[int], int]]:
+    """Number, source, target and words of every document with a summary; long sources as `_beginning` leaves them."""
+    for numbers, documents, texts in _rows(table, field):
+        sources = vocabulary.encode_sources([_beginning(sentences, source_tokens) for sentences in documents])
+        seen = [source[:source_tokens] for source in sources]
+        targets, words = vocabulary.encode_targets(list(map(split_sentences, texts)), seen)
+        yield from zip(numbers, sources, targets, words, strict=True)
+
+
+def _rows(table: pa.Table, field: Field) -> Iterator[tuple[list[int], list[list[str]], list[str]]]:
+    """Numbers, sentences and summaries of the documents that have one, a few at a time."""
+    start = 0
+    for batch in table.select(["sentences", field]).to_batches(max_chunksize=AT_ONCE):
+        texts = batch[field].to_pylist()
+        there = [i for i, text in enumerate(texts) if text]
+        sentences = batch["sentences"].take(pa.array(there, pa.int64())).to_pylist()
+        yield [start + i for i in there], sentences, [texts[i] for i in there]
+        start += len(batch)
+
+
+def _beginning(sentences: list[str], tokens: int) -> list[str]:
+    """The first sentences, up to where they are more than so many tokens for certain.
+
+    A word between blanks, of letters and digits alone, is one token at least of any tokenizer.
+    """
+    words = accumulate(sum(map(str.isalnum, sentence.split())) for sentence in sentences)
+    return sentences[: 1 + bisect_right(list(words), tokens)]
 
 
 def _padded(rows: list[NDArray[np.int32]], pad_id: int) -> torch.Tensor:

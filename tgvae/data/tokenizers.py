@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tgvae.data.markup import without_markup
 from tgvae.errors import UserError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -31,13 +32,17 @@ _MISSING_SPACE = re.compile(r"(?<=[a-z]{2}[.!?])(?=[A-Z][a-z]*\s)")
 
 
 def clean_text(text: str) -> str:
-    """One form for every text: composed characters, ASCII quotes and ellipses, single spaces.
+    """One form for every text: no markup, composed characters, ASCII quotes and ellipses, single spaces.
 
-    Unicode NFC; control characters, soft hyphens and lone surrogates go; curly quotes and LaTeX's
-    double quotes become ' and ", so that tokenizers see one form; dashes and guillemets stay. White
-    space becomes one space, a blank line between paragraphs stays as one blank line.
+    HTML goes first: scripts, styles and comments with their content, tags of well-known elements; of a block
+    the tag ends a paragraph. Only what is surely a tag is one: a name alone or attributes with "=", right
+    after "<", so that "x<y and z>w", "<p and q>" and "<unk>" stay, though not the middle of "a<b>c". Then
+    character references such as &amp; are read, once: &lt;b&gt; becomes <b>, and &amp;lt; becomes &lt;.
+    Unicode NFC; control characters, soft hyphens and lone surrogates go; curly quotes and LaTeX's double
+    quotes become ' and ", so that tokenizers see one form; dashes and guillemets stay. White space becomes
+    one space, a blank line between paragraphs stays as one blank line.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = without_markup(text).replace("\r\n", "\n").replace("\r", "\n")
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text)).translate(_QUOTES)
     text = text.replace("``", '"').replace("''", '"').replace("\u2026", "...")
     return "\n\n".join(p for part in _PARAGRAPH.split(text) if (p := " ".join(part.split())))

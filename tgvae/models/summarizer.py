@@ -47,8 +47,8 @@ class SummarizerConfig:
         guide_topics: let the summary's loss shape the topics; else its gradient into t and beta stops.
         copy: let the decoder copy words of the document.
         coverage: add the loss ``aux/coverage`` on attention spent twice on one place.
-        target: what to write: the ``summary`` of a document, its ``title``, or ``auto``, the summary if the
-            corpus has any.
+        target: what to write: the ``summary`` of a document, its ``title``, or ``auto``, the one that more training
+            documents have.
         source_tokens: the document is cut after so many tokens.
     """
 
