@@ -64,7 +64,8 @@ class PairBatch(Batch):
     """Documents with their summaries: a row is a pair, its sentence is the summary, its document is its own alone.
 
     Ids from V on, in source and targets, are those of words that the tokenizer lacks (see OpenVocabulary); in
-    the targets only where the source of the row holds the word. ``own`` is zero, as no summary is in its document.
+    the targets only where the source of the row holds the word. A summary is no part of its document, so the whole
+    document may condition it.
 
     Attributes:
         source: tokens of each document from its start, padded, with shape (B, N).
@@ -73,3 +74,8 @@ class PairBatch(Batch):
 
     source: Tensor
     source_lengths: Tensor
+
+    @property
+    def context(self) -> Tensor:
+        """The whole document, (B, D)."""
+        return self.documents.counts[self.parent]

@@ -19,7 +19,7 @@ from tgvae.data.batch import Batch, Documents, PairBatch
 from tgvae.data.corpus import Corpus, Ints, length_batches
 from tgvae.data.open_vocabulary import OpenVocabulary
 from tgvae.data.schema import PreparedFolder
-from tgvae.data.tokenizers import split_sentences
+from tgvae.data.tokenizers import split_sentences, word_tokenize
 from tgvae.errors import UserError
 
 Field = Literal["summary", "title"]
@@ -101,10 +101,19 @@ class Pairs:
             lengths=torch.tensor([len(self._targets[i]) for i in chosen]),
             words=torch.from_numpy(self._words[chosen]),
             parent=torch.arange(len(chosen)),
-            own=torch.zeros(()).expand_as(documents.counts),
+            own=self._own(self.index[chosen]),
             source=_padded([self._sources[i] for i in chosen], tokenizer.pad_id),
             source_lengths=torch.tensor([len(self._sources[i]) for i in chosen]),
         )
+
+    def _own(self, documents: Ints) -> torch.Tensor:
+        """Bags of words of the summaries of documents, (B, D)."""
+        vocabulary = self.folder.topic_vocabulary
+        bags = torch.zeros(len(documents), len(vocabulary))
+        for bag, text in zip(bags, self.table[self.field].take(documents).to_pylist(), strict=True):
+            ids = torch.tensor(vocabulary.encode(word_tokenize(text)), dtype=torch.long)
+            bag.index_add_(0, ids, torch.ones(len(ids)))
+        return bags
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
         """Bags of words of the documents ``index``, those without a summary too."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -153,7 +153,7 @@ def language_figures(model: Model, held_out: Examples, protocol: Protocol, judge
 
     A language model has no latent: its -ELBO is its exact -log p(y), under the same names, so that it stands
     beside the others, and in the marks of the others where it is the judge. A summarizer's z depends on the document
-    alone, so that exp(-E_q log p(y | x, z) / words) is an upper bound of its perplexity too, as it is used.
+    alone, so that the bound without the KL of z is one of its perplexity too, as it is used.
     """
     found: Figures = {}
     bound = sentence_bound(model, held_out, protocol.seed)
@@ -173,8 +173,10 @@ def language_figures(model: Model, held_out: Examples, protocol: Protocol, judge
         marks = {"language_model": judge.bound.perplexity}
     found["perplexity, ELBO"] = Figure.of(bound.parts("word", exp=True), unit, how, seed, **marks)
     if latents and isinstance(held_out, Pairs):  # q(z | x) does not see the summary, so it may stand as the prior
-        as_used = Figure.of(bound.parts("word", "nll/", exp=True), "per word, without KL", how, seed)
-        found["perplexity, z from the document"] = as_used
+        as_used = replace(bound, terms={name: value for name, value in bound.terms.items() if name != "kl/z"})
+        found["perplexity, z from the document"] = Figure.of(
+            as_used.parts("word", exp=True), "per word, without KL of z", how, seed
+        )
     if protocol.samples and latents:
         draws, name = protocol.samples, f"IW {protocol.samples}"
         weighted = importance_weighted_nll(model, held_out, draws, protocol.seed, protocol.weighted_sentences)

@@ -4,8 +4,13 @@
     log p(y | x) >= E_q[log p(y | x, z)] - KL(q(z | x) || p(z | t))
 
 t is that of the whole document: the summary is not part of it. By default the component is a latent of its own,
-c ~ Cat(t) in prior and posterior alike, z = mu_c + U delta with delta from the document: the KL is closed form,
-and a summary under another topic is one under another c, as the decoder has met in training.
+z = mu_c + U delta with delta from the document, c ~ Cat(t), and in training
+
+    q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence
+
+so that c says which of the document's topics the summary speaks of. Without evidence the decoder, which sees the
+document, learns nothing from z, and a topic asked for changes nothing. The KL is closed form; a summary under
+another topic is one under another c, as the decoder has met in training.
 Shape legend: S samples, B documents, N source tokens, L summary tokens, T topics, Z latent, F source features.
 """
 
@@ -16,6 +21,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import OneHotCategorical
 
 from tgvae.data.batch import Batch, Documents, PairBatch
 from tgvae.data.corpus import Corpus
@@ -26,7 +32,7 @@ from tgvae.distributions import GaussianMixture, diagonal_normal, gumbel_softmax
 from tgvae.errors import UserError
 from tgvae.models.sentence import SentenceConfig, token_embedding
 from tgvae.models.summaries import Guide, SummaryWriter, Wish
-from tgvae.models.topic import TopicConfig, TopicCore
+from tgvae.models.topic import TopicConfig, TopicCore, assignment
 from tgvae.nn.attention import coverage_loss
 from tgvae.nn.copying import CopyDecoder, Source
 from tgvae.nn.gru import BidirectionalGRU, drop_words
@@ -44,6 +50,7 @@ class SummarizerConfig:
         latent: ``topics``: z with the topic mixture as prior; ``normal``: z with N(0, I); ``none``: no z.
         prior: how the KL to the topic mixture is taken: ``component`` (a latent c), or for one z against
             the whole mixture ``jensen``, ``variational``, ``monte_carlo``.
+        evidence: weight of the summary's own words in q(c | y, d), for ``component``.
         guide_topics: let the summary's loss shape the topics; else its gradient into t and beta stops.
         copy: let the decoder copy words of the document.
         coverage: add the loss ``aux/coverage`` on attention spent twice on one place.
@@ -56,6 +63,7 @@ class SummarizerConfig:
     sentence: SentenceConfig = field(default_factory=SentenceConfig)
     latent: Literal["topics", "normal", "none"] = "topics"
     prior: Literal["component", "jensen", "variational", "monte_carlo"] = "component"
+    evidence: float = 1.0
     guide_topics: bool = False
     copy: bool = True
     coverage: bool = False
@@ -120,7 +128,7 @@ class Summarizer(SummaryWriter):
             raise UserError("a summarizer reads documents with summaries: draw batches from its `pairs(corpus)`")
         topics = self.topic.trace(batch.documents, samples) if self.guided else Trace()
         source = self.read(batch.source, batch.source_lengths)
-        latents = self._latents(source, topics, samples)
+        latents = self._latents(source, topics, batch.own, samples)
         z = latents["z"].z if latents else source.final.new_zeros(1, len(batch.lengths), 0)
         likelihood, attention = self.decoder(self._hidden(batch.inputs), z, source)
         targets = batch.targets if self.config.copy else self.decoder.within(batch.targets)
@@ -129,7 +137,7 @@ class Summarizer(SummaryWriter):
         aux = {"coverage": coverage_loss(attention, real).mean(0)} if self.config.coverage else {}
         return Trace(topics.latents | latents, topics.observed | observed, topics.aux | aux)
 
-    def _latents(self, source: Source, topics: Trace, samples: int) -> dict[str, Latent]:
+    def _latents(self, source: Source, topics: Trace, own: Tensor, samples: int) -> dict[str, Latent]:
         if not self.guided:
             return self._normal_latents(source, samples) if self.stochastic else {}
         t = self._guiding(self.topic.proportions(topics.latents["g"].z))
@@ -137,9 +145,13 @@ class Summarizer(SummaryWriter):
         if self.config.prior != "component":
             q = self.head(source.final)
             return {"z": Latent(q, prior, q.rsample((samples,)), "sentence", self.config.prior)}
-        c = gumbel_softmax(log_of(t), self.temperature, hard=True)
+        q_c = assignment(t, self._guiding(self.topic.log_beta), own, self.config.evidence)
+        c = gumbel_softmax(q_c.logits, self.temperature, hard=True)
         q = self.head(source.final, centre=c @ prior.loc)
-        return {"z": Latent(q, prior.given(c), q.rsample(), "sentence")}
+        return {
+            "c": Latent(q_c, OneHotCategorical(logits=log_of(t), validate_args=False), c, "sentence"),
+            "z": Latent(q, prior.given(c), q.rsample(), "sentence"),
+        }
 
     def _normal_latents(self, source: Source, samples: int) -> dict[str, Latent]:
         q = self.head(source.final)

@@ -30,7 +30,7 @@ from tgvae.distributions import GaussianMixture, gumbel_softmax, log_of
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
 from tgvae.models.sentence import SentenceConfig, SentenceCore
 from tgvae.models.steering import TopicWriter
-from tgvae.models.topic import TopicConfig, TopicCore
+from tgvae.models.topic import TopicConfig, TopicCore, assignment
 from tgvae.models.writing import read
 from tgvae.nn.heads import ComponentHead
 from tgvae.trace import Latent, Observed, Trace
@@ -85,9 +85,7 @@ class TGVAE(TopicWriter):
 
     def assignment(self, proportions: Tensor, own: Tensor) -> OneHotCategorical:
         """q(c | y, d) for t with shape (..., B, T) and the sentence's words with shape (B, D)."""
-        log_beta = self._guiding(self.topic.log_beta)
-        logits = log_of(proportions) + self.config.evidence * own @ log_beta.T
-        return OneHotCategorical(logits=logits, validate_args=False)
+        return assignment(proportions, self._guiding(self.topic.log_beta), own, self.config.evidence)
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
         """Documents alone give the topic model's terms; a batch of sentences gives both models'."""

@@ -25,6 +25,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import OneHotCategorical
 
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
@@ -232,6 +233,18 @@ def diversity(beta: Tensor) -> Tensor:
         cosine = (rows @ rows.T)[pairs[0], pairs[1]].clamp(max=1 - 1e-6)
         angle = torch.arccos(cosine)
     return angle.mean() - angle.var(correction=0)
+
+
+def assignment(proportions: Tensor, log_beta: Tensor, own: Tensor, evidence: float = 1.0) -> OneHotCategorical:
+    """q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence: the topic of a sentence by the model's own Bayes rule.
+
+    Args:
+        proportions: t with shape (..., B, T).
+        log_beta: with shape (T, D).
+        own: the sentence's bag of words with shape (B, D).
+        evidence: weight of these words; 0 gives q(c | d) = t.
+    """
+    return OneHotCategorical(logits=log_of(proportions) + evidence * own @ log_beta.T, validate_args=False)
 
 
 class TopicModel(Model):
