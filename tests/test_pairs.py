@@ -323,3 +323,16 @@ def test_a_corpus_without_summaries_is_refused_with_a_remedy(prepared: PreparedF
         with pytest.raises(UserError, match=r"no document of the valid split has a title.*--fields\.title"):
             ask()
     assert sum(len(d.index) for d in pairs.each_documents()) == pairs.documents == pairs.left_out
+
+
+def test_own_words_are_those_of_the_summary_and_the_context_is_the_whole_document(titled: PreparedFolder) -> None:
+    pairs = Pairs(Corpus(titled, "train"), "title", 100)
+    index = [5, 0, 9]
+    batch, words = pairs.gather(index), titled.topic_vocabulary.words
+    for row, number in enumerate(pairs.index[index]):
+        title = Counter(word_tokenize(pairs.table["title"][int(number)].as_py().lower()))
+        assert {words[i]: int(n) for i, n in enumerate(batch.own[row]) if n} == {
+            word: n for word, n in title.items() if word in words
+        }
+    assert batch.own.sum() > 0
+    torch.testing.assert_close(batch.context, pairs.gather_documents(pairs.index[index]).counts)

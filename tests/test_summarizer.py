@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,9 @@ def trained(summarizer_run: Path) -> Summarizer:
 def test_terms_are_one_finite_value_a_row(name: str, titled: PreparedFolder, batch: PairBatch) -> None:
     trace = build(name, titled).trace(batch, samples=3)
     expected = {"nll/tokens"} | ({"kl/z"} if name != "plain" else set())
+    expected |= (
+        {"kl/c"} if build(name, titled).config.prior == "component" and name not in ("plain", "normal") else set()
+    )
     terms = trace.terms("sentence")
     assert set(terms) == expected
     for term, value in (terms | trace.terms("document")).items():
@@ -76,6 +80,21 @@ def test_terms_are_one_finite_value_a_row(name: str, titled: PreparedFolder, bat
         assert not term.startswith("kl/") or name == "monte-carlo" or (value > -1e-4).all(), term
     assert trace.log_weights("sentence").shape == (1 if name == "plain" else 3, len(batch.lengths))
     assert ("aux/coverage" in trace.terms()) == (name == "coverage")
+
+
+@torch.no_grad()
+def test_the_component_is_that_of_the_summarys_words(titled: PreparedFolder, batch: PairBatch) -> None:
+    """KL of c against Bayes' rule by loops; nothing without evidence."""
+    model = build("full", titled).eval()
+    trace, beta = model.trace(batch), model.topic.log_beta.exp()
+    t = model.topic.proportions(trace.latents["g"].z)[0]
+    for row, (own, found) in enumerate(zip(batch.own, trace.terms("sentence")["kl/c"], strict=True)):
+        q = [float(t[row, c]) * float((beta[c] ** own).prod()) for c in range(4)]
+        expected = sum(p / sum(q) * math.log(p / sum(q) / float(t[row, c])) for c, p in enumerate(q))
+        assert float(found) == pytest.approx(expected, abs=1e-4)
+    assert batch.own.sum() > 0
+    model.config = replace(model.config, evidence=0.0)
+    torch.testing.assert_close(model.trace(batch).terms("sentence")["kl/c"], torch.zeros(len(batch.own)))
 
 
 @pytest.mark.parametrize("name", FORMS)
