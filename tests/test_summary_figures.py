@@ -46,7 +46,7 @@ def plain(titled: PreparedFolder) -> Summarizer:
 
 
 def test_figures_by_hand(plain: Summarizer) -> None:
-    figures = summary_figures(plain, FOUND, seed=0)
+    figures = summary_figures(plain, FOUND, (1.0,), seed=0)
     assert figures["length"].value == 2.5
     assert figures["length"].marks == {"references": 3.5}
     assert figures["unfinished"].value == 0.5
@@ -64,7 +64,7 @@ def test_figures_by_hand(plain: Summarizer) -> None:
         assert figure.parts.unit.tolist() == [2, 5]
     assert figures["ROUGE-1"].value == pytest.approx((2 * (2 / 4) * (2 / 3) / (2 / 4 + 2 / 3) + 2 / 5) / 2)
     assert figures["ROUGE-1, greedy"].value == pytest.approx((1 / 2 + 0) / 2)
-    assert not {"different summaries", "pull of a topic"} & set(figures)
+    assert not {"different summaries", "pull of a topic, strength 1"} & set(figures)
 
 
 def test_held_out_documents_are_drawn_once_and_alike(trained: Summarizer, titled: PreparedFolder) -> None:
@@ -104,12 +104,12 @@ def test_the_evaluation_of_a_summarizer(trained: Summarizer, titled: PreparedFol
     assert language["perplexity, z from the document"].value < language["perplexity, ELBO"].value
     assert summaries["ROUGE-1"].value > summaries["ROUGE-1"].marks["lead 10 words"], "it has learned to copy the name"
     assert 0.2 - 1e-9 <= summaries["different summaries"].value <= 1
-    assert summaries["pull of a topic"].marks["chance"] == pytest.approx(1 / 3)
+    assert summaries["pull of a topic, strength 1"].marks["chance"] == pytest.approx(1 / 3)
     without = evaluate(
         Summarizer(replace(trained.config, latent="normal"), titled.tokenizer, titled.topic_vocabulary), *corpora, QUICK
     )
     assert list(without.report) == ["language", "summaries"]
-    assert "pull of a topic" not in without.report["summaries"]
+    assert "pull of a topic, strength 1" not in without.report["summaries"]
 
 
 def test_a_corpus_without_titles_cannot_be_evaluated_on(corpus: Corpus, prepared: PreparedFolder) -> None:

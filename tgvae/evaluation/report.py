@@ -121,7 +121,7 @@ def evaluate(
         pairs.require_sentences()
         found.report["language"] = language_figures(model, pairs, protocol)
         found.summarized = summarize_held_out(model, pairs, protocol.summaries, seed)
-        found.report["summaries"] = summary_figures(model, found.summarized, seed)
+        found.report["summaries"] = summary_figures(model, found.summarized, protocol.strengths, seed)
     elif not isinstance(model, TopicModel):
         held_out.require_sentences()
         found.report["language"] = language_figures(model, held_out, protocol, judge)

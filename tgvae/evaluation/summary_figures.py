@@ -71,8 +71,8 @@ def _further_references(metadata: str) -> list[str]:
     return [str(columns[name]) for name in sorted(columns) if name.startswith("reference_")]
 
 
-def summary_figures(model: Summarizer, found: Summarized, seed: int) -> Figures:
-    """ROUGE beside extracts of the document; lengths, new words, unfinished ones; variety and topics of draws."""
+def summary_figures(model: Summarizer, found: Summarized, strengths: Sequence[float], seed: int) -> Figures:
+    """ROUGE beside extracts of the document; lengths, new words, unfinished ones; variety of draws, pull of topics."""
     scores = {way: rouge(texts, found.references) for way, texts in found.written.items()}
     beside = {
         name: rouge(texts, found.references) for name, texts in extracts(found.documents, found.references).items()
@@ -94,8 +94,8 @@ def summary_figures(model: Summarizer, found: Summarized, seed: int) -> Figures:
     )
     if model.stochastic:
         figures["different summaries"] = different_summaries(model, found, seed)
-    if model.guided:
-        figures["pull of a topic"] = pull_of_topics(model, found, seed)
+    for strength in strengths if model.guided else ():
+        figures[f"pull of a topic, strength {strength:g}"] = pull_of_topics(model, found, strength, seed)
     return figures
 
 
@@ -139,7 +139,7 @@ def different_summaries(model: Summarizer, found: Summarized, seed: int) -> Figu
     return Figure.of(parts, "share", f"different texts among {DRAWS} draws of z", seed, least=1 / DRAWS)
 
 
-def pull_of_topics(model: Summarizer, found: Summarized, seed: int) -> Figure:
+def pull_of_topics(model: Summarizer, found: Summarized, strength: float, seed: int) -> Figure:
     """p(topic | words of a summary that was pulled towards it), beside that of the summary that was not.
 
     The topic is drawn for each document; the probability is Bayes' rule with all topics equally likely. A summary
@@ -150,7 +150,7 @@ def pull_of_topics(model: Summarizer, found: Summarized, seed: int) -> Figure:
     pulled = np.array(texts, dtype=object)
     for topic in np.unique(topics):
         rows = np.flatnonzero(topics == topic)
-        written = model.summarize([texts[i] for i in rows], topic=int(topic))
+        written = model.summarize([texts[i] for i in rows], topic=int(topic), strength=strength)
         pulled[rows] = [summaries[0].text for summaries in written]
     ours, usual = (_probability(model, group, topics) for group in (list(pulled), found.written["beam"][:DRAWN]))
     parts = replace(Parts.mean(ours, found.index[:DRAWN]), paired=True)
