@@ -67,6 +67,15 @@ def test_figures_by_hand(plain: Summarizer) -> None:
     assert not {"different summaries", "pull of a topic, strength 1"} & set(figures)
 
 
+def test_references_without_a_word_of_rouge_are_left_out(plain: Summarizer) -> None:
+    some = summary_figures(plain, replace(FOUND, references=[["鸟"], ["Fish of the sea"]]), (), seed=0)["ROUGE-1"]
+    assert some.value == pytest.approx(2 / 5)
+    assert some.parts is not None
+    assert some.parts.unit.tolist() == [5]
+    with pytest.raises(UserError, match="no reference has a word that ROUGE counts"):
+        summary_figures(plain, replace(FOUND, references=[["鸟"], ["鱼"]]), (), seed=0)
+
+
 def test_held_out_documents_are_drawn_once_and_alike(trained: Summarizer, titled: PreparedFolder) -> None:
     pairs = trained.pairs(Corpus(titled, "test"))
     some, again, all_of_them = (summarize_held_out(trained, pairs, count, seed=3) for count in (5, 5, 10**6))

@@ -64,7 +64,7 @@ def rouge(candidates: Sequence[str], references: Sequence[Reference], use_stemme
             f"{len(candidates)} candidates for {len(references)} references; give each candidate its own, or None."
         )
     score = _scorer(use_stemmer)
-    pairs = [(text, found) for text, given in zip(candidates, references, strict=True) if (found := _usable(given))]
+    pairs = [(text, found) for text, given in zip(candidates, references, strict=True) if (found := usable(given))]
     rows = [
         _best(score, text, found, "fmeasure") + _best(score, first_bytes(text, LIMIT), found, "recall")
         for text, found in pairs
@@ -113,7 +113,7 @@ def oracle_sentence(sentences: Sequence[str], reference: Reference, use_stemmer:
     Raises:
         UserError: rouge-score is not installed.
     """
-    score, references = _scorer(use_stemmer), _usable(reference)
+    score, references = _scorer(use_stemmer), usable(reference)
     if not references:
         return first_sentence(sentences)
     return max(sentences, key=lambda text: sum(_best(score, text, references, "fmeasure")), default="")
@@ -155,7 +155,7 @@ def _scorer(use_stemmer: bool) -> Score:
     return RougeScorer(KINDS, use_stemmer=use_stemmer).score
 
 
-def _usable(reference: Reference) -> list[str]:
+def usable(reference: Reference) -> list[str]:
     """The references in which ROUGE finds a word."""
     texts = [reference] if isinstance(reference, str) else reference or []
     return [text for text in texts if any(c.isascii() and c.isalnum() for c in text.lower())]

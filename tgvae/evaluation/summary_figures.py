@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from tgvae.data.pairs import Pairs
 from tgvae.data.tokenizers import word_tokenize
+from tgvae.errors import UserError
 from tgvae.evaluation.figure import Figure, Figures, Parts
-from tgvae.evaluation.summaries import KINDS, LIMIT, RougeScores, extracts, rouge
+from tgvae.evaluation.summaries import KINDS, LIMIT, RougeScores, extracts, rouge, usable
 from tgvae.evaluation.text import words_of
 from tgvae.models.summaries import SUMMARY
 from tgvae.models.summarizer import Summarizer
@@ -80,13 +81,12 @@ def summary_figures(model: Summarizer, found: Summarized, strengths: Sequence[fl
     figures = _rouge_figures(found, scores, beside, seed)
     texts, references = found.written["beam"], [given[0] for given in found.references]
     lengths, natural = (np.array([len(words) for words in words_of(group)]) for group in (texts, references))
-    figures["length"] = _by_document(found, lengths, "words per summary", seed, references=float(natural.mean()))
-    figures["unfinished"] = _by_document(found, ~found.finished, "share cut at the maximum length", seed)
+    figures["length"] = _by_document(found.index, lengths, "words per summary", seed, references=float(natural.mean()))
+    figures["unfinished"] = _by_document(found.index, ~found.finished, "share cut at the maximum length", seed)
     ours, theirs = (_new_words(group, found.documents) for group in (texts, references))
     how = "words that the document does not have, of all words"
-    unit = found.index
     figures["new words"] = Figure.of(
-        Parts(ours[:, 0], ours[:, 1], unit, paired=True),
+        Parts(ours[:, 0], ours[:, 1], found.index, paired=True),
         "share",
         how,
         seed,
@@ -103,21 +103,24 @@ def _rouge_figures(
     found: Summarized, scores: dict[str, RougeScores], beside: dict[str, RougeScores], seed: int
 ) -> Figures:
     figures: Figures = {}
+    scored = found.index[[bool(usable(given)) for given in found.references]]
+    if not len(scored):
+        raise UserError("no reference has a word that ROUGE counts (a-z, 0-9), so summaries cannot be scored by it")
     for way, title in (("beam", ""), ("greedy", ", greedy")):
         for kind in KINDS:
             marks = {name.replace(" ", "_"): float(score.values[kind].mean()) for name, score in beside.items()}
             name = f"ROUGE-{kind.removeprefix('rouge')}{title}"
-            figures[name] = _by_document(found, scores[way].values[kind], "F1, stemmed", seed, **marks)
+            figures[name] = _by_document(scored, scores[way].values[kind], "F1, stemmed", seed, **marks)
     for kind in KINDS:
         measure = f"{kind}_{LIMIT}_bytes"
         marks = {name.replace(" ", "_"): float(score.values[measure].mean()) for name, score in beside.items()}
         name = f"ROUGE-{kind.removeprefix('rouge')}, {LIMIT} bytes"
-        figures[name] = _by_document(found, scores["beam"].values[measure], "recall, stemmed", seed, **marks)
+        figures[name] = _by_document(scored, scores["beam"].values[measure], "recall, stemmed", seed, **marks)
     return figures
 
 
-def _by_document(found: Summarized, values: NDArray[np.generic], unit: str, seed: int, **marks: float) -> Figure:
-    parts = replace(Parts.mean(values, found.index), paired=True)
+def _by_document(index: NDArray[np.int64], values: NDArray[np.generic], unit: str, seed: int, **marks: float) -> Figure:
+    parts = replace(Parts.mean(values, index), paired=True)
     return Figure.of(parts, unit, "mean over documents", seed, **marks)
 
 
