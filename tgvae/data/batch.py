@@ -5,11 +5,20 @@ Shape legend: U documents, B sentences, L tokens, N source tokens, D bag-of-word
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
 from torch import Tensor
+
+
+def bags_of(documents: Sequence[Sequence[int]], size: int) -> Tensor:
+    """Bags of words (N, D) of documents given as ids of topic words, D being ``size``."""
+    bags = torch.zeros(len(documents), size)
+    for bag, ids in zip(bags, documents, strict=True):
+        bag.index_add_(0, torch.tensor(ids, dtype=torch.long), torch.ones(len(ids)))
+    return bags
 
 
 @dataclass(frozen=True)

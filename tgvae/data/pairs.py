@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from tgvae.data.batch import Batch, Documents, PairBatch
+from tgvae.data.batch import Batch, Documents, PairBatch, bags_of
 from tgvae.data.corpus import Corpus, Ints, length_batches
 from tgvae.data.open_vocabulary import OpenVocabulary
 from tgvae.data.schema import PreparedFolder
@@ -109,11 +109,8 @@ class Pairs:
     def _own(self, documents: Ints) -> torch.Tensor:
         """Bags of words of the summaries of documents, (B, D)."""
         vocabulary = self.folder.topic_vocabulary
-        bags = torch.zeros(len(documents), len(vocabulary))
-        for bag, text in zip(bags, self.table[self.field].take(documents).to_pylist(), strict=True):
-            ids = torch.tensor(vocabulary.encode(word_tokenize(text)), dtype=torch.long)
-            bag.index_add_(0, ids, torch.ones(len(ids)))
-        return bags
+        texts = self.table[self.field].take(documents).to_pylist()
+        return bags_of([vocabulary.encode(word_tokenize(text)) for text in texts], len(vocabulary))
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
         """Bags of words of the documents ``index``, those without a summary too."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from tgvae.data.batch import bags_of
 from tgvae.distributions import GaussianMixture
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
@@ -61,10 +62,7 @@ class TopicFinder(Model):
 
     def bags(self, documents: Sequence[Sequence[int]]) -> Tensor:
         """Bags of words of documents given as ids of topic words, with shape (N, D)."""
-        counts = torch.zeros(len(documents), len(self.vocabulary))
-        for row, ids in zip(counts, documents, strict=True):
-            row.index_add_(0, torch.tensor(ids, dtype=torch.long), torch.ones(len(ids)))
-        return counts.to(self.device)
+        return bags_of(documents, len(self.vocabulary)).to(self.device)
 
     @torch.no_grad()
     def usual_topics(self) -> Tensor:

@@ -18,9 +18,9 @@ from tgvae.data.corpus import length_batches
 from tgvae.data.open_vocabulary import OpenVocabulary
 from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
 from tgvae.errors import UserError
-from tgvae.generation.decode import Decoded, DecodeSettings, decode
+from tgvae.generation.decode import Decoded, DecodeSettings
 from tgvae.models.steering import TopicFinder
-from tgvae.models.writing import drawing
+from tgvae.models.writing import decode_tokens, drawing
 from tgvae.nn.copying import CopyDecoder, CopyWriter, Source
 
 SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=40)
@@ -184,8 +184,9 @@ class SummaryWriter(TopicFinder):
             each = max(1, AT_ONCE // (len(sources) * wish.settings.open_hypotheses))
             decoded = [(len(some), self._decode(writer, some, wish.settings)) for some in z.split(each)]
         written: list[list[Summary]] = [[] for _ in sources]
+        open_ids = [*range(size), *beyond.tolist()]
         for draws, part in decoded:
-            rows = _summaries(part, self.tokenizer.pad_id, vocabulary, [*range(size), *beyond.tolist()])
+            rows = _summaries(part, self.tokenizer.pad_id, vocabulary, open_ids)
             for row, summary in enumerate(rows):
                 written[row // draws].append(summary)
         for i, summaries in enumerate(written):
@@ -194,17 +195,8 @@ class SummaryWriter(TopicFinder):
     def _decode(self, writer: CopyWriter, z: Tensor, settings: DecodeSettings) -> Decoded:
         """Rows of the result: the K latents of z with shape (K, B, Z) of one document, then those of the next."""
         documents = torch.arange(z.shape[1], device=self.device).repeat_interleave(len(z))
-        tokenizer = self.tokenizer
-        return decode(
-            writer,
-            writer.start(z.transpose(0, 1).flatten(0, 1), documents),
-            bos_id=tokenizer.bos_id,
-            eos_id=tokenizer.eos_id,
-            pad_id=tokenizer.pad_id,
-            settings=settings,
-            forbidden=[tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id],
-            repeatable=tokenizer.byte_ids,
-        )
+        state = writer.start(z.transpose(0, 1).flatten(0, 1), documents)
+        return decode_tokens(writer, state, self.tokenizer, settings)
 
     def _proportions(self, documents: list[list[str]]) -> Tensor | None:
         """Topic proportions (B, T) of documents, each a list of sentences."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tgvae.data.tokenizers import SentenceTokenizer, clean_text
 from tgvae.errors import UserError
-from tgvae.generation.decode import DecodeSettings, decode
+from tgvae.generation.decode import Decoded, DecodeSettings, S, StepDecoder, decode
 from tgvae.nn.gru import GRUDecoder
 
 AT_ONCE = 1024  # sentences decoded together
@@ -46,10 +46,11 @@ def write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings
     return [sentence for part in z.split(AT_ONCE) for sentence in _write(decoder, tokenizer, part, settings)]
 
 
-def _write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings: DecodeSettings) -> list[Sentence]:
-    decoded = decode(
+def decode_tokens(decoder: StepDecoder[S], state: S, tokenizer: SentenceTokenizer, settings: DecodeSettings) -> Decoded:
+    """``decode`` with the special ids of a tokenizer: pad, unk and bos are never written, bytes may repeat."""
+    return decode(
         decoder,
-        decoder.start(z),
+        state,
         bos_id=tokenizer.bos_id,
         eos_id=tokenizer.eos_id,
         pad_id=tokenizer.pad_id,
@@ -57,6 +58,10 @@ def _write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, setting
         forbidden=[tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id],
         repeatable=tokenizer.byte_ids,
     )
+
+
+def _write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings: DecodeSettings) -> list[Sentence]:
+    decoded = decode_tokens(decoder, decoder.start(z), tokenizer, settings)
     texts = [tokenizer.decode(i for i in row if i != tokenizer.pad_id) for row in decoded.ids.tolist()]
     rows = zip(texts, decoded.log_prob.tolist(), decoded.finished.tolist(), strict=True)
     return [Sentence(*row) for row in rows]
