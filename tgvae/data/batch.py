@@ -6,7 +6,7 @@ Shape legend: U documents, B sentences, L tokens, N source tokens, D bag-of-word
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import torch
@@ -33,6 +33,12 @@ class Documents:
     counts: Tensor
     index: Tensor
 
+    @property
+    def counted(self) -> dict[str, Tensor]:
+        """Words, tokens and document of every row, each (U,): topic words, and the document itself."""
+        words = self.counts.sum(-1).long()
+        return {"words": words, "tokens": words, "documents": self.index}
+
     def to(self, device: torch.device | str) -> Documents:
         return Documents(self.counts.to(device), self.index.to(device))
 
@@ -49,6 +55,7 @@ class Batch:
         words: nltk words of each sentence, end of sentence counted as one, with shape (B,).
         parent: row in ``documents`` of each sentence's document, with shape (B,).
         own: bag of words of the sentence itself with shape (B, D).
+        noisy: tokens and lengths of ``targets`` after corruption, where a denoising model is trained.
     """
 
     documents: Documents
@@ -58,6 +65,17 @@ class Batch:
     words: Tensor
     parent: Tensor
     own: Tensor
+    noisy: tuple[Tensor, Tensor] | None = field(default=None, kw_only=True)
+
+    @property
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """Tokens (B, L') and lengths (B,) that the encoder reads: the sentence, or what corruption left of it."""
+        return self.noisy or (self.targets, self.lengths)
+
+    @property
+    def counted(self) -> dict[str, Tensor]:
+        """Words, tokens and document of every row, each (B,)."""
+        return {"words": self.words, "tokens": self.lengths, "documents": self.documents.index[self.parent]}
 
     @property
     def context(self) -> Tensor:
@@ -65,7 +83,9 @@ class Batch:
         return self.documents.counts[self.parent] - self.own
 
     def to(self, device: torch.device | str) -> Self:
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "noisy"}
+        noisy = None if self.noisy is None else (self.noisy[0].to(device), self.noisy[1].to(device))
+        return type(self)(**moved, noisy=noisy)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Everything is a function of (seed, epoch): a resumed run sees the batches of an 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tgvae.data.batch import Batch, Documents
+from tgvae.data.corruption import Corruption, corrupt_sentences
+from tgvae.data.rows import Ints, Rows, Unit, not_corrupted, shuffled
 from tgvae.data.schema import DOCUMENT, PreparedFolder
 from tgvae.data.tokenizers import cut_words, word_tokenize
 from tgvae.errors import UserError
-
-Ints = NDArray[np.int64]
 
 
 class Corpus:
@@ -79,6 +80,26 @@ class Corpus:
                 "prepare again with more documents or a larger max_sentence_words"
             )
 
+    def rows(self, unit: Unit) -> Rows:
+        """Its documents, or its modelled sentences. Raises UserError where there are none."""
+        if unit == "document":
+            self.require_documents()
+            return Rows(unit, self.document_batches, self.gather_documents, self.names, not_corrupted)
+        if unit == "sentence":
+            self.require_sentences()
+            return Rows(unit, self.sentence_batches, self.gather, self.names, self.corrupt)
+        raise UserError(f"{self.folder.path}: a corpus of text has no {unit}s")
+
+    def names(self, documents: Ints) -> list[str]:
+        """Ids of documents."""
+        return list(self.table["id"].take(documents).to_pylist())
+
+    def corrupt(self, batch: Batch, corruption: Corruption) -> Batch:
+        """The batch with its sentences corrupted, as the encoder is to see them."""
+        ids = self.folder.tokenizer
+        noisy = corrupt_sentences(batch.targets, batch.lengths, corruption, unk_id=ids.unk_id, pad_id=ids.pad_id)
+        return replace(batch, noisy=noisy)
+
     def text(self, sentence: int) -> str:
         """Cleaned text of a modelled sentence, as far as it is modelled: without the words that were cut off."""
         document, position = self.sentences[sentence]
@@ -134,8 +155,7 @@ class Corpus:
     def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
         """Indices of documents, ``size`` at a time; shuffled when a ``seed`` is given."""
         self.require_documents()
-        order = np.arange(self.documents) if seed is None else np.random.default_rng(seed).permutation(self.documents)
-        return [order[i : i + size] for i in range(0, len(order), size)]
+        return shuffled(self.documents, size, seed)
 
     def each_batch(self, tokens: int = 8192) -> Iterator[Batch]:
         """Every modelled sentence once."""

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from tgvae.data.batch import Batch, Documents, PairBatch, bags_of
-from tgvae.data.corpus import Corpus, Ints, length_batches
+from tgvae.data.corpus import Corpus, length_batches
 from tgvae.data.open_vocabulary import OpenVocabulary
+from tgvae.data.rows import Ints, Rows, Unit, not_corrupted
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import split_sentences, word_tokenize
 from tgvae.errors import UserError
@@ -87,6 +88,13 @@ class Pairs:
                 f"prepare again with --fields.{self.field} and the name of its column"
             )
 
+    def rows(self, unit: Unit) -> Rows:
+        """Its documents, or its pairs as sentences. Raises UserError where there are none."""
+        if unit != "sentence":
+            return self.corpus.rows(unit)
+        self.require_sentences()
+        return Rows(unit, self.sentence_batches, self.gather, self.corpus.names, not_corrupted)
+
     def gather(self, index: Sequence[int] | Ints) -> PairBatch:
         """The pairs ``index``."""
         chosen, tokenizer = np.asarray(index), self.folder.tokenizer
@@ -141,10 +149,6 @@ class Pairs:
             f"{self.split}: {len(self.lengths):,} documents with a {self.field}, {self.left_out:,} without, "
             f"{self.cut:,} longer than the model reads and cut"
         )
-
-
-Examples = Corpus | Pairs
-"""What training and bounds draw their batches from."""
 
 
 def _pairs(

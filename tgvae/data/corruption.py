@@ -1,0 +1,142 @@
+"""Corruption as data: what a denoising model reads in the place of the clean row that its likelihood scores.
+
+x~ ~ p(x~ | x) (Vincent et al. 2010; for a VAE Im et al. 2015, arXiv 1511.06406; for sentences Shen et al. 2020,
+arXiv 1905.12777). Nothing is changed in place; draws come from torch's generator.
+
+Shape legend: B rows, D values of a vector, L tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from tgvae.errors import UserError
+
+Kind = Literal["none", "mask", "salt-and-pepper", "gaussian", "drop", "swap", "substitute"]
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """What the encoder reads in training.
+
+    Attributes:
+        kind: ``mask`` hides values or words; images also have ``salt-and-pepper`` and ``gaussian``, text has
+            ``drop``, ``swap`` and ``substitute``.
+        rate: share of the values or words that are hit; for ``gaussian`` the standard deviation of the noise.
+        latent: standard deviation of Gaussian noise on z, which the models add in training.
+
+    Raises:
+        UserError: a setting is out of its range.
+    """
+
+    kind: Kind = "none"
+    rate: float = 0.0
+    latent: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UserError(f"corruption.kind {self.kind!r} is not one of {', '.join(get_args(Kind))}")
+        if self.kind == "none" and self.rate:
+            raise UserError(f"corruption.rate is {self.rate}, but corruption.kind is none; name a kind")
+        if self.kind == "gaussian" and not 0 <= self.rate < math.inf:
+            raise UserError(f"corruption.rate is {self.rate}; a standard deviation must be 0 or more, and finite")
+        if self.kind != "gaussian" and not 0 <= self.rate <= 1:
+            raise UserError(f"corruption.rate is {self.rate}; a share must be from 0 to 1")
+        if not 0 <= self.latent < math.inf:
+            raise UserError(f"corruption.latent is {self.latent}; a standard deviation must be 0 or more, and finite")
+
+
+def corrupt_vectors(x: Tensor, corruption: Corruption) -> Tensor:
+    """Corrupted copy of vectors; ``x`` itself when the kind is ``none``.
+
+    ``mask`` sets a value to 0, ``salt-and-pepper`` to 0 or 1 with equal chance. ``gaussian`` adds rate * eps,
+    eps ~ N(0, 1), to every value; sums are not clipped, so that they may leave [0, 1].
+
+    Args:
+        x: with shape (B, D).
+        corruption: kind and rate.
+
+    Returns:
+        With shape (B, D).
+
+    Raises:
+        UserError: a kind that only text has.
+    """
+    if corruption.kind == "none":
+        return x
+    if corruption.kind == "gaussian":
+        return x + corruption.rate * torch.randn_like(x)
+    hit = torch.rand(x.shape, device=x.device) < corruption.rate
+    if corruption.kind == "mask":
+        return x.masked_fill(hit, 0.0)
+    if corruption.kind == "salt-and-pepper":
+        return torch.where(hit, torch.randint_like(x, 2), x)
+    raise UserError(f"corruption {corruption.kind!r} is for text; images have none, mask, salt-and-pepper, gaussian")
+
+
+def corrupt_sentences(
+    tokens: Tensor, lengths: Tensor, corruption: Corruption, unk_id: int, pad_id: int
+) -> tuple[Tensor, Tensor]:
+    """Corrupted copy of sentences; the arguments themselves when the kind is ``none``. eos and padding are never hit.
+
+    - ``mask``: a word becomes unk.
+    - ``drop``: a word goes and those behind it close up; of a row may stay eos alone.
+    - ``swap``: a word changes places with a neighbour. Words are paired from the first or the second one on, by a
+      coin per row, and a pair is exchanged with probability ``rate``; a word without a partner, at either end, stays.
+    - ``substitute``: a word becomes one drawn from all words of the batch, by their frequency: it may be the same.
+
+    Args:
+        tokens: the sentence, then eos, then padding, with shape (B, L).
+        lengths: tokens of each row, eos included, so at least 1, with shape (B,).
+        corruption: kind and rate.
+        unk_id: of the token that hides a word.
+        pad_id: of padding.
+
+    Returns:
+        Tokens with shape (B, L) and their lengths with shape (B,).
+
+    Raises:
+        UserError: a kind that only images have.
+    """
+    if corruption.kind == "none":
+        return tokens, lengths
+    words = torch.arange(tokens.shape[1], device=tokens.device) < (lengths - 1).unsqueeze(1)
+    hit = words & (torch.rand(tokens.shape, device=tokens.device) < corruption.rate)
+    if corruption.kind == "mask":
+        return tokens.masked_fill(hit, unk_id), lengths
+    if corruption.kind == "drop":
+        return _dropped(tokens, hit, pad_id), lengths - hit.sum(1)
+    if corruption.kind == "swap":
+        return _swapped(tokens, words, hit), lengths
+    if corruption.kind == "substitute":
+        return _substituted(tokens, words, hit), lengths
+    raise UserError(f"corruption {corruption.kind!r} is for images; text has none, mask, drop, swap, substitute")
+
+
+def _dropped(tokens: Tensor, hit: Tensor, pad_id: int) -> Tensor:
+    """What was hit becomes padding and moves behind the row; the rest keeps its order."""
+    order = hit.int().argsort(dim=1, stable=True)
+    return tokens.masked_fill(hit, pad_id).gather(1, order)
+
+
+def _swapped(tokens: Tensor, words: Tensor, hit: Tensor) -> Tensor:
+    """Pairs of neighbours (i, i + 1) whose first word was hit change places; i is even, or odd, in all of a row."""
+    rows, length = tokens.shape
+    position = torch.arange(length, device=tokens.device).expand(rows, length)
+    odd = torch.randint(2, (rows, 1), device=tokens.device)
+    partner = (position + 1 - 2 * ((position + odd) % 2)).clamp(0, length - 1)
+    exchanged = words & words.gather(1, partner) & hit.gather(1, torch.minimum(position, partner))
+    return tokens.gather(1, torch.where(exchanged, partner, position))
+
+
+def _substituted(tokens: Tensor, words: Tensor, hit: Tensor) -> Tensor:
+    """What was hit becomes a word of the batch, each of its words being as likely as any other."""
+    pool = tokens[words]
+    if not len(pool):
+        return tokens
+    return torch.where(hit, pool[torch.randint(len(pool), tokens.shape, device=tokens.device)], tokens)

@@ -1,0 +1,309 @@
+"""Graphs: nodes with features and undirected edges, and their split for link prediction.
+
+A graph comes from a list of edges, from Planetoid's files, or from documents that are linked by their topics.
+Shape legend: N nodes, E edges, M pairs of nodes, F features, T topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from tgvae.data.rows import Ints, Rows, Unit, not_corrupted
+from tgvae.errors import UserError
+
+NON_EDGES = 5
+"""Drawn for every edge of a training batch: with one, a graph of few features is learnt less well."""
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """An undirected graph.
+
+    Attributes:
+        names: of the nodes.
+        edges: pairs i < j of nodes, each once, with shape (E, 2).
+        source: where it comes from, for messages.
+        features: float32 with shape (N, F); None: a node is known by its number alone (identity features).
+        labels: a number a node, (N,), -1 where it is not known; None where no node has one.
+        loops, duplicates: what a list of edges had besides: edges of a node with itself, and edges given before.
+    """
+
+    names: Sequence[str]
+    edges: Ints
+    source: str
+    features: csr_array | None = None
+    labels: Ints | None = None
+    loops: int = 0
+    duplicates: int = 0
+
+    @property
+    def nodes(self) -> int:
+        return len(self.names)
+
+    def __str__(self) -> str:
+        known = "no features" if self.features is None else f"{self.features.shape[1]:,} features"
+        left = f"left out {self.loops:,} loops and {self.duplicates:,} repeated edges"
+        return f"{self.source}: {self.nodes:,} nodes, {len(self.edges):,} edges, {known}; {left}"
+
+
+def open_graph(source: str) -> Graph:
+    """A graph from a file with a list of edges, or from ``FOLDER/NAME`` where FOLDER has Planetoid's ind.NAME.* files.
+
+    A list has two names a line, separated by a TAB, else by a comma, else by blanks; lines that start with # are
+    comments. A name linked to itself is a node, without that edge. Planetoid's files are pickles, which can run
+    code when they are opened: open those that you trust.
+
+    Raises:
+        UserError: there is no such graph, a line is not two names, or torch-geometric is not installed.
+    """
+    path = Path(source)
+    if path.is_file():
+        return _edge_list(path)
+    if (path.parent / f"ind.{path.name}.x").is_file():
+        return _planetoid(path)
+    raise UserError(f"{source}: no graph; give a file with a list of edges, or FOLDER/cora where FOLDER has ind.cora.x")
+
+
+def graph_of(
+    points: NDArray[np.floating], names: Sequence[str], neighbours: int = 5, features: csr_array | None = None
+) -> Graph:
+    """Documents linked by their topics: two are when one is among the ``neighbours`` nearest of the other.
+
+    Near is what has a large Hellinger affinity sum_i sqrt(a_i b_i). Memory is linear in N, time is not.
+
+    Args:
+        points: topic proportions with shape (N, T), rows that sum to 1.
+        names: of the documents.
+        neighbours: at least 1, fewer than N.
+        features: of the documents, with shape (N, F).
+
+    Raises:
+        UserError: too few documents for so many neighbours, or rows that are no proportions.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    if not 1 <= neighbours < len(points):
+        raise UserError(f"{neighbours} neighbours for {len(points)} documents; give from 1 to {len(points) - 1}")
+    if (points < 0).any() or not np.allclose(points.sum(1), 1, atol=1e-3):
+        raise UserError("topic proportions must be 0 or more and sum to 1 in every document")
+    roots = np.sqrt(points, dtype=np.float64)  # |sqrt a - sqrt b|^2 = 2 - 2 affinity
+    nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(roots).kneighbors(return_distance=False)
+    pairs = np.stack((np.repeat(np.arange(len(points)), neighbours), nearest.ravel()), axis=1)
+    return Graph(names, _simple(pairs), "documents linked by topics", features)
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """A whole graph, and pairs of its nodes to be scored.
+
+    Attributes:
+        features: sparse (N, F), or None for identity features.
+        adjacency: sparse (N, N), over which messages pass; see ``normalised_adjacency``.
+        pairs: with shape (M, 2).
+        linked: 1 for an edge, 0 for a non-edge, with shape (M,).
+        weight: of each pair, (M,); see ``pair_weights``.
+        index: the nodes, (N,).
+    """
+
+    features: Tensor | None
+    adjacency: Tensor
+    pairs: Tensor
+    linked: Tensor
+    weight: Tensor
+    index: Tensor
+
+    @property
+    def counted(self) -> dict[str, Tensor]:
+        """Ends of pairs at every node, as words and as tokens, and the node itself, each (N,)."""
+        ends = torch.bincount(self.pairs.flatten(), minlength=len(self.index))
+        return {"words": ends, "tokens": ends, "documents": self.index}
+
+    def to(self, device: torch.device | str) -> GraphBatch:
+        features = None if self.features is None else self.features.to(device)
+        rest = (self.adjacency, self.pairs, self.linked, self.weight, self.index)
+        return GraphBatch(features, *(part.to(device) for part in rest))
+
+
+@dataclass(frozen=True, eq=False)
+class GraphSplit:
+    """The edges of one split. Messages pass over training edges alone, whichever split is scored.
+
+    Attributes:
+        name: train, valid or test.
+        graph: the whole graph.
+        messages: edges of the training split.
+        linked: pairs (M, 2) to be scored as edges; in training also every node with itself (Kipf & Welling 2016 set
+            the diagonal of A to 1).
+        apart: pairs to be scored as non-edges. None: every batch draws them from torch's generator, among all pairs
+            but ``messages``; to spare the held-out edges would tell of them.
+        features, adjacency: as in ``GraphBatch``.
+    """
+
+    name: str
+    graph: Graph
+    messages: Ints
+    linked: Ints
+    apart: Ints | None
+    features: Tensor | None
+    adjacency: Tensor
+
+    def rows(self, unit: Unit) -> Rows:
+        """The nodes, all in one batch. Raises UserError for another unit."""
+        if unit != "node":
+            raise UserError(f"{self.graph.source}: a graph has no {unit}s; choose a model of graphs, such as graph-vae")
+        nodes = np.arange(self.graph.nodes)
+        return Rows(unit, lambda size, seed: [nodes], self.gather, self.names, not_corrupted)
+
+    def gather(self, nodes: Ints) -> GraphBatch:
+        """The whole graph with the pairs of this split."""
+        apart = self._drawn() if self.apart is None else self.apart
+        pairs = torch.from_numpy(np.concatenate((self.linked, apart)))
+        linked = (torch.arange(len(pairs)) < len(self.linked)).float()
+        weight = pair_weights(pairs, linked, self.graph.nodes)
+        return GraphBatch(self.features, self.adjacency, pairs, linked, weight, torch.from_numpy(nodes))
+
+    def names(self, nodes: Ints) -> list[str]:
+        return [self.graph.names[i] for i in nodes]
+
+    def _drawn(self) -> Ints:
+        chosen = torch.randint(_vacant(self.messages, self.graph.nodes), (NON_EDGES * len(self.messages),))
+        return non_edges(self.messages, chosen.numpy())
+
+
+def split_edges(graph: Graph, seed: int = 0, valid: float = 0.05, test: float = 0.10) -> dict[str, GraphSplit]:
+    """Edges to train on, and some held out with as many pairs that are no edges (Kipf & Welling 2016).
+
+    Args:
+        graph: the graph.
+        seed: of the choice of edges and non-edges.
+        valid, test: shares of the edges, rounded down.
+
+    Raises:
+        UserError: too few edges, or too few pairs without one.
+    """
+    count, free = len(graph.edges), _vacant(graph.edges, graph.nodes)
+    held = [int(count * share) for share in (valid, test)]
+    if min(*held, count - sum(held)) < 1:
+        raise UserError(f"{graph.source}: {count} edges are too few to hold out {valid:.0%} and {test:.0%} of them")
+    if free < sum(held):
+        raise UserError(f"{graph.source}: {free} pairs of nodes have no edge, {sum(held)} are needed to measure by")
+    rng = np.random.default_rng(seed)
+    parts = np.split(graph.edges[rng.permutation(count)], np.cumsum(held))
+    apart = np.split(non_edges(graph.edges, rng.choice(free, sum(held), replace=False)), held[:1])
+    messages = _simple(parts[2])
+    features = None if graph.features is None else _sparse(graph.features)
+    adjacency = normalised_adjacency(messages, graph.nodes)
+    train = np.concatenate((messages, _diagonal(graph.nodes)))
+    splits = {"train": (train, None), "valid": (parts[0], apart[0]), "test": (parts[1], apart[1])}
+    return {name: GraphSplit(name, graph, messages, *pairs, features, adjacency) for name, pairs in splits.items()}
+
+
+def normalised_adjacency(edges: Ints, nodes: int) -> Tensor:
+    """D^-1/2 (A + I) D^-1/2 as a sparse tensor (N, N), D the degrees of A + I (Kipf & Welling 2017, 1609.02907)."""
+    i, j = np.concatenate((edges, edges[:, ::-1], _diagonal(nodes))).T
+    scale = 1 / np.sqrt(np.bincount(i))
+    return _sparse(csr_array((scale[i] * scale[j], (i, j)), shape=(nodes, nodes)))
+
+
+def pair_weights(pairs: Tensor, linked: Tensor, nodes: int) -> Tensor:
+    """Weights (M,) with which the edges count N^2 / 2 together, and so do the non-edges.
+
+    A pair counts twice as much as a node with itself: it has two entries in the adjacency matrix.
+    """
+    entries = 1.0 + (pairs[:, 0] != pairs[:, 1])
+    edges = (entries * linked).sum()
+    return nodes**2 / 2 * entries / torch.where(linked > 0, edges, entries.sum() - edges)
+
+
+def non_edges(edges: Ints, chosen: Ints) -> Ints:
+    """Pairs (M, 2) without an edge, by their numbers (M,) among all such pairs; nothing of size N^2 is made.
+
+    Pairs i < j have ranks j (j - 1) / 2 + i. The pair without an edge of number k has rank k + m when m edges have
+    lower ranks: those before which there are at most k pairs without one.
+    """
+    ranks = np.sort(_rank(edges))
+    return _pair(chosen + np.searchsorted(ranks - np.arange(len(ranks)), chosen, side="right"))
+
+
+def _vacant(edges: Ints, nodes: int) -> int:
+    """Pairs of nodes without an edge."""
+    return nodes * (nodes - 1) // 2 - len(edges)
+
+
+def _rank(pairs: Ints) -> Ints:
+    i, j = pairs.T
+    return j * (j - 1) // 2 + i
+
+
+def _pair(ranks: Ints) -> Ints:
+    j = ((1 + np.sqrt(1 + 8 * ranks)) / 2).astype(np.int64)
+    j -= j * (j - 1) // 2 > ranks  # the root may have been rounded up
+    return np.stack((ranks - j * (j - 1) // 2, j), axis=1)
+
+
+def _simple(pairs: Ints) -> Ints:
+    """Pairs (P, 2) in either order as edges i < j, by rank, without loops and repeats."""
+    ordered = np.sort(pairs, axis=1)
+    return _pair(np.unique(_rank(ordered[ordered[:, 0] < ordered[:, 1]])))
+
+
+def _diagonal(nodes: int) -> Ints:
+    return np.arange(nodes).repeat(2).reshape(-1, 2)
+
+
+def _sparse(matrix: csr_array) -> Tensor:
+    found = matrix.tocoo()
+    values, place = torch.from_numpy(found.data.astype(np.float32)), torch.from_numpy(np.stack(found.coords))
+    return torch.sparse_coo_tensor(place, values, found.shape, check_invariants=False).coalesce()
+
+
+def _edge_list(path: Path) -> Graph:
+    numbers: dict[str, int] = {}
+    named = [[numbers.setdefault(name, len(numbers)) for name in pair] for pair in _name_pairs(path)]
+    pairs = np.array(named, np.int64).reshape(-1, 2)
+    edges, loops = _simple(pairs), int((pairs[:, 0] == pairs[:, 1]).sum())
+    return Graph(list(numbers), edges, str(path), loops=loops, duplicates=len(pairs) - loops - len(edges))
+
+
+def _name_pairs(path: Path) -> Iterator[list[str]]:
+    for number, raw in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            line = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise UserError(f"{path}, line {number}: not UTF-8; save the list of edges as UTF-8") from None
+        if not line.strip() or line.startswith("#"):
+            continue
+        separator = next((mark for mark in "\t," if mark in line), None)
+        pair = [name.strip() for name in line.split(separator)]
+        if len(pair) != 2 or not all(pair):
+            raise UserError(f"{path}, line {number}: {line!r} is not two names separated by a TAB, comma or blank")
+        yield pair
+
+
+def _planetoid(path: Path) -> Graph:
+    """A citation network (Yang et al. 2016, arXiv 1603.08861).
+
+    Citeseer's numbers have gaps among the test nodes: nodes without features, label or edge.
+    """
+    try:
+        from torch_geometric.io import read_planetoid_data
+    except ImportError as error:
+        raise UserError(f"{path}: reading Planetoid's files needs pip install 'tgvae[graphs]' ({error})") from error
+    try:
+        data = read_planetoid_data(str(path.parent), path.name)
+    except (OSError, EOFError, UnpicklingError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); get all files ind.{path.name}.* anew") from error
+    test = data.test_mask.numpy()
+    gaps = ~test & (np.arange(len(test)) > test.argmax())
+    labels = np.where(gaps, -1, data.y.numpy())
+    names = [str(i) for i in range(len(labels))]
+    return Graph(names, _simple(data.edge_index.numpy().T), str(path), csr_array(data.x.numpy()), labels)

@@ -1,0 +1,54 @@
+"""What training and bounds go over: the rows of a split, in batches, whatever kind of data it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgvae.data.corruption import Corruption
+from tgvae.errors import UserError
+
+Ints = NDArray[np.int64]
+Unit = Literal["document", "sentence", "vector", "node"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one kind that a split has.
+
+    Attributes:
+        unit: what a row is, as latents and observations of a trace say it.
+        batches: indices of rows from a size and a seed; with None as seed each row once, for evaluation. The size
+            is in padded tokens for sentences, in rows for documents and vectors.
+        gather: the batch of some rows. Any batch has ``to(device)`` and ``counted``.
+        names: how users know the rows, for messages, from ``counted["documents"]``.
+        corrupt: a batch as a denoising model sees it.
+    """
+
+    unit: Unit
+    batches: Callable[[int, int | None], list[Ints]]
+    gather: Callable[[Ints], Any]
+    names: Callable[[Ints], list[str]]
+    corrupt: Callable[[Any, Corruption], Any]
+
+
+class Examples(Protocol):
+    """A split of some data: a corpus, pairs, vectors or a graph."""
+
+    def rows(self, unit: Unit) -> Rows:
+        """Its rows of that kind. Raises UserError where it has none."""
+
+
+def shuffled(count: int, size: int, seed: int | None = None) -> list[Ints]:
+    """Indices up to ``count``, ``size`` at a time; in order where no seed is given."""
+    order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
+    return [order[i : i + size] for i in range(0, count, size)]
+
+
+def not_corrupted(batch: Any, corruption: Corruption) -> Any:
+    """For rows that no denoising model learns from. Raises UserError."""
+    raise UserError(f"{corruption.kind} is a corruption of sentences or images; documents and summaries have none")

