@@ -19,7 +19,7 @@ from tgvae.data.corpus import Corpus
 from tgvae.generation.decode import DecodeSettings, Strategy
 from tgvae.models.summaries import SUMMARY
 from tgvae.models.summarizer import Summarizer
-from tgvae.runs import build, load_run, load_summarizer, load_tgvae, open_data, read_recipe
+from tgvae.runs import build, load_run, load_summarizer, load_tgvae, open_folder, read_recipe
 from tgvae.trace import objective
 
 STRATEGIES: tuple[Strategy, ...] = ("sample", "greedy", "beam")
@@ -40,7 +40,7 @@ class Options:
 
 def training_speed(run: Path, steps: int) -> float:
     """Tokens a second, those of sources and eos included and padding not, of the run's own recipe from its start."""
-    recipe, folder = read_recipe(run), open_data(run)
+    recipe, folder = read_recipe(run), open_folder(run)
     corpus, model = Corpus(folder, "train"), build(recipe, folder)
     examples = model.pairs(corpus) if isinstance(model, Summarizer) else corpus
     phase = list(recipe.train.phases.values())[-1]
@@ -70,7 +70,7 @@ def generation_speed(run: Path, strategy: Strategy, batch: int) -> float:
 
 def summary_speed(run: Path, strategy: Strategy, batch: int) -> float:
     """Test documents summarized a second, until five seconds have passed."""
-    model, folder = load_summarizer(run), open_data(run)
+    model, folder = load_summarizer(run), open_folder(run)
     texts = [" ".join(sentences) for sentences in folder.split("test")["sentences"].to_pylist()]
     settings = replace(SUMMARY, strategy=strategy)
     model.summarize(texts[:1], settings=settings)

@@ -27,7 +27,6 @@ import tyro
 
 from tgvae.cli import keep_memory
 from tgvae.commands.evaluate import judge_of, measure
-from tgvae.errors import UserError
 from tgvae.evaluation.archive import FOLDER, REPORT, load_evaluation
 from tgvae.evaluation.paper import LANGUAGE_MODEL, all_tables
 from tgvae.evaluation.report import Protocol
@@ -35,8 +34,7 @@ from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
 from tgvae.recipes import RECIPES, Recipe
-from tgvae.runs import load_run, open_data, read_recipe, resume_run, start_run
-from tgvae.training.loop import CHECKPOINT
+from tgvae.runs import ensure_run, load_run
 
 
 @dataclass(frozen=True)
@@ -115,14 +113,7 @@ def train_cell(options: Options, name: str, recipe: Recipe) -> None:
         UserError: OUT holds this cell with other settings or another corpus.
     """
     start_process(options)
-    run = options.out / name
-    if not (run / CHECKPOINT).is_file():
-        start_run(recipe, options.data, run, overwrite=True)
-        return
-    if read_recipe(run) != recipe:
-        raise UserError(f"{run}: trained with other settings than are asked for now; choose another --out")
-    open_data(run, options.data)
-    resume_run(run)
+    ensure_run(recipe, options.data, options.out / name)
 
 
 def evaluate_cell(options: Options, name: str, recipe: Recipe) -> None:

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 
 # A layer is a module or a package; it may import itself and what stands here. The longest name that fits counts.
 TEXT = {"tgvae.data.schema", "tgvae.data.vocabulary", "tgvae.data.open_vocabulary", "tgvae.data.tokenizers"}
-ARRAYS = {"tgvae.data.batch", "tgvae.data.corpus", "tgvae.data.pairs"}
+ROWS = {"tgvae.data.corruption", "tgvae.data.rows"}
+ARRAYS = ROWS | {"tgvae.data.batch", "tgvae.data.corpus", "tgvae.data.pairs", "tgvae.data.vectors", "tgvae.data.graphs"}
 DATA = TEXT | ARRAYS
 ALLOWED: dict[str, set[str]] = {
     "tgvae": {"tgvae.models", "tgvae.generation"},  # the front door, opened lazily
@@ -30,9 +31,13 @@ ALLOWED: dict[str, set[str]] = {
     "tgvae.data.vocabulary": {"tgvae.errors", "tgvae.data.tokenizers"},
     "tgvae.data.open_vocabulary": {"tgvae.data.tokenizers"},
     "tgvae.data.schema": {"tgvae.errors", "tgvae.data.tokenizers", "tgvae.data.vocabulary"},
+    "tgvae.data.corruption": {"tgvae.errors"},
+    "tgvae.data.rows": {"tgvae.errors", "tgvae.data.corruption"},
     "tgvae.data.batch": {"tgvae.data.schema"},
-    "tgvae.data.corpus": {"tgvae.errors", "tgvae.data.schema", "tgvae.data.batch", "tgvae.data.tokenizers"},
-    "tgvae.data.pairs": TEXT | {"tgvae.errors", "tgvae.data.batch", "tgvae.data.corpus"},
+    "tgvae.data.corpus": ROWS | {"tgvae.errors", "tgvae.data.schema", "tgvae.data.batch", "tgvae.data.tokenizers"},
+    "tgvae.data.pairs": TEXT | ROWS | {"tgvae.errors", "tgvae.data.batch", "tgvae.data.corpus"},
+    "tgvae.data.vectors": ROWS | {"tgvae.errors", "tgvae.data.schema"},
+    "tgvae.data.graphs": ROWS | {"tgvae.errors"},
     "tgvae.divergences": {"tgvae.distributions"},
     "tgvae.trace": {"tgvae.divergences"},
     "tgvae.nn": {"tgvae.distributions", "tgvae.distributions_copy"},
@@ -49,9 +54,11 @@ ALLOWED: dict[str, set[str]] = {
     "tgvae.evaluation": DATA
     | {"tgvae.models", "tgvae.generation", "tgvae.distributions", "tgvae.trace", "tgvae.errors"},
     "tgvae.training": DATA | {"tgvae.evaluation", "tgvae.models", "tgvae.trace", "tgvae.schedules", "tgvae.errors"},
-    "tgvae.recipes": {"tgvae.models", "tgvae.training", "tgvae.schedules"},
+    "tgvae.recipes": {"tgvae.models", "tgvae.training", "tgvae.schedules", "tgvae.data.corruption"},
+    "tgvae.sources": DATA | {"tgvae.models", "tgvae.errors"},
     "tgvae.runs": DATA
     | {
+        "tgvae.sources",
         "tgvae.recipes",
         "tgvae.training",
         "tgvae.evaluation",
@@ -61,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tgvae.commands": DATA
     | {
+        "tgvae.sources",
         "tgvae.runs",
         "tgvae.recipes",
         "tgvae.training",

@@ -176,7 +176,7 @@ def test_importance_weighting_by_the_posterior_is_exact(held_out: Corpus) -> Non
     assert found.perplexity == pytest.approx(math.exp(exact.sum().item() / found.bound.words.sum().item()), rel=1e-5)
     assert sentence_bound(model, held_out).total().mean().item() == pytest.approx(found.nll, abs=1), "one draw of nll"
 
-    some = importance_weighted_nll(model, held_out, 2, seed=5, sentences=7)
+    some = importance_weighted_nll(model, held_out, 2, seed=5, rows=7)
     torch.testing.assert_close(some.bound.total(), exact.double()[some.index], rtol=1e-5, atol=1e-5)
     assert some.bound.documents.tolist() == held_out.sentences[some.index.numpy(), 0].tolist()
 
@@ -226,7 +226,7 @@ def test_chances_of_the_sentences_are_equal(held_out: Corpus) -> None:
 @pytest.mark.parametrize(("samples", "sentences"), [(0, None), (10, 0)])
 def test_no_draw_and_no_sentence_are_refused(samples: int, sentences: int | None, held_out: Corpus) -> None:
     with pytest.raises(UserError, match="at least 1 draw of 1 sentence"):
-        importance_weighted_nll(Unigram(held_out), held_out, samples, sentences=sentences)
+        importance_weighted_nll(Unigram(held_out), held_out, samples, rows=sentences)
 
 
 class Letters(nn.Module):

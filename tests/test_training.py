@@ -10,21 +10,27 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tgvae.data.corpus import Corpus
+from tgvae.data.graphs import Graph
 from tgvae.data.schema import PreparedFolder
+from tgvae.data.vectors import open_vectors
 from tgvae.errors import UserError
 from tgvae.evaluation.text import perplexity_under
 from tgvae.models.base import Model, load
+from tgvae.models.graph import GraphVAE
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
+from tgvae.models.vector import VectorVAE
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import build, fit_language_model, load_run, open_data, read_recipe, resume_run, start_run
 from tgvae.schedules import Schedule
 from tgvae.settings import from_json
+from tgvae.sources import Data
 from tgvae.training import loop
 from tgvae.training.config import Phase, TrainConfig
 from tgvae.training.journal import warnings
@@ -114,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(
 
     monkeypatch.setattr(loop, "objective", broken)
     with pytest.raises(
-        DivergedError, match=r"step 0: objective, gradient, nll/words not finite.* Documents of the batch: d\d+"
+        DivergedError, match=r"step 0: objective, gradient, nll/words not finite.* Rows of the batch: d\d+"
     ):
         start_run(small_recipe(), prepared.path, tmp_path / "run")
 
@@ -142,7 +148,7 @@ def test_another_corpus_is_noticed(prepared: PreparedFolder, tmp_path: Path) -> 
     described = json.loads((tmp_path / "run" / "run.json").read_text())
     described["data"]["manifest_sha256"] = "0" * 64
     (tmp_path / "run" / "run.json").write_text(json.dumps(described))
-    with pytest.raises(UserError, match="not the corpus"):
+    with pytest.raises(UserError, match="not the data"):
         open_data(tmp_path / "run")
 
 
@@ -155,7 +161,12 @@ def test_every_recipe_survives_json_and_builds(name: str, prepared: PreparedFold
     kind = Model.kinds[recipe.kind]
     assert from_json(kind.config_class, json.loads(json.dumps(asdict(recipe.model))), "x") == recipe.model
     assert from_json(TrainConfig, json.loads(json.dumps(asdict(recipe.train))), "x") == recipe.train
-    assert isinstance(build(recipe, prepared), kind)
+    data: Data = prepared
+    if kind is VectorVAE:
+        data = open_vectors("digits")
+    elif kind is GraphVAE:
+        data = Graph(list("abcd"), np.array([[0, 1], [1, 2], [2, 3]]), "a chain")
+    assert isinstance(build(recipe, data), kind)
 
 
 def test_warnings_fire_on_a_run_made_to_collapse(

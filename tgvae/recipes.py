@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from tgvae.data.corruption import Corruption
+from tgvae.models.graph import GraphConfig
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
+from tgvae.models.vector import VectorConfig
 from tgvae.schedules import Schedule
 from tgvae.training.config import Phase, TrainConfig
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A kind of model, its settings, and how it is trained."""
+    """A kind of model, its settings, and how it is trained; ``data`` is what it learns from where nothing is named."""
 
     kind: str
-    model: TopicConfig | SentenceConfig | TGVAEConfig | SummarizerConfig
+    model: TopicConfig | SentenceConfig | TGVAEConfig | SummarizerConfig | VectorConfig | GraphConfig
     train: TrainConfig = field(default_factory=TrainConfig)
+    data: str | None = None
 
 
 SENTENCES = Phase("sentence", epochs=8, learning_rate=3e-3, batch=1536)
 SUMMARIES = Phase("sentence", epochs=15, learning_rate=3e-3, batch=8192)
+VECTORS = Phase("vector", epochs=100, learning_rate=2e-3, batch=100, patience=10)
+EDGES = Phase("node", epochs=200, learning_rate=1e-2, patience=200)
 DIVERSITY = Schedule(end=30.0)
 
 
@@ -80,6 +86,16 @@ def sentence_vae() -> Recipe:
     )
 
 
+def sentence_beta_vae() -> Recipe:
+    """The sentence VAE with beta 0.5: its latent keeps more of a sentence (Higgins et al. 2017 go the other way)."""
+    return weighted_latent(sentence_vae(), 0.5)
+
+
+def sentence_denoising_vae() -> Recipe:
+    """The sentence VAE whose encoder sees a sentence without a fifth of its words."""
+    return denoising(sentence_vae(), Corruption("drop", 0.2))
+
+
 def language_model() -> Recipe:
     """The plain GRU language model, the baseline of every perplexity."""
     return Recipe("language-model", SentenceConfig(flow_length=0), TrainConfig({"sentences": SENTENCES}))
@@ -102,14 +118,81 @@ def summarizer_plain() -> Recipe:
     return Recipe("summarizer", SummarizerConfig(latent="none"), TrainConfig({"summaries": SUMMARIES}))
 
 
+def weighted_latent(recipe: Recipe, beta: float) -> Recipe:
+    """The recipe with another beta at the end of its annealing."""
+
+    def change(phase: Phase) -> Phase:
+        schedule = replace(phase.weights.get("kl/z", Schedule()), end=beta)
+        return replace(phase, weights=phase.weights | {"kl/z": schedule})
+
+    return in_phases(recipe, change)
+
+
+def denoising(recipe: Recipe, corruption: Corruption) -> Recipe:
+    """The recipe with an encoder, or a decoder, that sees noise (Im et al. 2015, arXiv 1511.06406)."""
+    return in_phases(recipe, lambda phase: replace(phase, corruption=corruption))
+
+
+def in_phases(recipe: Recipe, change: Callable[[Phase], Phase]) -> Recipe:
+    """The recipe with every phase changed."""
+    phases = {name: change(phase) for name, phase in recipe.train.phases.items()}
+    return replace(recipe, train=replace(recipe.train, phases=phases))
+
+
+def digits_vae() -> Recipe:
+    """The VAE of pictures."""
+    return Recipe("vector-vae", VectorConfig(), TrainConfig({"vectors": VECTORS}), "digits")
+
+
+def digits_beta_vae() -> Recipe:
+    """The VAE of pictures with beta 4."""
+    return weighted_latent(digits_vae(), 4.0)
+
+
+def digits_denoising_vae() -> Recipe:
+    """The VAE of pictures whose encoder sees a tenth of the pixels replaced by 0 or 1."""
+    return denoising(digits_vae(), Corruption("salt-and-pepper", 0.1))
+
+
+def digits_discrete_vae() -> Recipe:
+    """Twenty categorical variables in place of a Gaussian; the temperature falls from 1 to 0.5."""
+    phase = replace(VECTORS, temperature=Schedule("linear", start=1.0, end=0.5, share=1.0))
+    config = VectorConfig(latent="categorical", latent_size=20)
+    return replace(digits_vae(), model=config, train=TrainConfig({"vectors": phase}))
+
+
+def digits_autoencoder() -> Recipe:
+    """The deterministic autoencoder: no distribution of z, no KL."""
+    return replace(digits_vae(), model=VectorConfig(latent="point"))
+
+
+def graph_vae() -> Recipe:
+    """The variational graph autoencoder, as published: 200 steps on the whole graph (Kipf & Welling 2016)."""
+    return Recipe("graph-vae", GraphConfig(), TrainConfig({"edges": EDGES}))
+
+
+def graph_autoencoder() -> Recipe:
+    """The same without distributions of z."""
+    return replace(graph_vae(), model=GraphConfig(latent="point"))
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "tgvae": tgvae,
     "demo": demo,
     "topic": topic,
     "prodlda": prodlda,
     "sentence-vae": sentence_vae,
+    "sentence-beta-vae": sentence_beta_vae,
+    "sentence-denoising-vae": sentence_denoising_vae,
     "language-model": language_model,
     "summarizer": summarizer,
     "summarizer-vae": summarizer_vae,
     "summarizer-plain": summarizer_plain,
+    "digits-vae": digits_vae,
+    "digits-beta-vae": digits_beta_vae,
+    "digits-denoising-vae": digits_denoising_vae,
+    "digits-discrete-vae": digits_discrete_vae,
+    "digits-autoencoder": digits_autoencoder,
+    "graph-vae": graph_vae,
+    "graph-autoencoder": graph_autoencoder,
 }

@@ -23,10 +23,9 @@ import torch
 from accelerate import PartialState
 
 from tgvae.data.corpus import Corpus
-from tgvae.data.pairs import Examples
-from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
+from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.errors import UserError
-from tgvae.evaluation.generated import real_sentences
+from tgvae.evaluation.generated import Writer, real_sentences
 from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import has_topics, topic_quality
 from tgvae.models.base import CONFIG, WEIGHTS, Model, load
@@ -36,6 +35,7 @@ from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicCore
 from tgvae.recipes import Recipe, language_model
 from tgvae.settings import from_json
+from tgvae.sources import Data, describe, examples_of, fingerprint, open_source
 from tgvae.training.config import Phase
 from tgvae.training.loop import CHECKPOINT, train
 from tgvae.training.topic_start import start_topics
@@ -45,24 +45,24 @@ RUN = "run.json"
 PACKAGES = ("tgvae", "torch", "transformers", "accelerate", "numpy", "scikit-learn")
 
 
-def start_run(recipe: Recipe, data: Path, run: Path, overwrite: bool = False) -> Model:
-    """Train a recipe on a prepared folder, in a new run folder.
+def start_run(recipe: Recipe, source: str | Path, run: Path, overwrite: bool = False, quiet: bool = False) -> Model:
+    """Train a recipe on a prepared folder (or vectors, or a graph, as its kind of model wants), in a new run folder.
 
     Raises:
         UserError: the folder holds something already, the data cannot be used, or training failed.
     """
-    folder = PreparedFolder.open(data)
+    data = open_source(kind_of(recipe), str(source))
     state = PartialState(cpu=recipe.train.device == "cpu")
     if state.is_main_process and run.exists() and any(run.iterdir()) and not overwrite:
         raise UserError(f"{run}: exists already; choose another --out, or go on with `tgvae train --resume {run}`")
-    model = build(recipe, folder)
+    model = build(recipe, data)
     if state.is_main_process:  # of several processes, the first one makes the folder
-        _make_folder(recipe, folder, run)
+        _make_folder(recipe, data, run)
     state.wait_for_everyone()
-    return _train(model, recipe, folder, run, resume=False)
+    return _train(model, recipe, data, run, resume=False, quiet=quiet)
 
 
-def _make_folder(recipe: Recipe, folder: PreparedFolder, run: Path) -> None:
+def _make_folder(recipe: Recipe, data: Data, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     for old in ("metrics.jsonl", CHECKPOINT, CONFIG, WEIGHTS):
         (run / old).unlink(missing_ok=True)
@@ -71,11 +71,7 @@ def _make_folder(recipe: Recipe, folder: PreparedFolder, run: Path) -> None:
     described = {
         "format": FORMAT,
         "recipe": asdict(recipe),
-        "data": {
-            "path": str(folder.path.resolve()),
-            "manifest_sha256": file_hash(folder.path / MANIFEST),
-            **folder.manifest["source"],
-        },
+        "data": describe(data),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
     (run / RUN).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -83,36 +79,52 @@ def _make_folder(recipe: Recipe, folder: PreparedFolder, run: Path) -> None:
 
 def resume_run(run: Path) -> Model:
     """Go on with an interrupted run, from its last checkpoint, as if it had never stopped."""
-    recipe, folder = read_recipe(run), open_data(run)
-    return _train(build(recipe, folder), recipe, folder, run, resume=True)
+    recipe, data = read_recipe(run), open_data(run)
+    return _train(build(recipe, data), recipe, data, run, resume=True)
 
 
-def build(recipe: Recipe, folder: PreparedFolder) -> Model:
-    """A fresh model of the recipe; a mixture of topics starts from the corpus, all else at random."""
+def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = False) -> Model:
+    """The trained model of a recipe in a run folder: trained anew, or only as far as that is not done yet.
+
+    Raises:
+        UserError: the folder holds a run with other settings, or of other data.
+    """
+    if not (run / CHECKPOINT).is_file():
+        return start_run(recipe, source, run, overwrite=True, quiet=quiet)
+    if read_recipe(run) != recipe:
+        raise UserError(f"{run}: trained with other settings than are asked for now; choose another --out")
+    data = open_data(run, source)
+    return _train(build(recipe, data), recipe, data, run, resume=True, quiet=quiet)
+
+
+def kind_of(recipe: Recipe) -> type[Model]:
+    """The class of model that a recipe trains. Raises UserError where there is no such kind."""
     kind = Model.kinds.get(recipe.kind)
     if kind is None:
         raise UserError(f"no model of kind {recipe.kind!r}; choose from {', '.join(Model.kinds)}")
+    return kind
+
+
+def build(recipe: Recipe, data: Data) -> Model:
+    """A fresh model of the recipe; a mixture of topics starts from the corpus, all else at random."""
     torch.manual_seed(recipe.train.seed)
-    model = kind(recipe.model, folder.tokenizer, folder.topic_vocabulary)
+    model = kind_of(recipe).of(recipe.model, data)
     if isinstance(topic := getattr(model, "topic", None), TopicCore):
-        start_topics(topic, Corpus(folder, "train").bags, recipe.train.seed)
+        assert isinstance(data, PreparedFolder)
+        start_topics(topic, Corpus(data, "train").bags, recipe.train.seed)
     return model
 
 
-def _train(model: Model, recipe: Recipe, folder: PreparedFolder, run: Path, resume: bool) -> Model:
-    corpora = {split: Corpus(folder, split) for split in SPLITS[:2]}
-    examples = {split: _examples(model, corpus) for split, corpus in corpora.items()}
-    return train(model, examples, recipe.train, run, resume=resume, watch=lambda m, p: watch(m, p, corpora["train"]))
+def _train(model: Model, recipe: Recipe, data: Data, run: Path, resume: bool, quiet: bool = False) -> Model:
+    """Train on the first two splits; of pairs it is told how many there are, and how many are cut."""
+    examples = {split: examples_of(model, data, split, recipe.train.seed) for split in SPLITS[:2]}
+    if isinstance(model, Summarizer) and PartialState().is_main_process:
+        print(*examples.values(), sep="\n", file=sys.stderr)
 
+    def look(model: Model, phase: Phase) -> dict[str, float]:
+        return watch(model, phase, Corpus(data, "train")) if isinstance(data, PreparedFolder) else {}
 
-def _examples(model: Model, corpus: Corpus) -> Examples:
-    """What the model learns from; of pairs it is told how many there are, and how many are cut."""
-    if not isinstance(model, Summarizer):
-        return corpus
-    pairs = model.pairs(corpus)
-    if PartialState().is_main_process:
-        print(pairs, file=sys.stderr)
-    return pairs
+    return train(model, examples, recipe.train, run, resume=resume, watch=look, quiet=quiet)
 
 
 def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
@@ -176,18 +188,26 @@ def read_recipe(run: Path) -> Recipe:
     return from_json(Recipe, saved | {"model": settings}, str(run / RUN))
 
 
-def open_data(run: Path, data: Path | None = None) -> PreparedFolder:
-    """The prepared folder that a run was trained on, or the one given instead.
+def open_data(run: Path, source: str | Path | None = None) -> Data:
+    """The data that a run was trained on, from where it was, or from the place given instead.
 
     Raises:
-        UserError: it is gone, or another one than the run was trained on.
+        UserError: it is gone, or other data than the run was trained on.
     """
     described = read_run(run)["data"]
-    path = data or Path(described["path"])
-    folder = PreparedFolder.open(path)
-    if file_hash(path / MANIFEST) != described["manifest_sha256"]:
-        raise UserError(f"{path}: not the corpus that {run} was trained on (its manifest differs)")
-    return folder
+    where = str(source or described["path"])
+    data = open_source(kind_of(read_recipe(run)), where)
+    if fingerprint(describe(data)) != fingerprint(described):
+        raise UserError(f"{where}: not the data that {run} was trained on (its hash differs)")
+    return data
+
+
+def open_folder(run: Path, source: str | Path | None = None) -> PreparedFolder:
+    """``open_data`` for what needs text. Raises UserError for a run on other data."""
+    data = open_data(run, source)
+    if not isinstance(data, PreparedFolder):
+        raise UserError(f"{run}: a {read_recipe(run).kind} was not trained on text; give a run of a text model")
+    return data
 
 
 def load_run(run: Path, device: str = "cpu") -> Model:
@@ -195,6 +215,14 @@ def load_run(run: Path, device: str = "cpu") -> Model:
     if not (run / CONFIG).is_file():
         raise UserError(f"{run}: no trained model here; give a folder made by `tgvae train`")
     return load(run, map_location=device)
+
+
+def load_writer(run: Path) -> Writer:
+    """The model of a run that writes sentences. Raises UserError for a run of another kind."""
+    model = load_run(run)
+    if not isinstance(model, Writer):
+        raise UserError(f"{run}: a {model.kind} does not write sentences; give a run of tgvae or sentence-vae")
+    return model
 
 
 def load_tgvae(run: Path) -> TGVAE:

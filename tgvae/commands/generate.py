@@ -11,10 +11,12 @@ import tyro
 
 from tgvae.commands.parsing import parse
 from tgvae.errors import UserError
+from tgvae.evaluation.generated import Writer
 from tgvae.generation.decode import DecodeSettings
+from tgvae.models.sentence import LatentWriter
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.writing import Sentence
-from tgvae.runs import load_tgvae
+from tgvae.runs import load_writer
 
 READABLE = DecodeSettings(temperature=0.7, top_p=0.9)
 
@@ -22,6 +24,8 @@ READABLE = DecodeSettings(temperature=0.7, top_p=0.9)
 @dataclass(frozen=True)
 class Generate:
     """Write sentences: on a topic, a mixture of topics, like a document, between two sentences, or again.
+
+    Of a model without topics: freely, between two sentences, or again; of a language model freely alone.
 
     Examples:
       tgvae generate runs/sotu --topic war army
@@ -57,17 +61,27 @@ def main(arguments: Sequence[str]) -> None:
     ways = [bool(w) for w in (options.topic, options.mixture, options.like, options.between, options.reconstruct)]
     if sum(ways) > 1:
         raise UserError("give one of --topic, --mixture, --like, --between and --reconstruct")
-    for sentence in written(load_tgvae(options.run), options):
+    for sentence in written(load_writer(options.run), options):
         print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
 
 
-def written(model: TGVAE, options: Generate) -> list[Sentence]:
-    """The sentences that the options ask for."""
+def written(model: Writer, options: Generate) -> list[Sentence]:
+    """The sentences that the options ask for.
+
+    Raises:
+        UserError: the model has no latent, or no topics, to do so.
+    """
     settings, seed = options.decode, options.seed
-    if options.between:
-        return model.interpolate(*options.between, options.num, settings, seed)
-    if options.reconstruct:
+    if options.between or options.reconstruct:
+        if not isinstance(model, LatentWriter):
+            raise UserError(f"{options.run}: a {model.kind} has no latent; give a run of a VAE")
+        if options.between:
+            return model.interpolate(*options.between, options.num, settings, seed)
         return model.reconstruct(options.reconstruct, settings, seed)
+    if not isinstance(model, TGVAE):
+        if options.topic or options.mixture or options.like or options.strength != 1:
+            raise UserError(f"{options.run}: a {model.kind} cannot be steered by topic; give a run of tgvae")
+        return model.generate(options.num, settings, seed)
     return model.generate(
         topic=named_topic(options.topic),
         mixture=dict(map(weight, options.mixture)) or None,

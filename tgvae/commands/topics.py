@@ -17,7 +17,7 @@ from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, top_words, topic_quality
-from tgvae.runs import load_run, open_data
+from tgvae.runs import load_run, open_folder
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     model = load_run(options.run)
     if not has_topics(model):
         raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")
-    corpus = Corpus(open_data(options.run, options.data), "train")
+    corpus = Corpus(open_folder(options.run, options.data), "train")
     found = describe(model, corpus, options.words, options.sentences)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -10,15 +10,21 @@ from typing import Annotated, Any
 import tyro
 
 from tgvae.commands.parsing import parse, recipe_name
+from tgvae.evaluation.generated import Writer
+from tgvae.evaluation.topics import has_topics
+from tgvae.models.base import Model
+from tgvae.models.summarizer import Summarizer
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import resume_run, start_run
 from tgvae.training.config import TrainConfig
 
-ABOUT = """Train a recipe on a prepared folder; every setting of the recipe can be overridden.
+ABOUT = """Train a recipe on a prepared folder, on vectors or on a graph; every setting can be overridden.
 
 Examples:
   tgvae train prepared/sotu --out runs/sotu --model.topic.topics 30
   tgvae train prepared/sotu --out runs/lm --recipe language-model
+  tgvae train --recipe digits-vae --model.latent-size 2
+  tgvae train links.tsv --recipe graph-vae
   tgvae train --resume runs/sotu
 """
 
@@ -36,27 +42,47 @@ def main(arguments: Sequence[str]) -> None:
         run = parse(Resume, "train", arguments).resume
         model = resume_run(run)
     else:
-        recipe = RECIPES[recipe_name(arguments, RECIPES, "tgvae")]()
-        options: Any = parse(options_of(recipe), "train", arguments)
+        name = recipe_name(arguments, RECIPES, "tgvae")
+        recipe = RECIPES[name]()
+        options: Any = parse(options_of(name, recipe), "train", arguments)
         run = options.out
         chosen = replace(recipe, model=options.model, train=options.train)
         model = start_run(chosen, options.data, run, options.overwrite)
-    use = f"tgvae summarize {run} FILE" if model.kind == "summarizer" else f"tgvae generate {run} --topic 0"
-    print(f"trained: {run}\nnext: tgvae topics {run}, {use}, tgvae evaluate {run}")
+    print(f"trained: {run}\nnext: {next_steps(model, run)}")
 
 
-def options_of(recipe: Recipe) -> type:
+def next_steps(model: Model, run: Path) -> str:
+    """Commands to go on with."""
+    steps = [f"tgvae evaluate {run}"]
+    if has_topics(model):
+        steps.insert(0, f"tgvae topics {run}")
+    if isinstance(model, Summarizer):
+        steps.insert(0, f"tgvae summarize {run} FILE")
+    elif isinstance(model, Writer):
+        steps.insert(0, f"tgvae generate {run}" + (" --topic 0" if has_topics(model) else ""))
+    return ", ".join(steps)
+
+
+SOURCES = {
+    "vector-vae": "digits, mnist, or FILE.npz with an array x and perhaps labels; ':not=LABEL' leaves out a class.",
+    "graph-vae": "Edges (.txt, .tsv, .csv: two names a line), or FOLDER/NAME of Planetoid's files ind.NAME.*",
+}
+"""What other data than a prepared folder there is, by kind of model."""
+
+
+def options_of(name: str, recipe: Recipe) -> type:
     """A dataclass of all options, with the recipe's settings as defaults: what the parser reads."""
 
     def about(kind: Any, text: str) -> Any:
         return Annotated[kind, tyro.conf.arg(help=text)]
 
+    default = () if recipe.data is None else (recipe.data,)
     return make_dataclass(
         "Train",
         [
-            ("data", about(tyro.conf.Positional[Path], "A prepared folder.")),
-            ("out", about(Path, "The run folder to make.")),
-            ("recipe", about(str, "Where the other settings start from: " + ", ".join(RECIPES)), "tgvae"),
+            ("data", about(tyro.conf.Positional[str], SOURCES.get(recipe.kind, "A prepared folder.")), *default),
+            ("out", about(Path, "The run folder to make."), Path("runs") / name),
+            ("recipe", about(str, "Where the other settings start from: " + ", ".join(RECIPES)), name),
             ("overwrite", about(bool, "Train anew in a folder that holds a run."), False),
             ("model", type(recipe.model), field(default=recipe.model)),
             ("train", TrainConfig, field(default=recipe.train)),

@@ -18,27 +18,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tgvae.data.batch import Batch, Documents
-from tgvae.data.corpus import Ints
-from tgvae.data.pairs import Examples
+from tgvae.data.rows import Examples, Ints, Unit
 from tgvae.errors import UserError
 from tgvae.evaluation.figure import Parts
 from tgvae.models.base import Model
 from tgvae.models.writing import drawing
 from tgvae.trace import importance_weighted
 
-Unit = Literal["row", "word", "token"]
+Per = Literal["row", "word", "token"]
+AT_ONCE: dict[Unit, int] = {"document": 256, "sentence": 8192, "vector": 500, "node": 1}
+"""Size of batches with one draw; see ``Rows``."""
+DRAWS: dict[Unit, tuple[int, int]] = {"sentence": (2048, 10), "vector": (100, 100)}
+"""Size of batches with many draws, and draws at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """Terms of the negative ELBO of every row of a split: its documents, or its modelled sentences.
+    """Terms of the negative ELBO of every row of a split: its documents, modelled sentences, or vectors.
 
     Attributes:
         terms: nats by name (``nll/...``, ``kl/...``), each with shape (rows,), in the order of the corpus.
-        words: words predicted, (rows,): of a sentence its nltk words and its end; of a document its topic words.
-        tokens: tokens predicted, (rows,): of a sentence with eos; of a document its topic words.
-        documents: the document of each row, (rows,): rows of one document are not independent.
+        words: words predicted, (rows,): of a sentence its nltk words and its end; of a document its topic words;
+            of a vector its values.
+        tokens: tokens predicted, (rows,): of a sentence with eos; else as words.
+        documents: the document of each row, (rows,): rows of one document are not independent. A vector is its own.
     """
 
     terms: dict[str, Tensor]
@@ -83,16 +86,16 @@ class Bound:
         terms = {name: value[index] for name, value in self.terms.items()}
         return Bound(terms, self.words[index], self.tokens[index], self.documents[index])
 
-    def per(self, unit: Unit, prefix: str = "") -> float:
+    def per(self, unit: Per, prefix: str = "") -> float:
         """``total(prefix)`` in nats a unit: sum over sum. Zero where nothing is predicted (documents without words)."""
         return (self.total(prefix).sum() / self._count(unit).sum().clamp_min(1)).item()
 
-    def parts(self, unit: Unit, prefix: str = "", exp: bool = False) -> Parts:
+    def parts(self, unit: Per, prefix: str = "", exp: bool = False) -> Parts:
         """What ``per(unit, prefix)``, or exp of it, is summed from, by document."""
         count = self._count(unit).double().numpy()
         return Parts(self.total(prefix).numpy(), count, self.documents.numpy(), paired=True, exp=exp)
 
-    def _count(self, unit: Unit) -> Tensor:
+    def _count(self, unit: Per) -> Tensor:
         return {"row": torch.ones_like(self.words), "word": self.words, "token": self.tokens}[unit]
 
 
@@ -108,26 +111,31 @@ def evaluating(model: Model, seed: int) -> Iterator[None]:
         model.train(was_training)
 
 
+def bound_of(model: Model, examples: Examples, unit: Unit, seed: int = 0) -> Bound:
+    """The ELBO of every row with one draw a row."""
+    rows = examples.rows(unit)
+    index = rows.batches(AT_ONCE[unit], None)
+    batches = (rows.gather(part) for part in index)
+    return _bound(model, batches, np.concatenate(index), lambda batch: model.trace(batch).terms(unit), seed)
+
+
 def sentence_bound(model: Model, corpus: Examples, seed: int = 0) -> Bound:
     """The ELBO of every modelled sentence with one draw a sentence."""
-    index = corpus.sentence_batches(8192)
-    batches = (corpus.gather(rows) for rows in index)
-    return _bound(model, batches, np.concatenate(index), lambda batch: model.trace(batch).terms("sentence"), seed)
+    return bound_of(model, corpus, "sentence", seed)
 
 
 def document_bound(model: Model, corpus: Examples, seed: int = 0) -> Bound:
     """The ELBO of every document's bag of words with one draw a document."""
-    index = np.arange(corpus.documents)
-    return _bound(model, corpus.each_documents(), index, lambda batch: model.trace(batch).terms("document"), seed)
+    return bound_of(model, corpus, "document", seed)
 
 
 @dataclass(frozen=True, eq=False)
 class ImportanceWeighted:
-    """log p(y | rest of the document) by importance weighting, of all modelled sentences or some of them.
+    """log p(y | rest of the document), or log p(x), by importance weighting, of all rows or some of them.
 
     Attributes:
-        bound: its only term, ``nll/iw``, has a value a sentence.
-        index: these sentences in the corpus, rising, with shape (rows,).
+        bound: its only term, ``nll/iw``, has a value a row.
+        index: these rows in the split, rising, with shape (rows,).
         samples: S.
     """
 
@@ -137,7 +145,7 @@ class ImportanceWeighted:
 
     @property
     def nll(self) -> float:
-        """Nats a sentence."""
+        """Nats a row."""
         return self.bound.per("row")
 
     @property
@@ -152,31 +160,41 @@ class ImportanceWeighted:
 
 
 def importance_weighted_nll(
-    model: Model, corpus: Examples, samples: int = 100, seed: int = 0, sentences: int | None = None
+    model: Model,
+    examples: Examples,
+    samples: int = 100,
+    seed: int = 0,
+    rows: int | None = None,
+    unit: Unit = "sentence",
 ) -> ImportanceWeighted:
-    """The bound of Burda et al. 2016 with S draws of all latents of a sentence; without latents the exact nll.
+    """The bound of Burda et al. 2016 with S draws of all latents of a row; without latents the exact nll.
 
     Args:
-        model: any that writes sentences.
-        corpus: the split.
+        model: one whose traces have rows of that unit.
+        examples: the split.
         samples: S.
-        seed: of the draws, and of the choice of sentences: the same ones for every model.
-        sentences: at most so many, drawn from the split with equal chances; None is all.
+        seed: of the draws, and of the choice of rows: the same ones for every model.
+        rows: at most so many, drawn from the split with equal chances; None is all.
+        unit: sentences or vectors.
 
     Raises:
-        UserError: fewer than one sample or sentence, or the split has no sentence.
+        UserError: fewer than one sample or row, or the split has none.
     """
-    if samples < 1 or (sentences is not None and sentences < 1):
-        raise UserError(
-            f"the importance-weighted bound needs at least 1 draw of 1 sentence, not {samples} of {sentences}"
-        )
-    chosen = _choice(len(corpus.lengths), sentences, seed)
-    tokens = 2048 * max(1, len(corpus.lengths) // max(1, len(chosen)))
-    thinned = (rows[np.isin(rows, chosen)] for rows in corpus.sentence_batches(tokens))
-    index = [rows for rows in thinned if len(rows)]
-    batches = (corpus.gather(rows) for rows in index)
-    bound = _bound(model, batches, np.concatenate(index), lambda batch: {"nll/iw": -_iwae(model, batch, samples)}, seed)
-    return ImportanceWeighted(bound, torch.from_numpy(chosen), samples)
+    if samples < 1 or (rows is not None and rows < 1):
+        raise UserError(f"the importance-weighted bound needs at least 1 draw of 1 {unit}, not {samples} of {rows}")
+    found, (size, draws) = examples.rows(unit), DRAWS[unit]
+    every = sum(map(len, found.batches(size, None)))
+    chosen = _choice(every, rows, seed)
+    thinned = (part[np.isin(part, chosen)] for part in found.batches(size * max(1, every // len(chosen)), None))
+    index = [part for part in thinned if len(part)]
+    batches = (found.gather(part) for part in index)
+
+    def weighted(batch: Any) -> dict[str, Tensor]:
+        return {"nll/iw": -_iwae(model, batch, samples, unit, draws)}
+
+    return ImportanceWeighted(
+        _bound(model, batches, np.concatenate(index), weighted, seed), torch.from_numpy(chosen), samples
+    )
 
 
 def _choice(size: int, wanted: int | None, seed: int) -> Ints:
@@ -185,10 +203,8 @@ def _choice(size: int, wanted: int | None, seed: int) -> Ints:
     return np.sort(np.random.default_rng(seed).choice(size, wanted, replace=False))
 
 
-def _iwae(model: Model, batch: Batch, samples: int, at_once: int = 10) -> Tensor:
-    parts = [
-        model.trace(batch, min(at_once, samples - done)).log_weights("sentence") for done in range(0, samples, at_once)
-    ]
+def _iwae(model: Model, batch: Any, samples: int, unit: Unit, at_once: int) -> Tensor:
+    parts = [model.trace(batch, min(at_once, samples - done)).log_weights(unit) for done in range(0, samples, at_once)]
     return importance_weighted(torch.cat(parts))
 
 
@@ -202,18 +218,10 @@ def _bound(
         for batch in batches:
             for name, value in terms(batch.to(model.device)).items():
                 found[name].append(value.cpu().double())
-            for name, count in _counts(batch).items():
+            for name, count in batch.counted.items():
                 counts[name].append(count)
     order = torch.from_numpy(index).argsort()
     terms_in_order, counts_in_order = (
         {name: torch.cat(parts)[order] for name, parts in rows.items()} for rows in (found, counts)
     )
     return Bound(terms_in_order, **counts_in_order)
-
-
-def _counts(batch: Batch | Documents) -> dict[str, Tensor]:
-    """Words, tokens and document of every row."""
-    if isinstance(batch, Batch):
-        return {"words": batch.words, "tokens": batch.lengths, "documents": batch.documents.index[batch.parent]}
-    words = batch.counts.sum(-1).long()
-    return {"words": words, "tokens": words, "documents": batch.index}

@@ -16,8 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tgvae.data.batch import Batch, Documents
-from tgvae.data.schema import TOPIC_WORDS
+from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
@@ -29,39 +28,60 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/tgvae/tgvae", tags=["tgvae"]):
-    """Abstract: a config dataclass, the two vocabularies, and ``trace``.
+    """Abstract: a config dataclass, what is known of the data, and ``trace``.
 
-    A saved model is a folder with ``config.json``, ``model.safetensors`` and the vocabularies: no pickle.
+    A saved model is a folder with ``config.json``, ``model.safetensors`` and what belongs to the data, such as
+    vocabularies: no pickle.
 
-    ``temperature`` is that of relaxed (Gumbel-softmax) draws in training; the training loop anneals it.
+    ``temperature`` is that of relaxed (Gumbel-softmax) draws in training, and ``latent_noise`` the standard deviation
+    of noise that is added to z in training before it is decoded; the training loop sets both.
     """
 
     temperature = 1.0
+    latent_noise = 0.0
 
     kind: ClassVar[str]
     config_class: ClassVar[type]
     kinds: ClassVar[dict[str, type[Model]]] = {}
 
-    def __init__(self, config: Any, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
-        self.config, self.tokenizer, self.vocabulary = config, tokenizer, vocabulary
+        self.config = config
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "kind" in cls.__dict__:
             Model.kinds[cls.kind] = cls
 
+    @classmethod
     @abstractmethod
-    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+    def of(cls, config: Any, data: Any) -> Self:
+        """A fresh model for data of the kind that it learns from."""
+
+    @abstractmethod
+    def trace(self, batch: Any, samples: int = 1) -> Trace:
         """Latents and observations of a batch with ``samples`` draws of every latent."""
 
-    def forward(self, batch: Batch | Documents, samples: int = 1) -> dict[str, Tensor]:
+    @abstractmethod
+    def save_data(self, folder: Path) -> None:
+        """Write what belongs to the data into the folder of a saved model."""
+
+    @classmethod
+    @abstractmethod
+    def read_data(cls, config: Any, folder: Path) -> Self:
+        """A model without weights yet, from what ``save_data`` wrote."""
+
+    def forward(self, batch: Any, samples: int = 1) -> dict[str, Tensor]:
         """The terms of the trace; the call that wrappers for several devices pass through."""
         return self.trace(batch, samples).terms()
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    def decoded(self, z: Tensor) -> Tensor:
+        """z as the decoder gets it: with noise while training, where it is asked for."""
+        return z + self.latent_noise * torch.randn_like(z) if self.training and self.latent_noise else z
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
@@ -70,8 +90,7 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         """Write the model into a folder; weights that are there already are replaced in one step, last."""
         config = {"format": FORMAT, "model": self.kind, "config": asdict(self.config)}
         (save_directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        self.tokenizer.save(save_directory)
-        self.vocabulary.save(save_directory / TOPIC_WORDS)
+        self.save_data(save_directory)
         partial = save_directory / f"{WEIGHTS}.partial"
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
         replace_file(partial, save_directory / WEIGHTS)
@@ -109,13 +128,33 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         if found is None or not issubclass(found, cls):
             raise UserError(f"{folder / CONFIG}: holds a model of kind {kind!r}, which is not a {cls.__name__}")
         settings: Any = from_json(found.config_class, config, str(folder / CONFIG))
-        model = found(settings, load_tokenizer(folder), TopicVocabulary.load(folder / TOPIC_WORDS))
+        model = found.read_data(settings, folder)
         try:
             weights = load_file(folder / WEIGHTS, device=map_location)
             model.load_state_dict(weights)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"{folder / WEIGHTS}: cannot be loaded: {error}") from error
         return model.to(map_location).eval()
+
+
+class TextModel(Model):
+    """Abstract: a model of text, with the two vocabularies of a prepared folder."""
+
+    def __init__(self, config: Any, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
+        super().__init__(config)
+        self.tokenizer, self.vocabulary = tokenizer, vocabulary
+
+    @classmethod
+    def of(cls, config: Any, data: PreparedFolder) -> Self:
+        return cls(config, data.tokenizer, data.topic_vocabulary)
+
+    def save_data(self, folder: Path) -> None:
+        self.tokenizer.save(folder)
+        self.vocabulary.save(folder / TOPIC_WORDS)
+
+    @classmethod
+    def read_data(cls, config: Any, folder: Path) -> Self:
+        return cls(config, load_tokenizer(folder), TopicVocabulary.load(folder / TOPIC_WORDS))
 
 
 def replace_file(partial: Path, path: Path) -> None:

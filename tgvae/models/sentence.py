@@ -17,7 +17,7 @@ from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_normal
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.base import Model
+from tgvae.models.base import TextModel
 from tgvae.models.writing import Sentence, between, drawing, read, write
 from tgvae.nn.gru import BidirectionalGRU, GRUDecoder, drop_words
 from tgvae.nn.heads import HouseholderHead
@@ -57,9 +57,9 @@ class SentenceCore(nn.Module):
         self.decoder = GRUDecoder(embedding, config.hidden_size, config.latent_size, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
-    def posterior(self, targets: Tensor, lengths: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
+    def posterior(self, tokens: Tensor, lengths: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
         """q(z | y), around ``centre`` if given."""
-        return self.head(self.encoder(self.dropout(self.decoder.embedding(targets)), lengths), centre)
+        return self.head(self.encoder(self.dropout(self.decoder.embedding(tokens)), lengths), centre)
 
     def likelihood(self, inputs: Tensor, z: Tensor) -> TokenSequence:
         """p(y | z), teacher-forced; words are dropped in training only."""
@@ -67,7 +67,7 @@ class SentenceCore(nn.Module):
         return self.decoder(hidden, z)
 
 
-class LatentWriter(Model):
+class LatentWriter(TextModel):
     """Abstract: a model that writes sentences from a latent z and finds the z of a sentence."""
 
     sentence: SentenceCore
@@ -118,9 +118,9 @@ class SentenceVAE(LatentWriter):
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
         assert isinstance(batch, Batch)
-        q = self.sentence.posterior(batch.targets, batch.lengths)
+        q = self.sentence.posterior(*batch.seen)
         z = q.rsample((samples,))
-        y = self.sentence.likelihood(batch.inputs, z)
+        y = self.sentence.likelihood(batch.inputs, self.decoded(z))
         return Trace({"z": Latent(q, self.prior(), z, "sentence")}, {"tokens": Observed(y, batch.targets, "sentence")})
 
     @torch.no_grad()
@@ -134,7 +134,7 @@ class SentenceVAE(LatentWriter):
             return self.write(self.prior().sample((num,)), settings)
 
 
-class LanguageModel(Model):
+class LanguageModel(TextModel):
     """The baseline: the same GRU decoder without a latent. Its only term is the exact ``nll/tokens``.
 
     Of the settings, those of the latent and ``word_dropout`` play no part.

@@ -15,13 +15,13 @@ from tgvae.data.batch import bags_of
 from tgvae.distributions import GaussianMixture
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.base import Model
+from tgvae.models.base import TextModel
 from tgvae.models.sentence import LatentWriter
 from tgvae.models.topic import TopicCore
 from tgvae.models.writing import Sentence, drawing
 
 
-class TopicFinder(Model):
+class TopicFinder(TextModel):
     """Abstract: a model with topics that can be named by number or words, and found in a text."""
 
     topic: TopicCore

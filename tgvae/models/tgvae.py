@@ -97,7 +97,8 @@ class TGVAE(TopicWriter):
         latents = (
             self._component_latents(batch, t) if self.config.prior == "component" else self._mixture_latents(batch, t)
         )
-        y = Observed(self.sentence.likelihood(batch.inputs, latents["z"].z), batch.targets, "sentence")
+        z = self.decoded(latents["z"].z)
+        y = Observed(self.sentence.likelihood(batch.inputs, z), batch.targets, "sentence")
         wanted = self.training and self.config.consistency_sentences
         aux = {"consistency": self._consistency(batch)} if wanted else {}
         return Trace(topics.latents | latents, topics.observed | {"tokens": y}, topics.aux | aux)
@@ -106,14 +107,14 @@ class TGVAE(TopicWriter):
         q_c, p_c = self.assignment(t, batch.own), OneHotCategorical(logits=log_of(t), validate_args=False)
         c = gumbel_softmax(q_c.logits, self.temperature, self._hard)
         prior = self.prior(t)
-        q = self.sentence.posterior(batch.targets, batch.lengths, centre=c @ prior.loc)
+        q = self.sentence.posterior(*batch.seen, centre=c @ prior.loc)
         return {
             "c": Latent(q_c, p_c, c, "sentence"),
             "z": Latent(q, prior.given(c), q.rsample(), "sentence"),
         }
 
     def _mixture_latents(self, batch: Batch, t: Tensor) -> dict[str, Latent]:
-        q = self.sentence.posterior(batch.targets, batch.lengths)
+        q = self.sentence.posterior(*batch.seen)
         z = q.rsample((t.shape[0],))
         assert self.config.prior != "component"
         return {"z": Latent(q, self.prior(t), z, "sentence", self.config.prior)}

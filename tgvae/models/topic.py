@@ -32,7 +32,7 @@ from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import BagOfWords, diagonal_normal, log_of
 from tgvae.errors import UserError
-from tgvae.models.base import Model
+from tgvae.models.base import TextModel
 from tgvae.nn.heads import NormalHead, mlp, scale_of
 from tgvae.trace import Latent, Observed, Trace
 
@@ -247,7 +247,7 @@ def assignment(proportions: Tensor, log_beta: Tensor, own: Tensor, evidence: flo
     return OneHotCategorical(logits=log_of(proportions) + evidence * own @ log_beta.T, validate_args=False)
 
 
-class TopicModel(Model):
+class TopicModel(TextModel):
     """The topic model alone, a mixture or a product, for documents."""
 
     topic: DocumentTopics

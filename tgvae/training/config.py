@@ -1,4 +1,4 @@
-"""How to train: phases, and the learning rate over them. Needs no torch."""
+"""How to train: phases, and the learning rate over them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tgvae.data.corruption import Corruption
+from tgvae.data.rows import Unit
 from tgvae.errors import UserError
 from tgvae.schedules import Schedule
-
-Unit = Literal["document", "sentence"]
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,15 @@ class Phase:
     """A stretch of training with its own optimiser and early stopping.
 
     Attributes:
-        unit: train on bags of words of ``document``s alone, or on ``sentence``s with their documents.
+        unit: train on bags of words of ``document``s alone, on ``sentence``s with their documents, on ``vector``s,
+            or on the ``node``s of a graph.
         epochs: at most this many.
         learning_rate: peak of a cosine with a short warm-up.
-        batch: documents, or padded tokens, a batch.
+        batch: documents, vectors, or padded tokens, a batch; a graph is one batch.
         weights: weight of terms over the phase, by name; others count once.
         free_nats: floor of terms, by name.
         temperature: of the model's Gumbel-softmax draws.
+        corruption: noise on what the encoder sees, and on z: a denoising model (Im et al. 2015, arXiv 1511.06406).
         patience: stop after this many epochs without a better validation bound.
     """
 
@@ -34,6 +36,7 @@ class Phase:
     weights: dict[str, Schedule] = field(default_factory=dict)
     free_nats: dict[str, float] = field(default_factory=dict)
     temperature: Schedule = field(default_factory=Schedule)
+    corruption: Corruption = field(default_factory=Corruption)
     patience: int = 3
 
 

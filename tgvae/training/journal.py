@@ -21,7 +21,6 @@ from rich.progress import (
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from tgvae.data.batch import Batch, Documents
 from tgvae.evaluation.likelihood import Bound
 
 if TYPE_CHECKING:
@@ -34,11 +33,11 @@ COLLAPSED_NATS = 0.5
 class Journal:
     """Writes ``metrics.jsonl`` and ``tensorboard/`` into a run folder and tells the console.
 
-    A context manager. ``quiet`` for the processes that are not the first.
+    A context manager. Without a ``run`` it writes nothing: for the processes that are not the first.
     """
 
-    def __init__(self, run: Path, quiet: bool) -> None:
-        self.run, self.quiet = run, quiet
+    def __init__(self, run: Path | None, quiet: bool) -> None:
+        self.run = run
         self.console = Console(stderr=True, quiet=quiet)
         columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
         hidden = quiet or not self.console.is_terminal
@@ -55,13 +54,13 @@ class Journal:
         self._bar.start()
         self._reset()
 
-    def step(self, step: int, terms: Mapping[str, Tensor], norm: float, rate: float, batch: Batch | Documents) -> None:
+    def step(self, step: int, terms: Mapping[str, Tensor], norm: float, rate: float, batch: Any) -> None:
         """Note a step; every ``EVERY`` of them the means go to the file and the board."""
         for name, value in terms.items():
             self._sums[name] += value.detach().mean().item()
         self._sums["gradient_norm"] += norm
         self._steps += 1
-        self._tokens += int(batch.lengths.sum()) if isinstance(batch, Batch) else 0
+        self._tokens += int(batch.counted["tokens"].sum())
         self._bar.advance(self._task)
         self._rate, self._step = rate, step
         if self._steps == EVERY:
@@ -70,29 +69,29 @@ class Journal:
     def validation(
         self, progress: RunProgress, bound: Bound, better: bool, figures: Mapping[str, float], late: bool
     ) -> None:
-        """Note a validation: the terms in nats, the perplexity, what ``watch`` found.
+        """Note a validation: the terms in nats, the perplexity or bound, what ``watch`` found.
 
         Warn of collapse when the phase is ``late``: in its first half most figures are still poor.
         """
         terms = {name: bound.mean(name) for name in bound.terms}
         self._bar.stop()
         self._flush()
-        self._write("valid", progress.step, terms | {"perplexity": bound.perplexity} | dict(figures))
+        self._write("valid", progress.step, terms | dict(figures))
         told = [f"{name} {value:.2f}" for name, value in terms.items()]
-        told += [f"perplexity {bound.perplexity:.1f}"] + [f"{name} {value:.2f}" for name, value in figures.items()]
+        told += [f"{name} {value:.2f}" for name, value in figures.items()]
         self.console.print(f"  epoch {progress.epoch}: {', '.join(told)}{' *' if better else ''}", highlight=False)
         for warning in warnings(terms | dict(figures)) if late else []:
             self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
 
     def __enter__(self) -> Self:
-        if not self.quiet:
+        if self.run:
             self._file = (self.run / "metrics.jsonl").open("a", encoding="utf-8")
             self._board = SummaryWriter(self.run / "tensorboard")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        if not self.quiet:
+        if self.run:
             self._file.close()
             self._board.close()
 
@@ -110,7 +109,7 @@ class Journal:
         self._reset()
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        if self.quiet:
+        if not self.run:
             return
         self._file.write(json.dumps({"kind": kind, "step": step} | dict(values)) + "\n")
         self._file.flush()

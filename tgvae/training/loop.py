@@ -1,4 +1,4 @@
-"""The one training loop, on accelerate: phases of epochs over documents or sentences.
+"""The one training loop, on accelerate: phases of epochs over documents, sentences, vectors or a graph.
 
 Randomness is a function of (seed, step, process), batches of (seed, epoch): a resumed run takes the same
 steps as an uninterrupted one.
@@ -20,10 +20,9 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tgvae.data.batch import Batch, Documents
-from tgvae.data.pairs import Examples
+from tgvae.data.rows import Examples, Rows
 from tgvae.errors import UserError
-from tgvae.evaluation.likelihood import document_bound, sentence_bound
+from tgvae.evaluation.likelihood import bound_of
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.trace import objective
 from tgvae.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
@@ -58,12 +57,12 @@ class Trainer:
             mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[ddp]
         )
         self.wrapped: nn.Module = self.accelerator.prepare(model)
-        self.journal = Journal(run, quiet or not self.accelerator.is_main_process)
+        first = self.accelerator.is_main_process
+        self.journal = Journal(run if first else None, quiet or not first)
         self.progress = Progress()
-        for corpus in corpora.values():
-            corpus.require_documents()
-            if any(phase.unit == "sentence" for phase in config.phases.values()):
-                corpus.require_sentences()
+        for examples in corpora.values():  # what is missing is told before the first phase, not the last
+            for phase in config.phases.values():
+                examples.rows(phase.unit)
 
     def train(self, resume: bool) -> None:
         if resume:
@@ -93,15 +92,16 @@ class Trainer:
         self._restore_best()
 
     def _train_epoch(self, name: str, phase: Phase, optimizer: Any, total: int) -> None:
+        rows = self.corpora["train"].rows(phase.unit)
         p, batches = self.progress, self._batches(phase, self.progress.epoch)
         self.wrapped.train()
         self.journal.begin_epoch(f"{name}, epoch {p.epoch + 1}/{phase.epochs}", len(batches), p.batch)
         saved = time.monotonic()
         for index in batches[p.batch :]:
             torch.manual_seed(self._seed(p.step, self.accelerator.process_index))
-            batch = self._gather(phase, index).to(self.accelerator.device)
+            batch = self._gather(rows, phase, index).to(self.accelerator.device)
             now = (p.epoch * len(batches) + p.batch) / total
-            self.model.temperature = phase.temperature(now)
+            self.model.temperature, self.model.latent_noise = phase.temperature(now), phase.corruption.latent
             rate = learning_rate(phase.learning_rate, p.epoch * len(batches) + p.batch, total)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -109,7 +109,7 @@ class Trainer:
             loss = objective(terms, {name: s(now) for name, s in phase.weights.items()}, phase.free_nats)
             self.accelerator.backward(loss)
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
-            self._require_finite({"objective": loss, "gradient": norm} | terms, batch)
+            self._require_finite({"objective": loss, "gradient": norm} | terms, rows, batch)
             optimizer.step()
             optimizer.zero_grad()
             p.step, p.batch = p.step + 1, p.batch + 1
@@ -120,9 +120,11 @@ class Trainer:
         p.epoch, p.batch = p.epoch + 1, 0
 
     def _validate(self, phase: Phase) -> None:
-        """Score the validation split; keep the weights if they are the best of the phase."""
-        bound = (document_bound if phase.unit == "document" else sentence_bound)(self.model, self.corpora["valid"])
-        score = broadcast_object_list([bound.negative_elbo])[0]  # one judge, or processes might part ways
+        """Score the validation split by the objective as the phase ends with it; keep the weights if they are its best."""
+        bound = bound_of(self.model, self.corpora["valid"], phase.unit)
+        weights = {name: schedule(1.0) for name, schedule in phase.weights.items()}
+        score = sum(weights.get(name, 1.0) * bound.mean(name) for name in bound.terms)
+        score = broadcast_object_list([score])[0]  # one judge, or processes might part ways
         better = score < self.progress.best
         self.progress.stale = 0 if better else self.progress.stale + 1
         if better:
@@ -131,7 +133,9 @@ class Trainer:
                 self.model.save(self.run)
         figures = self.watch(self.model, phase) if self.watch and self.accelerator.is_main_process else {}
         late = 2 * self.progress.epoch >= phase.epochs
-        self.journal.validation(self.progress, bound, better, figures, late)
+        of_words = phase.unit in ("document", "sentence")
+        found = {"perplexity": bound.perplexity} if of_words else {"negative_elbo": bound.negative_elbo}
+        self.journal.validation(self.progress, bound, better, found | figures, late)
 
     def _save(self, optimizer: Any) -> None:
         if self.accelerator.is_main_process:
@@ -143,31 +147,29 @@ class Trainer:
 
     def _batches(self, phase: Phase, epoch: int) -> list[Any]:
         """This process's share of an epoch; every process has as many, some batches twice if need be."""
-        corpus, seed = self.corpora["train"], self._seed(epoch, self.progress.phase)
-        make = corpus.document_batches if phase.unit == "document" else corpus.sentence_batches
-        batches, world = make(phase.batch, seed), self.accelerator.num_processes
+        seed, world = self._seed(epoch, self.progress.phase), self.accelerator.num_processes
+        batches = self.corpora["train"].rows(phase.unit).batches(phase.batch, seed)
         each = math.ceil(len(batches) / world)
         return list(islice(cycle(batches), self.accelerator.process_index, each * world, world))
 
-    def _gather(self, phase: Phase, index: Any) -> Batch | Documents:
-        corpus = self.corpora["train"]
-        return corpus.gather_documents(index) if phase.unit == "document" else corpus.gather(index)
+    def _gather(self, rows: Rows, phase: Phase, index: Any) -> Any:
+        batch = rows.gather(index)
+        return batch if phase.corruption.kind == "none" else rows.corrupt(batch, phase.corruption)
 
     def _seed(self, number: int, stream: int) -> int:
         """A seed of 63 bits for every (seed, stream, number)."""
         state = np.random.SeedSequence([self.config.seed, stream, number]).generate_state(1, np.uint64)
         return int(state[0] >> 1)
 
-    def _require_finite(self, values: Mapping[str, Tensor], batch: Batch | Documents) -> None:
+    def _require_finite(self, values: Mapping[str, Tensor], rows: Rows, batch: Any) -> None:
         """Raise before a bad gradient reaches the weights."""
         bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
         if not bad:
             return
-        documents = batch.documents if isinstance(batch, Batch) else batch
-        ids = self.corpora["train"].table["id"].take(documents.index.cpu().numpy()).to_pylist()
+        names = rows.names(batch.counted["documents"].unique().cpu().numpy())
         raise DivergedError(
             f"step {self.progress.step}: {', '.join(bad)} not finite. The last good state is in {self.run}; "
-            f"lower the learning rate or the clip. Documents of the batch: {', '.join(ids[:20])}"
+            f"lower the learning rate or the clip. Rows of the batch: {', '.join(names[:20])}"
         )
 
 

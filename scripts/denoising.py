@@ -1,0 +1,126 @@
+"""Does corruption help a VAE? Test log-likelihood with and without, at equal size, over seeds (Im et al. 2015).
+
+python scripts/denoising.py --data mnist --out runs/denoising
+
+Every cell is a run folder OUT/DATA/NOISE/SEED; what is done already is not done again. All cells of a seed start from
+the same weights and see the same batches, so differences to the VAE without noise are taken seed by seed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from tgvae.cli import keep_memory
+from tgvae.data.corruption import Corruption
+from tgvae.evaluation.likelihood import importance_weighted_nll
+from tgvae.models.vector import VectorConfig
+from tgvae.recipes import Recipe, denoising, digits_vae, in_phases
+from tgvae.runs import ensure_run
+from tgvae.sources import examples_of, open_source
+
+NOISES = {
+    "none": Corruption(),
+    "mask 0.1": Corruption("mask", 0.1),
+    "mask 0.3": Corruption("mask", 0.3),
+    "salt-and-pepper 0.05": Corruption("salt-and-pepper", 0.05),
+    "salt-and-pepper 0.15": Corruption("salt-and-pepper", 0.15),
+    "gaussian 0.25": Corruption("gaussian", 0.25),
+    "gaussian 0.5": Corruption("gaussian", 0.5),
+    "latent 0.3": Corruption(latent=0.3),
+    "salt-and-pepper 0.05, latent 0.3": Corruption("salt-and-pepper", 0.05, latent=0.3),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train every noise with every seed, and print -log p(x) of validation and test images."""
+
+    out: Path
+    """Folder of the runs and of tables, one a set of data."""
+    data: tuple[str, ...] = ("digits", "mnist")
+    """Sets of vectors."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Of training."""
+    epochs: int = 100
+    """At most; training stops after ten epochs without a better validation bound."""
+    samples: int = 1000
+    """Of the importance-weighted bound."""
+    model: VectorConfig = field(default_factory=VectorConfig)
+    """Sizes, the same for every cell."""
+
+
+def main() -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_memory()
+    options = tyro.cli(Options, description=__doc__)
+    for data in options.data:
+        found: dict[str, list[tuple[float, float]]] = {noise: [] for noise in NOISES}
+        for seed in options.seeds:  # by seed, so that an interrupted study has all noises of the first seeds
+            for noise in NOISES:
+                found[noise].append(cell(options, data, noise, seed))
+                print(data, noise, seed, *(f"{nats:.2f}" for nats in found[noise][-1]), file=sys.stderr)
+        text = header(options) + table(found)
+        (options.out / f"{data}.md").write_text(text, encoding="utf-8")
+        print(f"{data}\n\n{text}")
+
+
+def cell(options: Options, data: str, noise: str, seed: int) -> tuple[float, float]:
+    """-log p(x) in nats an image, importance-weighted, of the validation and the test split."""
+    recipe = trained_with(options, noise, seed)
+    model = ensure_run(
+        recipe, data, options.out / data / noise.replace(" ", "-").replace(",", "") / str(seed), quiet=True
+    )
+    source = open_source(type(model), data)
+    valid, test = (
+        importance_weighted_nll(model, examples_of(model, source, split, seed), options.samples, unit="vector").nll
+        for split in ("valid", "test")
+    )
+    return valid, test
+
+
+def trained_with(options: Options, noise: str, seed: int) -> Recipe:
+    """The VAE with some noise, and nothing else changed."""
+    recipe = replace(in_phases(digits_vae(), lambda phase: replace(phase, epochs=options.epochs)), model=options.model)
+    recipe = denoising(recipe, NOISES[noise])
+    return replace(recipe, train=replace(recipe.train, seed=seed, device="cpu"))
+
+
+def table(found: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """A row a noise: means over seeds with standard errors, and the difference to no noise seed by seed."""
+    rows = ["| noise | validation | test | test, difference to none |", "|---|---|---|---|"]
+    plain = np.array(found["none"])
+    for noise, values in found.items():
+        valid, test = np.array(values).T
+        difference = "" if noise == "none" else with_error(test - plain[:, 1])
+        rows.append(f"| {noise} | {with_error(valid)} | {with_error(test)} | {difference} |")
+    return "\n".join(rows) + "\n"
+
+
+def with_error(values: np.ndarray) -> str:
+    """Mean and standard error."""
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{values.mean():.2f} ± {error:.2f}"
+
+
+def header(options: Options) -> str:
+    """The command and the versions behind a table."""
+    used = f"Python {platform.python_version()}, torch {torch.__version__}, tgvae {version('tgvae')}"
+    return (
+        f"`{' '.join(sys.argv)}`\n\n{used}. -log p(x) in nats an image, {options.samples} draws, mean and standard "
+        f"error over {len(options.seeds)} seeds; lower is better.\n\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
