@@ -82,6 +82,7 @@ ALLOWED: dict[str, set[str]] = {
     "data_prep": TEXT | {"tgvae.errors"},
     "scripts": DATA
     | {
+        "tgvae.sources",
         "tgvae.cli",
         "tgvae.commands",
         "tgvae.recipes",

@@ -16,6 +16,7 @@ from tgvae.evaluation import pictures
 from tgvae.evaluation.exhibits import Exhibits, SummaryRow, TopicRow
 from tgvae.evaluation.figure import Figure
 from tgvae.evaluation.page import page
+from tgvae.evaluation.points import Points
 from tgvae.evaluation.projections import evenly, principal_plane, scaled_to_plane, topic_distances
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -29,6 +30,9 @@ PICTURES = {
     "steering": {"steering"},
     "lengths": {"lengths"},
     "bleu": {"bleu"},
+    "samples": {"samples"},
+    "reconstructions": {"reconstructions"},
+    "latent-map": {"points"},
     "terms-over-training": {"history"},
     "rate-and-distortion": {"history"},
 }
@@ -56,6 +60,9 @@ def exhibits(*texts: str) -> Exhibits:
         latent=rng.normal(size=(20, 6)),
         latent_topic=rng.integers(-1, 4, 20),
         latent_text=[words[i % 5] for i in range(20)],
+        points=Points("nodes", rng.normal(size=(10, 3)), np.arange(10) % 5, words, [*words, *words]),
+        samples=rng.random((2, 3, 4, 4)),
+        reconstructions=rng.random((2, 3, 4, 4)),
         history=[{"kind": "train", "step": 5, "nll/tokens": 10.0}, valid | {"step": 5}, valid | {"step": 9}],
         lengths=([3, 4, 4], [5]),
         bleu={words[0]: {2: 0.5, 3: 0.4}, "self-BLEU": {2: 0.7}},
@@ -109,7 +116,7 @@ def test_a_full_page_is_whole_and_linked(full: str) -> None:
     reader = Reader(full)
     assert len(set(reader.ids)) == len(reader.ids)
     targets = {value[1:] for name, value in reader.attributes if name == "href"}
-    assert set(PICTURES) | {"about", "figures", "topics", "documents", "sentences", "training"} <= targets
+    assert set(PICTURES) | {"about", "figures", "topics", "documents", "sentences", "latents", "training"} <= targets
     assert targets <= set(reader.ids)
     assert reader.tags.count("figure") == reader.tags.count("figcaption") == len(PICTURES)
 

@@ -19,14 +19,16 @@ from tgvae.commands.parsing import parse
 from tgvae.errors import UserError
 from tgvae.evaluation.archive import load_evaluation
 from tgvae.evaluation.figure import Difference, Figure, Report, by_name, difference
+from tgvae.sources import fingerprint
 
 
 @dataclass(frozen=True)
 class Compare:
     """Differences of evaluated runs to the first of them, with 95 % bootstrap intervals.
 
-    A star marks an interval without zero. Runs are compared document by document where a figure is of the
-    held-out documents, else as two samples. The interval is about this split: other training seeds differ more.
+    A star marks an interval without zero. Runs are compared document by document, or vector by vector, where a
+    figure is of the held-out ones, else as two samples. The interval is about this split: other training seeds
+    differ more.
 
     Example: tgvae compare runs/sotu-lm runs/sotu-vae runs/sotu
     """
@@ -59,7 +61,7 @@ def require_comparable(abouts: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises UserError when runs were measured on other documents or by another protocol than the first."""
     first, *others = abouts
     for run in others:
-        for name, of in (("corpus", lambda a: a["corpus"]["manifest_sha256"]), ("split", lambda a: a["split"])):
+        for name, of in (("corpus", lambda a: fingerprint(a["corpus"])), ("split", lambda a: a["split"])):
             if of(abouts[run]) != of(abouts[first]):
                 raise UserError(f"{run}: measured on another {name} than {first}; evaluate both on the same one")
         judges = {abouts[r]["judge"] for r in (run, first)} - {None}

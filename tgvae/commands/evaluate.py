@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +20,7 @@ from rich.table import Column, Table
 
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
+from tgvae.data.rows import Examples
 from tgvae.data.schema import PreparedFolder, file_hash
 from tgvae.errors import UserError
 from tgvae.evaluation.archive import FOLDER, PAGE, described, save_evaluation
@@ -30,7 +31,8 @@ from tgvae.evaluation.page import page
 from tgvae.evaluation.report import Evaluation, Protocol, evaluate
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.sentence import LanguageModel
-from tgvae.runs import fit_language_model, load_run, open_data, read_run
+from tgvae.runs import fit_language_model, load_run, open_data, open_folder, read_recipe, read_run
+from tgvae.sources import Data, examples_of, fingerprint
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,18 @@ class Evaluate:
 
     A language model among the runs also rates what the others generate (forward perplexity).
 
-    Example: tgvae evaluate runs/sotu runs/sotu-vae runs/sotu-lm --lda
+    Examples:
+      tgvae evaluate runs/sotu runs/sotu-vae runs/sotu-lm --lda
+      tgvae evaluate runs/digits-vae runs/digits-autoencoder --samples 1000
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders, trained on one corpus."""
+    """Run folders, trained on the same data."""
     split: Literal["valid", "test"] = "test"
-    """Held-out documents to measure on."""
+    """Held-out documents, vectors or edges to measure on."""
     protocol: Annotated[Protocol, tyro.conf.arg(name="")] = field(default_factory=Protocol)
     data: Path | None = None
-    """Where the prepared folder is now, if it has moved."""
+    """Where the data is now, if it has moved."""
     device: str = "cpu"
     """Where to compute: cpu, cuda, cuda:1, ..."""
     json: bool = False
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     if not options.runs:
         raise UserError("give at least one run folder")
     models = {run: load_run(run, options.device) for run in options.runs}
-    require_one_corpus(options.runs)
+    require_same_data(options.runs)
     judge = next((run for run, model in models.items() if isinstance(model, LanguageModel)), None)
     judged = None if judge is None else judge_of(judge, models[judge], options.split, options.data)
     found = {}
@@ -75,24 +79,18 @@ def main(arguments: Sequence[str]) -> None:
     print("pages: " + ", ".join(str(run / FOLDER / PAGE) for run in options.runs))
 
 
-@lru_cache(maxsize=2)  # the model of real text is that of every run
-def fitted(texts: tuple[str, ...], data: Path, seed: int) -> LanguageModel:
-    """A small language model of some sentences, with the vocabulary of a prepared folder."""
-    return fit_language_model(texts, PreparedFolder.open(data), seed)
-
-
-def require_one_corpus(runs: Sequence[Path]) -> None:
-    """Raises UserError for runs that were trained on different corpora."""
-    first, *others = ((run, read_run(run)["data"]["manifest_sha256"]) for run in runs)
-    for run, manifest in others:
-        if manifest != first[1]:
-            raise UserError(f"{run}: trained on another corpus than {first[0]}; evaluate them apart")
+def require_same_data(runs: Sequence[Path]) -> None:
+    """Raises UserError for runs that were trained on different data."""
+    first, *others = ((run, fingerprint(read_run(run)["data"])) for run in runs)
+    for run, found in others:
+        if found != first[1]:
+            raise UserError(f"{run}: trained on other data than {first[0]}; evaluate them apart")
 
 
 def judge_of(run: Path, model: Model, split: str = "test", data: Path | None = None) -> Judge:
     """The language model of a run as a judge of the others."""
     assert isinstance(model, LanguageModel)
-    return Judge.of(model, Corpus(open_data(run, data), split), file_hash(run / WEIGHTS))
+    return Judge.of(model, Corpus(open_folder(run, data), split), file_hash(run / WEIGHTS))
 
 
 def measure(
@@ -104,16 +102,33 @@ def measure(
     data: Path | None = None,
 ) -> Evaluation:
     """Evaluate the model of a run, and write its report and page into the run folder."""
-    protocol, folder = protocol or Protocol(), open_data(run, data)
-    train, held_out = Corpus(folder, "train"), Corpus(folder, split)
-    found = evaluate(
-        model, train, held_out, protocol, judge, lambda texts: fitted(tuple(texts), folder.path, protocol.seed)
-    )
+    protocol, opened = protocol or Protocol(), open_data(run, data)
+    train, held_out = (split_of(run, model, opened, name) for name in ("train", split))
+    fit = partial(fit_judge, opened, protocol.seed) if isinstance(opened, PreparedFolder) else None
+    found = evaluate(model, train, held_out, protocol, judge, fit)
     about = describe(run, model, split, protocol) | {"judge": None if judge is None else judge.name}
     texts = {name: in_words(value) for name, value in about.items()}
     exhibits = exhibits_of(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)
     save_evaluation(run, about, found.report, page(exhibits), exhibits.topics or (), exhibits.summaries)
     return found
+
+
+def split_of(run: Path, model: Model, data: Data, split: str) -> Examples:
+    """A split of the data of a run: of text the corpus, whatever the model reads of it; of a graph the run's own."""
+    if isinstance(data, PreparedFolder):
+        return Corpus(data, split)
+    return examples_of(model, data, split, read_recipe(run).train.seed)
+
+
+def fit_judge(folder: PreparedFolder, seed: int, texts: Sequence[str]) -> LanguageModel:
+    """A small language model of some sentences, with the vocabulary of a prepared folder."""
+    return fitted(tuple(texts), folder.path, seed)
+
+
+@lru_cache(maxsize=2)  # the model of real text is that of every run
+def fitted(texts: tuple[str, ...], data: Path, seed: int) -> LanguageModel:
+    """The same, once for the same sentences."""
+    return fit_language_model(texts, PreparedFolder.open(data), seed)
 
 
 def describe(run: Path, model: Model, split: str, protocol: Protocol) -> dict[str, Any]:

@@ -14,13 +14,19 @@ import torch
 from numpy.typing import NDArray
 
 from tgvae.data.corpus import Corpus
+from tgvae.data.graphs import GraphSplit
+from tgvae.data.rows import Examples
+from tgvae.data.vectors import VectorSplit
 from tgvae.evaluation.bleu import ORDERS
 from tgvae.evaluation.figure import Report
+from tgvae.evaluation.points import Points, node_points, reconstructions, samples, vector_points
 from tgvae.evaluation.projections import Floats, topic_distances
 from tgvae.evaluation.report import Evaluation
 from tgvae.evaluation.summary_figures import Summarized
 from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, top_words
 from tgvae.models.base import Model
+from tgvae.models.graph import GraphVAE
+from tgvae.models.vector import VectorVAE
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,9 @@ class Exhibits:
         latent: posterior means of sentences, with shape (N, Z).
         latent_topic: topic of these sentences, with shape (N,); -1 for none.
         latent_text: these sentences.
+        points: vectors or nodes in latent space.
+        samples: pictures drawn from the prior, with shape (rows, columns, height, width).
+        reconstructions: pictures and what the decoder makes of their latents, with shape (2, columns, height, width).
         history: rows of the run's metrics.jsonl.
         lengths: words of real sentences and of generated ones.
         bleu: BLEU by kind and order of n-grams.
@@ -89,6 +98,9 @@ class Exhibits:
     latent: Floats | None = None
     latent_topic: NDArray[np.integer] | None = None
     latent_text: Sequence[str] | None = None
+    points: Points | None = None
+    samples: Floats | None = None
+    reconstructions: Floats | None = None
     history: Sequence[Mapping[str, Any]] | None = None
     lengths: tuple[Sequence[int], Sequence[int]] | None = None
     bleu: Mapping[str, Mapping[int, float]] | None = None
@@ -97,10 +109,30 @@ class Exhibits:
 
 
 def exhibits_of(
-    found: Evaluation, model: Model, train: Corpus, held_out: Corpus, title: str, about: Mapping[str, str], run: Path
+    found: Evaluation,
+    model: Model,
+    train: Examples,
+    held_out: Examples,
+    title: str,
+    about: Mapping[str, str],
+    run: Path,
 ) -> Exhibits:
     """What the page shows of an evaluation; ``run`` is the folder with the run's metrics."""
     shown = Exhibits(title, about, figures=found.report, history=_history(run / "metrics.jsonl"))
+    if isinstance(model, VectorVAE):
+        assert isinstance(held_out, VectorSplit)
+        drawn, again = samples(model), reconstructions(model, held_out)
+        return replace(shown, points=vector_points(model, held_out), samples=drawn, reconstructions=again)
+    if isinstance(model, GraphVAE):
+        assert isinstance(held_out, GraphSplit)
+        return replace(shown, points=node_points(model, held_out))
+    assert isinstance(train, Corpus)
+    assert isinstance(held_out, Corpus)
+    return _with_text(shown, found, model, train, held_out)
+
+
+def _with_text(shown: Exhibits, found: Evaluation, model: Model, train: Corpus, held_out: Corpus) -> Exhibits:
+    """What there is of topics, of the latent of sentences and of what was written."""
     if found.theta is not None and has_topics(model):
         metadata = [json.loads(row) for row in train.table["metadata"].to_pylist()]
         dates = [row.get("date", row.get("year")) for row in metadata]

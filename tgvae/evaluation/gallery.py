@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 from plotly.graph_objects import Figure
 
 from tgvae.evaluation import pictures
 from tgvae.evaluation.exhibits import Exhibits
+from tgvae.evaluation.image_pictures import Block, tiles
 
 Picture = tuple[str, Figure | None, str]  # heading, figure (None: nothing to show), caption
 
@@ -35,13 +37,22 @@ BLEU = (
     "test-BLEU: n-grams of generated sentences that real ones have (high is like real text). "
     "self-BLEU: that other generated sentences have (low is varied)."
 )
+SAMPLES = "Every picture is what the decoder expects of a latent drawn from the prior: what the model can imagine."
+RECONSTRUCTIONS = (
+    "Held-out pictures above, what the decoder makes of their latents below. Not chosen: the first of the split, which "
+    "is in no order."
+)
+POINTS = (
+    "Marks are {of}, placed by the first two principal components of their latents (with their shares of the variance)"
+)
+LABELLED = ", and marked by label, which the model was not told. Click a label above to hide it, twice to see it alone."
 TERMS = (
-    "Terms of the objective over steps, in nats of a document (nll/words, kl/g) or a sentence (other nll and kl); "
-    "dashed with squares is validation. A KL near zero means that its latent is not used."
+    "Terms of the objective over steps, in nats of a document (nll/words, kl/g), or else of a sentence, a vector or a "
+    "node; dashed with squares is validation. A KL near zero means that its latent is not used."
 )
 RATE = (
-    "Validation epochs of the last phase of training, numbered: nats that the latent carries against nats still "
-    "missing to the text. Down and to the left is better; their sum is the negative ELBO."
+    "Validation epochs of the last phase of training, some numbered: nats that the latent carries against nats still "
+    "missing to the data. Down and to the left is better; their sum is the negative ELBO."
 )
 
 
@@ -77,10 +88,28 @@ def sentences(e: Exhibits) -> Iterator[Picture]:
         yield "BLEU", pictures.bleu_curves(e.bleu), BLEU
 
 
+def latents(e: Exhibits) -> Iterator[Picture]:
+    """What a model of vectors or of a graph has learnt: its pictures, and its latents in a plane."""
+    if e.samples is not None:
+        yield "Samples", tiles([Block("", e.samples)], *_shades(e)), SAMPLES
+    if e.reconstructions is not None:
+        yield "Reconstructions", tiles([Block("", e.reconstructions)], *_shades(e)), RECONSTRUCTIONS
+    if e.points is not None and len(e.points.z):
+        figure = pictures.latent_map(e.points.z, e.points.group, e.points.names, e.points.groups)
+        labelled = LABELLED if len(e.points.groups) > 1 else "."
+        yield "Latent map", figure, POINTS.format(of=e.points.of) + labelled
+
+
 def training(e: Exhibits) -> Iterator[Picture]:
     """How the objective went."""
     yield "Terms over training", pictures.training_terms(e.history or ()), TERMS
     yield "Rate and distortion", pictures.rate_distortion(e.history or ()), RATE
+
+
+def _shades(e: Exhibits) -> tuple[float, float]:
+    """Values that are shown as white and black: the ends of what real pictures have, or of 0 and 1."""
+    real = np.zeros(1) if e.reconstructions is None else e.reconstructions[0]
+    return min(0.0, float(real.min())), max(1.0, float(real.max()))
 
 
 def _names(e: Exhibits) -> list[str]:

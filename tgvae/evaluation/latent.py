@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -93,6 +94,29 @@ class Posteriors:
         parts = (x.split(AT_ONCE) for x in (self.loc, self.scale, self.vectors))
         return (HouseholderNormal(*part) for part in zip(*parts, strict=True))
 
+    def __len__(self) -> int:
+        return len(self.loc)
+
+    def drawn(self, n: Tensor, rng: torch.Generator) -> Tensor:
+        c = torch.multinomial(self.weights[n], 1, generator=rng).squeeze(1)
+        noise = torch.randn(len(n), self.loc.shape[1], generator=rng, dtype=self.loc.dtype)
+        return self.centres[c] + householder(self.loc[n] + self.scale[n] * noise, self.vectors[n])
+
+    def log_densities(self, rows: slice, z: Tensor) -> Tensor:
+        """In a sentence's frame, diag(1/scale) U' z, its Gaussians are spheres of radius one.
+
+        The distances of their centres to all draws are then one matrix product.
+        """
+        loc, scale = self.loc[rows], self.scale[rows]
+        frame = HouseholderNormal(loc, scale, self.vectors[rows]).orthogonal / scale.unsqueeze(-2)
+        points = z @ frame
+        centres = self.centres @ frame + (loc / scale).unsqueeze(-2)
+        squares = points.square().sum(-1).unsqueeze(-1) + centres.square().sum(-1).unsqueeze(-2)
+        distance = torch.baddbmm(squares, points, centres.mT, alpha=-2)
+        volume = scale.log().sum(-1) + 0.5 * z.shape[1] * math.log(2 * math.pi)
+        log_weights = log_of(self.weights[rows]).unsqueeze(-2)
+        return (log_weights - 0.5 * distance).logsumexp(-1) - volume.unsqueeze(-1)
+
 
 def posteriors(model: LatentWriter, corpus: Corpus) -> Posteriors:
     """The posteriors of a split, for TGVAE given the rest of the document with g at its posterior mean, not drawn.
@@ -128,6 +152,18 @@ def active_units(means: Tensor) -> int:
     return int((means.var(0) > ACTIVE_VARIANCE).sum()) if len(means) > 1 else 0
 
 
+class Aggregate(Protocol):
+    """The posteriors q(z | y_n) of N rows, sentences or others, on the CPU: their mean is the aggregate posterior."""
+
+    def __len__(self) -> int: ...
+
+    def drawn(self, n: Tensor, rng: torch.Generator) -> Tensor:
+        """A draw z ~ q(z | y_n) for each of the rows ``n`` (M,), with shape (M, ...)."""
+
+    def log_densities(self, rows: slice, z: Tensor) -> Tensor:
+        """log q(z_m | y_n) of some rows at draws (M, ...), with shape (rows, M)."""
+
+
 @dataclass(frozen=True)
 class MutualInformation:
     """I(y; z) under q.
@@ -143,55 +179,31 @@ class MutualInformation:
     standard_error: float
 
 
-def mutual_information(found: Posteriors, draws: int = 1000, seed: int = 0) -> MutualInformation:
-    """What z tells of which sentence of the split it came from (Hoffman & Johnson 2016).
+def mutual_information(found: Aggregate, draws: int = 1000, seed: int = 0) -> MutualInformation:
+    """What z tells of which row of the split it came from (Hoffman & Johnson 2016).
 
         I(y; z) = E_y E_q(z|y)[log q(z | y) - log q(z)],    q(z) = 1/N sum_n q(z | y_n)
 
     Over the whole split: within a batch the value could not pass the log of its size. q(z) and the sum over
-    components are exact; z is drawn M = ``draws`` times, from the sentences in turn.
+    components are exact; z is drawn M = ``draws`` times, from the rows in turn, in a random order.
 
     Raises:
         UserError: fewer than two draws.
     """
     if draws < 2:
         raise UserError(f"mutual information needs at least 2 draws, not {draws}")
-    z, source = _draws(found, draws, seed)
-    own, aggregate = z.new_empty(draws), z.new_full((draws,), -math.inf)
-    for start in range(0, len(found.loc), AT_ONCE):
-        log_q = _log_densities(found, slice(start, start + AT_ONCE), z)
+    rng = torch.Generator().manual_seed(seed)
+    source = torch.randperm(len(found), generator=rng)[torch.arange(draws) % len(found)]
+    z = found.drawn(source, rng)
+    own, aggregate = torch.empty(draws).double(), torch.full((draws,), -math.inf).double()
+    for start in range(0, len(found), AT_ONCE):
+        log_q = found.log_densities(slice(start, start + AT_ONCE), z)
         here = (source >= start) & (source < start + AT_ONCE)
         own[here] = log_q[source[here] - start, here.nonzero().squeeze(1)]
         aggregate = torch.logaddexp(aggregate, log_q.logsumexp(0))
-    cap = math.log(len(found.loc))
+    cap = math.log(len(found))
     information = own - aggregate + cap
     return MutualInformation(information.mean().item(), cap, information.std().item() / math.sqrt(draws))
-
-
-def _draws(found: Posteriors, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """z ~ q(z | y_n) with shape (M, Z), and the n of each, (M,): sentences in turn, in a random order."""
-    rng = torch.Generator().manual_seed(seed)
-    n = torch.randperm(len(found.loc), generator=rng)[torch.arange(draws) % len(found.loc)]
-    c = torch.multinomial(found.weights[n], 1, generator=rng).squeeze(1)
-    noise = torch.randn(draws, found.loc.shape[1], generator=rng, dtype=found.loc.dtype)
-    return found.centres[c] + householder(found.loc[n] + found.scale[n] * noise, found.vectors[n]), n
-
-
-def _log_densities(found: Posteriors, rows: slice, z: Tensor) -> Tensor:
-    """log q(z_m | y_n) of the sentences ``rows`` with shape (rows, M).
-
-    In a sentence's frame, diag(1/scale) U' z, its Gaussians are spheres of radius one: the distances of their
-    centres to all draws are one matrix product.
-    """
-    loc, scale = found.loc[rows], found.scale[rows]
-    frame = HouseholderNormal(loc, scale, found.vectors[rows]).orthogonal / scale.unsqueeze(-2)
-    points = z @ frame
-    centres = found.centres @ frame + (loc / scale).unsqueeze(-2)
-    squares = points.square().sum(-1).unsqueeze(-1) + centres.square().sum(-1).unsqueeze(-2)
-    distance = torch.baddbmm(squares, points, centres.mT, alpha=-2)
-    volume = scale.log().sum(-1) + 0.5 * z.shape[1] * math.log(2 * math.pi)
-    log_weights = log_of(found.weights[rows]).unsqueeze(-2)
-    return (log_weights - 0.5 * distance).logsumexp(-1) - volume.unsqueeze(-1)
 
 
 @dataclass(frozen=True)

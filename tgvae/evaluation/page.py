@@ -55,18 +55,24 @@ def page(exhibits: Exhibits) -> str:
     from tgvae.evaluation import gallery
 
     found = {
-        "About": _about(exhibits.about),
-        "Figures": _tables(exhibits.figures),
-        "Topics": _topics(exhibits.topics or ()) + _pictures(gallery.topics(exhibits)),
+        "About": about_list(exhibits.about),
+        "Figures": tables(exhibits.figures),
+        "Topics": _topics(exhibits.topics or ()) + drawn(gallery.topics(exhibits)),
         "Summaries": _summaries(exhibits.summaries),
-        "Documents": _pictures(gallery.documents(exhibits)),
-        "Sentences": _pictures(gallery.sentences(exhibits)),
-        "Training": _pictures(gallery.training(exhibits)),
+        "Documents": drawn(gallery.documents(exhibits)),
+        "Sentences": drawn(gallery.sentences(exhibits)),
+        "Latents": drawn(gallery.latents(exhibits)),
+        "Training": drawn(gallery.training(exhibits)),
     }
+    return page_of(exhibits.title, found)
+
+
+def page_of(title: str, found: Mapping[str, str]) -> str:
+    """A page with sections of HTML by heading; empty ones are left out."""
     sections = [(heading, body) for heading, body in found.items() if body]
     links = "".join(f'<li><a href="#{_slug(heading)}">{heading}</a></li>' for heading, _ in sections)
     bodies = "".join(f"<section>{_heading(2, heading)}{body}</section>" for heading, body in sections)
-    title = escape(exhibits.title)
+    title = escape(title)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -78,7 +84,7 @@ def page(exhibits: Exhibits) -> str:
     )
 
 
-def _pictures(found: Iterable[Picture]) -> str:
+def drawn(found: Iterable[Picture]) -> str:
     """Figures with heading and caption; those with nothing to show are left out."""
     from plotly.io import to_html
 
@@ -86,11 +92,11 @@ def _pictures(found: Iterable[Picture]) -> str:
     for heading, figure, caption in found:
         if figure is not None:
             name = _slug(heading) + "-picture"
-            drawn = to_html(figure, CONFIG, include_plotlyjs=False, full_html=False, div_id=name)
+            plot = to_html(figure, CONFIG, include_plotlyjs=False, full_html=False, div_id=name)
             if any(trace.type == "heatmap" for trace in figure.data):  # its labels need room of their own
-                drawn = _scrolling(f'<div class="wide">{drawn}</div>', heading)
+                plot = _scrolling(f'<div class="wide">{plot}</div>', heading)
             label = f'role="group" aria-labelledby="{_slug(heading)}"'
-            parts.append(f"<figure {label}>{_heading(3, heading)}{drawn}<figcaption>{caption}</figcaption></figure>")
+            parts.append(f"<figure {label}>{_heading(3, heading)}{plot}<figcaption>{caption}</figcaption></figure>")
     return "".join(parts)
 
 
@@ -100,12 +106,13 @@ def _plotly() -> str:
     return f"<script>{get_plotlyjs()}</script>"
 
 
-def _about(about: Mapping[str, str]) -> str:
+def about_list(about: Mapping[str, str]) -> str:
+    """What a page is about, by name."""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in about.items())
     return f"<dl>{rows}</dl>" if rows else ""
 
 
-def _tables(report: Report) -> str:
+def tables(report: Report) -> str:
     """A table of figures for every section."""
     parts = []
     columns = ("figure", "value", "standard error", "beside", "unit", "n", "estimator")

@@ -25,7 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
 GRID = "rgba(128, 128, 128, 0.3)"
-MOST_DOCUMENTS, MOST_POINTS, MOST_LINES, MOST_LABELS = 300, 2000, 8, 30
+MOST_DOCUMENTS, MOST_POINTS, MOST_LINES, MOST_LABELS, MOST_NUMBERS = 300, 2000, 8, 30, 15
 
 History = Sequence[Mapping[str, Any]]
 
@@ -39,7 +39,7 @@ def topic_map(distances: Floats, shares: Sequence[float], names: Sequence[str], 
     ]
     look = {"size": [10 + 40 * (s / largest) ** 0.5 for s in shares], "color": COLOURS[0], "opacity": 0.45}
     numbers = [str(topic) for topic in range(len(names))]
-    figure = _figure([_points(points, hover, mode="markers+text", text=numbers, marker=look)], height=480)
+    figure = framed([_points(points, hover, mode="markers+text", text=numbers, marker=look)], height=480)
     return figure.update_xaxes(visible=False).update_yaxes(visible=False, scaleanchor="x")
 
 
@@ -65,8 +65,8 @@ def topics_over_time(theta: Floats, dates: Sequence[str | None], names: Sequence
     for look, topic in enumerate(np.argsort(-means.std(0), kind="stable")[:MOST_LINES]):
         values = means[:, topic]
         hover = [f"<b>{plain(names[topic])}</b><br>{y}: {v:.1%}" for y, v in zip(known, values, strict=True)]
-        lines.append(_line(known, values, plain(names[topic]), look, hover))
-    figure = _figure(lines, "year", "mean proportion").update_yaxes(tickformat=".0%", rangemode="tozero")
+        lines.append(marked_line(known, values, plain(names[topic]), look, hover))
+    figure = framed(lines, "year", "mean proportion").update_yaxes(tickformat=".0%", rangemode="tozero")
     return figure.update_xaxes(tickformat="d", dtick=1 if known[-1] - known[0] < 10 else None)
 
 
@@ -91,7 +91,7 @@ def latent_map(means: Floats, topics: NDArray[np.integer], texts: Sequence[str],
         hover = [f"<b>{name}</b><br>{folded(texts[sample[row]])}" for row in rows]
         groups.append(_points(points[rows], hover, mode="markers", name=name, marker=_marker(int(topic), 6)))
     axes = [f"{place} component ({part:.0%})" for place, part in zip(("1st", "2nd"), share, strict=True)]
-    return _figure(groups, axes[0], axes[1], height=640).update_layout(legend_maxheight=0.35)
+    return framed(groups, axes[0], axes[1], height=640).update_layout(legend_maxheight=0.35)
 
 
 def training_terms(history: History) -> go.Figure | None:
@@ -105,9 +105,11 @@ def training_terms(history: History) -> go.Figure | None:
         for place, name in enumerate(names, start=1):
             rows = {row["step"]: row[name] for row in history if row["kind"] == kind and name in row}
             hover = [f"{kind} {titles[place - 1]}<br>step {step}: {value:.3f}" for step, value in rows.items()]
-            line = _line(list(rows), list(rows.values()), kind, look, hover, legendgroup=kind, showlegend=place == 1)
+            line = marked_line(
+                list(rows), list(rows.values()), kind, look, hover, legendgroup=kind, showlegend=place == 1
+            )
             figure.add_trace(line, row=place, col=1)
-    _dress(figure, height=60 + 150 * len(names)).update_layout(legend_y=1.04)
+    dressed(figure, height=60 + 150 * len(names)).update_layout(legend_y=1.04)
     return figure.update_xaxes(title="step", row=len(names), col=1)
 
 
@@ -125,11 +127,13 @@ def rate_distortion(history: History) -> go.Figure | None:
         [sum(v for k, v in row.items() if k.startswith(kind)) for row in rows] for kind in ("kl/", "nll/")
     )
     numbers = [str(epoch) for epoch in range(1, len(rows) + 1)]
+    shown = set(evenly(len(rows), MOST_NUMBERS).tolist())
+    text = [number if place in shown else "" for place, number in enumerate(numbers)]
     hover = [
         f"epoch {n}<br>KL {r:.2f}<br>reconstruction {d:.2f}" for n, r, d in zip(numbers, rate, distortion, strict=True)
     ]
-    line = _line(rate, distortion, "epochs", 0, hover, mode="lines+markers+text", text=numbers)
-    return _figure([line], "KL in nats (rate)", "reconstruction in nats (distortion)")
+    line = marked_line(rate, distortion, "epochs", 0, hover, mode="lines+markers+text", text=text)
+    return framed([line], "KL in nats (rate)", "reconstruction in nats (distortion)")
 
 
 def length_histogram(real: Sequence[int], generated: Sequence[int]) -> go.Figure:
@@ -141,7 +145,7 @@ def length_histogram(real: Sequence[int], generated: Sequence[int]) -> go.Figure
         hover = [f"{name}, {words} words: {share:.1%}" for words, share in enumerate(shares)]
         marker = {"color": COLOURS[look], "pattern_shape": ("", "/")[look]}
         bars.append(go.Bar(y=shares, name=name, marker=marker, hovertext=hover, hoverinfo="text"))
-    return _figure(bars, "words of a sentence", "share of sentences").update_yaxes(tickformat=".0%")
+    return framed(bars, "words of a sentence", "share of sentences").update_yaxes(tickformat=".0%")
 
 
 def bleu_curves(curves: Mapping[str, Mapping[int, float]]) -> go.Figure:
@@ -149,8 +153,8 @@ def bleu_curves(curves: Mapping[str, Mapping[int, float]]) -> go.Figure:
     lines = []
     for look, (name, curve) in enumerate(curves.items()):
         hover = [f"{plain(name)}-{order}: {value:.3f}" for order, value in curve.items()]
-        lines.append(_line(list(curve), list(curve.values()), plain(name), look, hover))
-    return _figure(lines, "longest n-gram (words)", "BLEU").update_xaxes(dtick=1).update_yaxes(rangemode="tozero")
+        lines.append(marked_line(list(curve), list(curve.values()), plain(name), look, hover))
+    return framed(lines, "longest n-gram (words)", "BLEU").update_xaxes(dtick=1).update_yaxes(rangemode="tozero")
 
 
 def steering_curve(points: Sequence[tuple[float, float, float, float]]) -> go.Figure:
@@ -158,8 +162,8 @@ def steering_curve(points: Sequence[tuple[float, float, float, float]]) -> go.Fi
     hover = [f"strength {s:g}<br>fidelity {f:.1%}<br>perplexity {p:.0f}<br>distinct {d:.1%}" for s, f, p, d in points]
     strength, fidelity, fluency = [[point[i] for point in points] for i in range(3)]
     text = [f"{s:g}" for s in strength]
-    line = _line(fluency, fidelity, "strengths", 0, hover, mode="lines+markers+text", text=text)
-    return _figure([line], "perplexity (low is fluent)", "fidelity").update_yaxes(tickformat=".0%")
+    line = marked_line(fluency, fidelity, "strengths", 0, hover, mode="lines+markers+text", text=text)
+    return framed([line], "perplexity (low is fluent)", "fidelity").update_yaxes(tickformat=".0%")
 
 
 def plain(text: str) -> str:
@@ -185,9 +189,10 @@ def _marker(look: int, size: int = 7) -> dict[str, Any]:
     return {"color": COLOURS[look % len(COLOURS)], "symbol": SYMBOLS[look % len(SYMBOLS)], "size": size}
 
 
-def _line(
+def marked_line(
     x: Sequence[Any], y: Sequence[Any] | Floats, name: str, look: int, hover: list[str], **more: Any
 ) -> go.Scatter:
+    """A line with the colour, dash and marker of the group ``look``; ``more`` goes to Plotly as it is."""
     dash = {"dash": DASHES[look % len(DASHES)], "color": COLOURS[look % len(COLOURS)]}
     shown = {"mode": "lines+markers", "textposition": "top center", "hovertext": hover, "hoverinfo": "text"} | more
     return go.Scatter(x=x, y=y, name=name, line=dash, marker=_marker(look), cliponaxis=False, **shown)
@@ -205,16 +210,17 @@ def _heatmap(shares: Floats, columns: Sequence[str], names: Sequence[str]) -> go
     cells = go.Heatmap(
         x=columns, y=rows, z=shares, zmin=0, colorscale="Cividis", hovertemplate=hover, colorbar=bar, name=""
     )
-    return _figure([cells], height=160 + 18 * len(rows)).update_yaxes(autorange="reversed", dtick=1, showgrid=False)
+    return framed([cells], height=160 + 18 * len(rows)).update_yaxes(autorange="reversed", dtick=1, showgrid=False)
 
 
-def _figure(traces: Sequence[Any], x: str = "", y: str = "", height: int = 420) -> go.Figure:
+def framed(traces: Sequence[Any], x: str = "", y: str = "", height: int = 420) -> go.Figure:
+    """Traces on axes with these titles."""
     figure = go.Figure(traces)
     figure.update_xaxes(title=x).update_yaxes(title=y)
-    return _dress(figure, height)
+    return dressed(figure, height)
 
 
-def _dress(figure: go.Figure, height: int) -> go.Figure:
+def dressed(figure: go.Figure, height: int) -> go.Figure:
     """The look all share: see-through ground, thin grid, legend on top, a dark hover label in light and dark."""
     figure.update_layout(
         template="none",

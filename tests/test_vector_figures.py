@@ -1,0 +1,442 @@
+"""Evaluations of models of vectors and graphs: figures against closed forms, and the commands from run to page."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import bernoulli, norm
+from sklearn.decomposition import PCA
+
+from tgvae.cli import main
+from tgvae.data.graphs import open_graph, split_edges
+from tgvae.data.schema import PreparedFolder
+from tgvae.data.vectors import Space, VectorSplit
+from tgvae.evaluation import gallery
+from tgvae.evaluation import vector_figures as module
+from tgvae.evaluation.exhibits import Exhibits
+from tgvae.evaluation.figure import Figures, Report, difference
+from tgvae.evaluation.latent import mutual_information
+from tgvae.evaluation.likelihood import importance_weighted_nll
+from tgvae.evaluation.links import link_figures
+from tgvae.evaluation.points import node_points, reconstructions, samples, vector_points
+from tgvae.evaluation.protocol import Protocol
+from tgvae.evaluation.vector_figures import (
+    Categories,
+    gaussians,
+    independent_values,
+    likelihood_figures,
+    marks,
+    neighbour_hits,
+    vector_figures,
+)
+from tgvae.models.graph import GraphConfig, GraphVAE
+from tgvae.models.vector import VectorConfig, VectorVAE
+from tgvae.runs import load_run
+
+QUICK = Protocol(samples=3)
+SPACE = Space(6, (2, 3))
+
+
+def split(name: str, count: int, labels: bool = True, seed: int = 0) -> VectorSplit:
+    """Binary vectors of two kinds: ones in front, or at the back."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 2, count)
+    p = np.where(kind[:, None] == 1, [0.9, 0.9, 0.9, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.9, 0.9, 0.9])
+    x = (rng.random((count, 6)) < p).astype(np.float32)
+    return VectorSplit("made up", name, x, kind.astype(str) if labels else None)
+
+
+def build(latent: str = "normal", likelihood: str = "bernoulli", space: Space = SPACE) -> VectorVAE:
+    torch.manual_seed(0)
+    config = VectorConfig((8,), latent_size=2, latent=latent, categories=3, likelihood=likelihood)
+    return VectorVAE(config, space).eval()
+
+
+def measured(latent: str = "normal", likelihood: str = "bernoulli", protocol: Protocol = QUICK) -> Report:
+    return vector_figures(build(latent, likelihood), split("train", 40), split("test", 30, seed=1), protocol)
+
+
+def values(figures: Figures) -> dict[str, float]:
+    return {name: figure.value for name, figure in figures.items()}
+
+
+# Likelihood
+
+
+def test_independent_values_by_hand() -> None:
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]).double()
+    fitted = independent_values(x, binary=True)
+    expected = bernoulli.logpmf([1, 1], [3 / 5, 1 / 5]).sum()
+    assert fitted.log_prob(torch.ones(2).double()).item() == pytest.approx(expected), "what was never seen is possible"
+    x = torch.tensor([[1.0, 0.0], [3.0, 0.0]]).double()
+    fitted = independent_values(x, binary=False)
+    scale = math.sqrt((1 + 1 + 0 + 0) / 4)
+    expected = norm.logpdf([2, 1], [2, 0], scale).sum()
+    assert fitted.log_prob(torch.tensor([2.0, 1.0]).double()).item() == pytest.approx(expected)
+    constant = independent_values(torch.ones(3, 2).double(), binary=False)
+    assert constant.log_prob(torch.ones(2).double()).item() == pytest.approx(2 * norm.logpdf(0, 0, math.exp(-6)))
+
+
+def principal(pca: PCA, widened: float = 1.0) -> VectorVAE:
+    """The linear VAE that is probabilistic PCA, with its exact posterior, or one of a wider scale.
+
+    p(x | z) = N(W z + b, s^2), q(z | x) = N(M^-1 W' (x - b), s^2 M^-1), M = W'W + s^2, which is diagonal.
+    """
+    size, values = pca.components_.shape
+    model = VectorVAE(VectorConfig((), latent_size=size, likelihood="normal"), Space(values)).eval()
+    noise = pca.noise_variance_
+    weight = torch.from_numpy(pca.components_.T * np.sqrt(pca.explained_variance_ - noise))
+    b, m = torch.from_numpy(pca.mean_), torch.from_numpy(pca.explained_variance_)
+    parameters = {
+        "head.loc.weight": weight.T / m.unsqueeze(-1),
+        "head.loc.bias": -(weight.T @ b) / m,
+        "head.log_scale.weight": torch.zeros(size, values),
+        "head.log_scale.bias": 0.5 * (noise / m).log() + math.log(widened),
+        "output.weight": weight,
+        "output.bias": b,
+        "log_scale": torch.tensor(0.5 * math.log(noise)),
+    }
+    model.load_state_dict(parameters)
+    return model
+
+
+def gaussian_data(count: int = 80) -> VectorSplit:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(count, 2)) @ rng.normal(size=(2, 5)) + 0.5 * rng.normal(size=(count, 5)) + 1
+    return VectorSplit("made up", "train", x.astype(np.float32), None)
+
+
+def test_a_linear_gaussian_vae_is_probabilistic_pca() -> None:
+    data = gaussian_data()
+    pca = PCA(2).fit(data.x.astype(np.float64))
+    oracle = -pca.score(data.x)
+    figures = likelihood_figures(principal(pca), data, data, samples=3, seed=0)
+    exact = figures["nll, IW 3 per vector (density)"]
+    assert exact.value == pytest.approx(oracle, rel=1e-5), "with the exact posterior all weights are the same"
+    assert exact.marks["PCA"] == pytest.approx(oracle)
+    assert exact.marks["independent values"] > oracle
+    assert figures["nll, IW 3 per value (density)"].value == pytest.approx(oracle / 5, rel=1e-5)
+    assert figures["nll, IW 3 per value (density)"].marks["PCA"] == pytest.approx(oracle / 5)
+    assert exact.error == pytest.approx(np.std(pca.score_samples(data.x), ddof=1) / math.sqrt(80), rel=1e-4)
+
+
+def test_a_wrong_posterior_is_weighted_to_the_same_likelihood() -> None:
+    data = gaussian_data(20)
+    pca = PCA(2).fit(data.x.astype(np.float64))
+    model, oracle = principal(pca, widened=1.5), -pca.score(data.x)
+    estimates = [importance_weighted_nll(model, data, 400, seed, unit="vector").nll for seed in range(5)]
+    error = np.std(estimates, ddof=1) / math.sqrt(5)
+    assert 0 < error < 0.02
+    assert np.mean(estimates) == pytest.approx(oracle, abs=4 * error + 0.005)
+    figures = values(likelihood_figures(model, data, data, samples=3, seed=0))
+    assert figures["-ELBO per vector (density)"] > figures["nll, IW 3 per vector (density)"] > oracle
+
+
+def test_pca_is_left_out_where_it_is_not_defined() -> None:
+    data = gaussian_data()
+    many = VectorVAE(VectorConfig((), latent_size=5, likelihood="normal"), Space(5))
+    assert set(marks(many, data.x, data.x)) == {"independent values"}, "no value is left for the noise"
+    flat = np.repeat(data.x[:, :1], 5, axis=1)
+    few = VectorVAE(VectorConfig((), latent_size=2, likelihood="normal"), Space(5))
+    assert set(marks(few, flat, flat)) == {"independent values"}, "there is no noise"
+    assert set(marks(few, data.x, data.x)) == {"independent values", "PCA"}
+    assert set(marks(build(), split("train", 9).x, split("test", 9).x)) == {"independent values"}, "not of bits"
+
+
+@pytest.mark.parametrize("latent", ["normal", "categorical"])
+@pytest.mark.parametrize(("likelihood", "of"), [("bernoulli", ""), ("normal", " (density)")])
+def test_the_bound_in_both_units(latent: str, likelihood: str, of: str) -> None:
+    figures = measured(latent, likelihood)["likelihood"]
+    found = values(figures)
+    for unit in ("image", "value"):
+        parts = found[f"reconstruction per {unit}{of}"] + found[f"KL per {unit}"]
+        assert found[f"-ELBO per {unit}{of}"] == pytest.approx(parts)
+        assert "independent values" in figures[f"-ELBO per {unit}{of}"].marks
+        assert figures[f"-ELBO per {unit}{of}"].marks == figures[f"nll, IW 3 per {unit}{of}"].marks
+    assert found[f"-ELBO per image{of}"] == pytest.approx(6 * found[f"-ELBO per value{of}"])
+    assert {figure.size for figure in figures.values()} == {30}
+    assert len(found) == 8
+    shown = likelihood_figures(build(latent, likelihood), split("train", 40), split("test", 30, seed=1), 0, 0)
+    assert not any("IW" in name for name in shown)
+
+
+def test_a_deterministic_autoencoder_has_no_bound() -> None:
+    figures = measured("point")["likelihood"]
+    assert set(figures) == {"reconstruction per image", "reconstruction per value"}
+    assert {figure.unit for figure in figures.values()} == {"nats, no bound"}
+    assert figures["reconstruction per image"].seed is None
+    test, model = split("test", 30, seed=1), build("point")
+    by_hand = -model.likelihood(model.embed(torch.from_numpy(test.x))).log_prob(torch.from_numpy(test.x))
+    assert figures["reconstruction per image"].value == pytest.approx(by_hand.mean().item(), rel=1e-6)
+
+
+def test_runs_are_compared_image_by_image() -> None:
+    a, b = (measured(latent)["likelihood"]["-ELBO per image"] for latent in ("normal", "categorical"))
+    assert difference(a, b).paired
+    a, b = (measured(latent)["latent"]["accuracy of nearest neighbours"] for latent in ("normal", "point"))
+    assert difference(a, b).paired
+
+
+def test_the_seed_alone_decides() -> None:
+    def found(seed: int) -> dict[str, float]:
+        return values(measured(protocol=replace(QUICK, seed=seed))["likelihood"])
+
+    assert found(1) == found(1)
+    assert found(1) != found(2)
+
+
+# Latent
+
+
+def test_sections_of_the_latent() -> None:
+    shared = ["mutual information of image and z", "accuracy of nearest neighbours"]
+    assert set(measured("normal")["latent"]) == {*shared, "active units"}
+    assert measured("normal")["latent"]["active units"].unit == "of 2"
+    discrete = {"entropy of q", "perplexity of the use of categories", "unused categories"}
+    assert set(measured("categorical")["latent"]) == {*shared, *discrete}
+    assert set(measured("point")["latent"]) == {"accuracy of nearest neighbours"}
+    without = [split(name, 20, labels=False) for name in ("train", "test")]
+    assert "latent" not in vector_figures(build("point"), *without, QUICK)
+    assert "accuracy of nearest neighbours" not in vector_figures(build(), *without, QUICK)["latent"]
+    single = vector_figures(build(), without[0], split("test", 1, labels=False), QUICK)["latent"]
+    assert values(single) == {"active units": 0}, "no information in one image"
+
+
+def test_vectors_that_are_no_pictures_are_called_vectors() -> None:
+    model = build(space=Space(6))
+    found = vector_figures(model, split("train", 9), split("test", 9), QUICK)
+    assert "-ELBO per vector" in found["likelihood"]
+    assert "mutual information of vector and z" in found["latent"]
+
+
+def test_gaussians_are_those_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = build(), split("test", 11)
+    whole = gaussians(model, data)
+    q = model.posterior(torch.from_numpy(data.x))
+    torch.testing.assert_close(whole.means.float(), q.mean)
+    torch.testing.assert_close(whole.scale.float(), q.stddev)
+    monkeypatch.setitem(module.AT_ONCE, "vector", 4)
+    torch.testing.assert_close(gaussians(model, data).means, whole.means)
+    z = torch.randn(3, 2).double()
+    expected = torch.stack([q.log_prob(row.float()) for row in z], dim=1)
+    torch.testing.assert_close(whole.log_densities(slice(0, 11), z).float(), expected, rtol=1e-4, atol=1e-4)
+
+
+def of_probabilities(rows: list[list[list[float]]]) -> Categories:
+    return Categories(torch.tensor(rows, dtype=torch.float64).clamp_min(1e-300).log())
+
+
+def test_use_of_categories_by_hand() -> None:
+    """The first variable is sure and uses two of three categories evenly; the second ignores x."""
+    third = [1 / 3 + 2e-9, 1 / 3 - 1e-9, 1 / 3 - 1e-9]
+    found = of_probabilities([[[1, 0, 0], third], [[0, 1, 0], third]]).figures()
+    assert found["entropy of q"].value == pytest.approx(math.log(3) / 2)
+    assert found["entropy of q"].marks == {"ln C": pytest.approx(math.log(3))}
+    assert found["perplexity of the use of categories"].value == pytest.approx((2 + 3) / 2)
+    assert (found["unused categories"].value, found["unused categories"].unit) == (3, "of 6")
+
+
+def test_information_of_categories_is_that_of_enumeration() -> None:
+    logits = torch.randn(7, 2, 3, generator=torch.Generator().manual_seed(0)).double() * 2
+    found = Categories(logits.log_softmax(-1))
+    every = torch.tensor(list(itertools.product(range(3), repeat=2)))
+    z = torch.nn.functional.one_hot(every, 3).double()
+    log_q = found.log_densities(slice(0, 7), z)
+    torch.testing.assert_close(log_q.exp().sum(1), torch.ones(7).double())
+    by_hand = found.log_probs[4, 0, every[5, 0]] + found.log_probs[4, 1, every[5, 1]]
+    assert log_q[4, 5].item() == pytest.approx(by_hand.item())
+    exact = (log_q.exp() * (log_q - log_q.exp().mean(0).log())).sum(1).mean().item()
+    measured = mutual_information(found, 4000)
+    assert measured.nats == pytest.approx(exact, abs=4 * measured.standard_error)
+    assert measured.standard_error < 0.05
+
+
+def test_information_of_categories_at_its_ends() -> None:
+    told = of_probabilities([[[float(i == j) for j in range(4)]] for i in range(4)])
+    assert mutual_information(told, 8).nats == pytest.approx(math.log(4))
+    silent = of_probabilities([[[0.2, 0.3, 0.5]]] * 4)
+    assert mutual_information(silent, 8).nats == pytest.approx(0, abs=1e-12)
+
+
+def test_neighbours_by_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(40, 3)), rng.normal(size=(15, 3))
+    labels, gold = rng.integers(0, 2, 40).astype(str), rng.integers(0, 2, 15).astype(str)
+    expected = []
+    for point, label in zip(test, gold, strict=True):
+        nearest = np.argsort(((train - point) ** 2).sum(1))[:5]
+        expected.append((labels[nearest] == label).sum() >= 3)
+    assert neighbour_hits(train, labels, test, gold).tolist() == expected
+    few = neighbour_hits(train[:2], np.array(["a", "a"]), test[:2], np.array(["a", "b"]))
+    assert few.tolist() == [True, False], "fewer training vectors than neighbours; a label that training lacks"
+
+
+def test_separate_kinds_are_told_apart() -> None:
+    figure = measured()["latent"]["accuracy of nearest neighbours"]
+    assert figure.marks["raw values"] > 0.9
+    assert figure.size == 30
+    assert 0.5 < figure.value <= 1
+
+
+# Exhibits
+
+
+def test_points_of_vectors() -> None:
+    model, data = build(), split("test", 12)
+    points = vector_points(model, data)
+    assert points.of == "images"
+    assert points.groups == ["0", "1"]
+    assert [points.groups[i] for i in points.group] == data.labels.tolist()
+    assert points.names[3] == "test 3"
+    np.testing.assert_allclose(points.z, model.embed(torch.from_numpy(data.x)).detach(), rtol=1e-5)
+    plain = vector_points(build(space=Space(6)), split("test", 12, labels=False))
+    assert (plain.of, plain.groups, set(plain.group)) == ("vectors", ["vectors"], {0})
+    for shown, labelled in ((points, True), (plain, False)):
+        ((heading, figure, caption),) = gallery.latents(Exhibits("Run", points=shown))
+        assert (heading, len(figure.data)) == ("Latent map", len(shown.groups))
+        assert caption.startswith(f"Marks are {shown.of}, placed by")
+        assert ("marked by label" in caption) == labelled
+    assert vector_points(build("categorical"), data).z.shape == (12, 2 * 3)
+
+
+def test_pictures_are_in_the_shape_of_pictures() -> None:
+    data = split("test", 30)
+    shown = reconstructions(build(), data)
+    assert shown.shape == (2, 20, 2, 3)
+    np.testing.assert_array_equal(shown[0].reshape(20, 6), data.x[:20])
+    assert ((shown[1] > 0) & (shown[1] < 1)).all()
+    assert samples(build()).shape == (3, 20, 2, 3)
+    assert samples(build("point")) is None
+    assert reconstructions(build("point"), data).shape == (2, 20, 2, 3)
+    assert samples(build(space=Space(6))) is None
+    assert reconstructions(build(space=Space(6)), data) is None
+
+
+def test_points_of_nodes(edges: Path) -> None:
+    graph = open_graph(str(edges))
+    model = GraphVAE.of(GraphConfig(4, 2), graph).eval()
+    plain = node_points(model, split_edges(graph)["test"])
+    assert (plain.of, plain.groups) == ("nodes", ["nodes"])
+    assert plain.names == graph.names
+    assert plain.z.shape == (graph.nodes, 2)
+    labelled = replace(graph, labels=np.arange(graph.nodes) % 3 - 1)
+    points = node_points(model, split_edges(labelled)["test"])
+    assert points.groups == ["no label", "label 0", "label 1"]
+    assert points.group[:4].tolist() == [0, 1, 2, 0]
+
+
+# The commands
+
+
+SMALL = ["--model.hidden-sizes", "16", "--train.phases.vectors.epochs", "3", "--train.device", "cpu"]
+RUNS = {"vae": "digits-vae", "ae": "digits-autoencoder", "discrete": "digits-discrete-vae"}
+OPTIONS = ["--samples", "3"]
+
+
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two communities of twelve, densely linked within, with one link between."""
+    rng = np.random.default_rng(0)
+    pairs = [(side + i, side + j) for side in (0, 12) for i in range(12) for j in range(i) if rng.random() < 0.7]
+    path = tmp_path_factory.mktemp("graph") / "links.tsv"
+    path.write_text("".join(f"n{i}\tn{j}\n" for i, j in [*pairs, (0, 12)]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(edges: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs on digits and on the graph, evaluated."""
+    place = tmp_path_factory.mktemp("runs")
+    for name, recipe in RUNS.items():
+        assert main(["train", "digits", "--out", str(place / name), "--recipe", recipe, *SMALL]) == 0
+    for name, recipe in {"graph": "graph-vae", "plain": "graph-autoencoder"}.items():
+        options = ["--train.phases.edges.epochs", "20", "--train.seed", "3", "--train.device", "cpu"]
+        assert main(["train", str(edges), "--out", str(place / name), "--recipe", recipe, *options]) == 0
+    return place
+
+
+def out_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_runs_on_vectors_side_by_side_and_compared(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    runs = list(RUNS)
+    shown = " ".join(out_of(capsys, "evaluate", *runs, *OPTIONS).split())
+    assert shown.index("Likelihood") < shown.index("nll, IW 3 per image nats") < shown.index("Latent")
+    assert "independent values" in shown
+    assert shown.endswith("discrete/evaluation/report.html")
+    report = json.loads(Path("ae/evaluation/report.json").read_text(encoding="utf-8"))
+    assert report["sections"]["likelihood"]["reconstruction per image"]["unit"] == "nats, no bound"
+    assert report["corpus"]["path"] == "digits"
+    found = json.loads(out_of(capsys, "compare", *runs, "--json"))
+    other = found["discrete"]
+    assert other["likelihood/nll, IW 3 per image"]["paired"] is True
+    assert other["latent/accuracy of nearest neighbours"]["paired"] is True
+    assert set(found["ae"]) == {
+        "likelihood/reconstruction per image",
+        "likelihood/reconstruction per value",
+        "latent/accuracy of nearest neighbours",
+    }
+
+
+def test_runs_on_graphs(place: Path, edges: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = out_of(capsys, "evaluate", place / "graph", place / "plain", *OPTIONS, "--json")
+    joint, plain = json.loads(out)["runs"].values()
+    assert (set(joint), set(plain)) == ({"links", "latent"}, {"links"})
+    assert set(joint["latent"]) == {"mutual information of node and z", "active units"}
+    model = load_run(place / "graph")
+    held_out = split_edges(open_graph(str(edges)), seed=3)["test"]  # as in training: no edge that the model has seen
+    expected = link_figures(model, held_out, 0)
+    assert joint["links"]["AUC"]["value"] == expected["AUC"].value
+    assert joint["links"]["AUC"]["size"] == 2 * len(held_out.linked)
+
+
+@pytest.mark.parametrize("name", ["vae", "graph"])
+def test_pages(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out_of(capsys, "evaluate", place / name, *OPTIONS, "--split", "valid")
+    page = (place / name / "evaluation/report.html").read_text(encoding="utf-8")
+    pictures = ["Latent map", "Terms over training", "Rate and distortion"]
+    for heading in pictures + (["Samples", "Reconstructions"] if name == "vae" else []):
+        assert f">{heading}</a></h3>" in page
+    assert "Topics" not in page[page.index("<main>") :]
+    assert f"<h1>Evaluation of {name}</h1>" in page
+
+
+@pytest.fixture(scope="module")
+def written(prepared: PreparedFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on text."""
+    run = tmp_path_factory.mktemp("text") / "topic"
+    small = ["--model.topics", "3", "--model.hidden-size", "8", "--train.phases.topics.epochs", "1"]
+    assert main(["train", str(prepared.path), "--out", str(run), "--recipe", "topic", *small]) == 0
+    return run
+
+
+def test_other_data_is_told(place: Path, written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for other in (place / "graph", written):
+        told = refused(capsys, "evaluate", place / "vae", other)
+        assert f"{other}: trained on other data than {place / 'vae'}" in told
+    for run in (place / "vae", place / "graph"):
+        out_of(capsys, "evaluate", run, *OPTIONS)
+    assert "measured on another corpus" in refused(capsys, "compare", place / "vae", place / "graph")
+    few = tmp_path / "few.npz"
+    np.savez(few, x=np.ones((20, 8, 8)) / 2)
+    assert "not the data that" in refused(capsys, "evaluate", place / "vae", "--data", few)
+    assert "no graph" in refused(capsys, "evaluate", place / "graph", "--data", tmp_path / "gone.tsv")

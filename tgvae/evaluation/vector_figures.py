@@ -1,0 +1,212 @@
+"""The figures of models of vectors: how probable held-out ones are and what z holds of them, beside plain marks.
+
+Shape legend: N vectors, D values of each, Z latent variables, C categories of each, M draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import Bernoulli, Independent
+
+from tgvae.data.vectors import VectorSplit
+from tgvae.distributions import diagonal_normal
+from tgvae.evaluation.figure import Figure, Figures, Parts, Report
+from tgvae.evaluation.latent import Posteriors
+from tgvae.evaluation.latent_figures import gaussian_figures, information_figure
+from tgvae.evaluation.likelihood import AT_ONCE, bound_of, evaluating, importance_weighted_nll
+from tgvae.evaluation.likelihood_figures import Units, in_units
+from tgvae.evaluation.protocol import Protocol
+from tgvae.models.vector import VectorVAE
+
+Floats = NDArray[np.floating]
+NEIGHBOURS = 5
+LEAST_SCALE = math.exp(-6)
+"""Standard deviation that no decoder goes below, nor any mark beside it."""
+
+
+def vector_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, protocol: Protocol) -> Report:
+    """The sections ``likelihood`` and ``latent``; a deterministic autoencoder has little of either."""
+    likelihood = likelihood_figures(model, train, held_out, protocol.samples, protocol.seed)
+    latent = latent_figures(model, train, held_out, protocol.seed)
+    return {"likelihood": likelihood} | ({"latent": latent} if latent else {})
+
+
+def row_of(model: VectorVAE) -> str:
+    """What a vector is called."""
+    return "image" if model.space.picture else "vector"
+
+
+def likelihood_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, samples: int, seed: int) -> Figures:
+    """Reconstruction, KL and bounds in nats a vector and a value, beside what models without a network say.
+
+    Of a deterministic autoencoder the reconstruction alone: -log p(x | z) at its code is no bound of -log p(x).
+    Densities of a normal likelihood are named as such: they cannot be compared with probabilities.
+    """
+    row, of = row_of(model), " (density)" if model.config.likelihood == "normal" else ""
+    nats: Units = {"row": row, "word": "value"}
+    units: Units = {unit: called + of for unit, called in nats.items()}
+    bound = bound_of(model, held_out, "vector", seed)
+    if model.config.latent == "point":
+        found = in_units("reconstruction", bound, "nll/", units, "at the code of the encoder", None)
+        return {name: replace(figure, unit="nats, no bound") for name, figure in found.items()}
+    beside = {name: replace(bound, terms={"nll/x": nll}) for name, nll in marks(model, train.x, held_out.x).items()}
+    found = in_units("reconstruction", bound, "nll/", units, "one draw", seed)
+    found |= in_units("KL", bound, "kl/", nats, "closed form", None)
+    found |= in_units("-ELBO", bound, "", units, "one draw", seed, beside)
+    if samples:
+        weighted = importance_weighted_nll(model, held_out, samples, seed, unit="vector").bound
+        how = f"importance-weighted, {samples} draws {'an' if row == 'image' else 'a'} {row}"
+        found |= in_units(f"nll, IW {samples}", weighted, "", units, how, seed, beside)
+    return found
+
+
+def marks(model: VectorVAE, train: Floats, test: Floats) -> dict[str, Tensor]:
+    """-log p of the test vectors under models without a network, fitted on the training vectors; each (N,), in nats.
+
+    ``independent values`` is what the decoder can say without z. ``PCA``, for a normal likelihood, is probabilistic
+    PCA of as many components, which a linear VAE is at its best (Tipping & Bishop 1999). It is left out where
+    so many components leave nothing for the noise.
+    """
+    fitted = independent_values(torch.from_numpy(train).double(), model.config.likelihood == "bernoulli")
+    found = {"independent values": -fitted.log_prob(torch.from_numpy(test).double())}
+    if model.config.likelihood == "normal" and model.config.latent_size < min(train.shape):
+        from sklearn.decomposition import PCA
+
+        pca = PCA(model.config.latent_size).fit(train.astype(np.float64))
+        if pca.noise_variance_ > LEAST_SCALE**2:
+            found["PCA"] = -torch.from_numpy(pca.score_samples(test.astype(np.float64)))
+    return found
+
+
+def independent_values(x: Tensor, binary: bool) -> Independent:
+    """A distribution over D values that do not depend on each other, fitted to x (N, D).
+
+    Bernoulli: p_d = (sum_n x_nd + 1) / (N + 2), the mean under a uniform prior, so that no value is impossible.
+    Normal: the mean of each value, and one standard deviation for all, as the decoder has it.
+    """
+    if binary:
+        return Independent(Bernoulli((x.sum(0) + 1) / (len(x) + 2), validate_args=False), 1, validate_args=False)
+    mean = x.mean(0)
+    return diagonal_normal(mean, (x - mean).square().mean().sqrt().clamp_min(LEAST_SCALE).expand_as(mean))
+
+
+def latent_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, seed: int) -> Figures:
+    """How much z holds, in how many of its units or categories, and whether near vectors have one label in it."""
+    row, found = row_of(model), {}
+    if model.config.latent == "normal":
+        found = gaussian_figures(gaussians(model, held_out), row, seed)
+    elif model.config.latent == "categorical":
+        of_each = categories(model, held_out)
+        found = information_figure(of_each, row, seed) | of_each.figures()
+    return found | neighbour_figure(model, train, held_out)
+
+
+def read(model: VectorVAE, split: VectorSplit, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """A function of what the encoder sees, for all vectors of a split, in order: (N, ...) in float64 on the CPU."""
+    rows = split.rows("vector")
+    with evaluating(model, seed=0):
+        batches = (rows.gather(index).to(model.device) for index in rows.batches(AT_ONCE["vector"], None))
+        return torch.cat([of(batch.seen).cpu().double() for batch in batches])
+
+
+def embedded(model: VectorVAE, split: VectorSplit) -> NDArray[np.float64]:
+    """E_q[z | x], or the code, of every vector, with shape (N, Z); one-hot variables side by side, (N, Z C)."""
+    return read(model, split, lambda x: model.embed(x).flatten(1)).numpy()
+
+
+def gaussians(model: VectorVAE, split: VectorSplit) -> Posteriors:
+    """q(z | x) of every vector of a split: diagonal Gaussians, that is K = 0 reflections."""
+
+    def moments(x: Tensor) -> Tensor:
+        q = model.posterior(x)
+        assert q is not None
+        return torch.stack((q.mean, q.stddev), dim=1)
+
+    loc, scale = read(model, split, moments).unbind(1)
+    return Posteriors(loc, scale, loc.new_zeros(len(loc), 0, loc.shape[1]))
+
+
+def categories(model: VectorVAE, split: VectorSplit) -> Categories:
+    """q(z | x) of every vector of a split where z is discrete."""
+
+    def log_probs(x: Tensor) -> Tensor:
+        q = model.posterior(x)
+        assert q is not None
+        return q.base_dist.logits
+
+    return Categories(read(model, split, log_probs))
+
+
+@dataclass(frozen=True, eq=False)
+class Categories:
+    """q(z | x) of every vector where z is Z variables of C categories each; an ``Aggregate``.
+
+    Attributes:
+        log_probs: log q(z_j = c | x_n) with shape (N, Z, C), float64.
+    """
+
+    log_probs: Tensor
+
+    def __len__(self) -> int:
+        return len(self.log_probs)
+
+    def drawn(self, n: Tensor, rng: torch.Generator) -> Tensor:
+        """One-hot, with shape (M, Z, C)."""
+        probs = self.log_probs[n].exp()
+        chosen = torch.multinomial(probs.flatten(0, 1), 1, generator=rng).view(probs.shape[:2])
+        return torch.nn.functional.one_hot(chosen, probs.shape[2]).to(probs)
+
+    def log_densities(self, rows: slice, z: Tensor) -> Tensor:
+        return self.log_probs[rows].flatten(1) @ z.flatten(1).T
+
+    def figures(self) -> Figures:
+        """How sure q is, and how evenly the categories are used over the vectors.
+
+        Read them together: a variable that ignores x has all its categories in even use, but an entropy of ln C.
+        """
+        probs, (count, variables, size) = self.log_probs.exp(), self.log_probs.shape
+        entropy = -(probs * self.log_probs).sum(-1)
+        used = probs.mean(0)
+        perplexity = torch.special.entr(used).sum(-1).exp().mean().item()
+        best = torch.nn.functional.one_hot(probs.argmax(-1), size).sum(0)
+        return {
+            "entropy of q": Figure.of(
+                replace(Parts.mean(entropy.mean(1)), paired=True), "nats a variable", "closed form", ln_C=np.log(size)
+            ),
+            "perplexity of the use of categories": Figure(
+                perplexity, f"of {size}", "exp of the entropy of the mean of q, mean over variables", count
+            ),
+            "unused categories": Figure(
+                int((best == 0).sum()), f"of {variables * size}", "the most probable one of no vector", count
+            ),
+        }
+
+
+def neighbour_figure(model: VectorVAE, train: VectorSplit, held_out: VectorSplit) -> Figures:
+    """Accuracy of the labels of the nearest training vectors in latent space, beside the same among raw values."""
+    if train.labels is None or held_out.labels is None:
+        return {}
+    in_latent, in_values = (
+        neighbour_hits(points, train.labels, others, held_out.labels)
+        for points, others in ((embedded(model, train), embedded(model, held_out)), (train.x, held_out.x))
+    )
+    how = f"majority of the {NEIGHBOURS} nearest training {row_of(model)}s by E_q[z | x]"
+    parts = replace(Parts.mean(in_latent), paired=True)
+    return {"accuracy of nearest neighbours": Figure.of(parts, "share", how, raw_values=in_values.mean())}
+
+
+def neighbour_hits(
+    train: Floats, train_labels: NDArray[np.str_], test: Floats, test_labels: NDArray[np.str_]
+) -> NDArray[np.bool_]:
+    """For each test vector, whether the commonest label of its nearest training vectors is its own."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(train))).fit(train, train_labels)
+    return np.asarray(nearest.predict(test) == test_labels)
