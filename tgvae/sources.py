@@ -41,8 +41,9 @@ def describe(data: Data) -> dict[str, Any]:
     if isinstance(data, PreparedFolder):
         where = {"path": str(data.path.resolve()), "manifest_sha256": file_hash(data.path / MANIFEST)}
         return where | data.manifest["source"]
-    path = Path(data.source)  # of a set in a package it is but a name
-    source = str(path.resolve()) if path.parent != Path() or path.exists() else data.source
+    name, rest, left_out = data.source.partition(":not=")
+    path = Path(name)  # of a set in a package it is but a name
+    source = str(path.resolve()) + rest + left_out if path.parent != Path() or path.exists() else data.source
     if isinstance(data, Vectors):
         return {"path": source, "sha256": _hash(split.x for split in data.splits.values())}
     features = () if data.features is None else (data.features.data, data.features.indices, data.features.indptr)

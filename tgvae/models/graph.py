@@ -50,12 +50,21 @@ class GraphConfig:
         latent_size: Z.
         latent: ``normal``, or ``point`` for the plain autoencoder z = mu, without a KL.
         dropout: of the hidden layer.
+
+    Raises:
+        UserError: a size below 1, or a dropout that is no share below 1.
     """
 
     hidden_size: int = 32
     latent_size: int = 16
     latent: Literal["normal", "point"] = "normal"
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.hidden_size, self.latent_size) < 1:
+            raise UserError(f"sizes of {self.hidden_size} and {self.latent_size}; each must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
 
 
 class GraphVAE(Model):

@@ -32,6 +32,7 @@ from tgvae.settings import from_json
 from tgvae.trace import Latent, Observed, Trace
 
 SPACE = "space.json"
+LEAST_SPREAD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,16 @@ class VectorVAE(Model):
 
     @classmethod
     def of(cls, config: VectorConfig, data: Vectors) -> Self:
-        return cls(config, data.space)
+        """The standard deviation of a normal likelihood starts at that of the training values around their means.
+
+        From 1 it would take so many steps to come down to the data that z is given up meanwhile.
+        """
+        model = cls(config, data.space)
+        if config.likelihood == "normal":
+            x = torch.from_numpy(data.splits["train"].x)
+            spread = (x - x.mean(0)).square().mean().sqrt()
+            model.log_scale.data = spread.clamp_min(LEAST_SPREAD).log()
+        return model
 
     def posterior(self, x: Tensor) -> Independent | None:
         """q(z | x) for x with shape (B, D); None for the latent ``point``."""
