@@ -156,7 +156,7 @@ def test_runs_of_two_corpora_are_not_evaluated_together(
 ) -> None:
     other = Path(shutil.copytree(place / "vae", tmp_path / "other"))
     change(other / "run.json", "data", "manifest_sha256")
-    assert "another corpus" in refused(capsys, "evaluate", place / "lm", other)
+    assert "other data" in refused(capsys, "evaluate", place / "lm", other)
 
 
 def change(path: Path, *keys: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.markup import escape
@@ -15,14 +16,21 @@ from rich.table import Table
 
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
+from tgvae.data.graphs import Graph, graph_of
 from tgvae.errors import UserError
-from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, top_words, topic_quality
+from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, theta, top_words, topic_quality
+from tgvae.models.base import replace_file
 from tgvae.runs import load_run, open_folder
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Show the topics of a run: share of the corpus, coherence, top words, nearest sentences."""
+    """Show the topics of a run: share of the corpus, coherence, top words, nearest sentences.
+
+    With --links also a graph of the training documents, each linked to those of the most similar topics.
+
+    Example: tgvae topics runs/sotu --links links.tsv; tgvae train links.tsv --recipe graph-vae
+    """
 
     run: tyro.conf.Positional[Path]
     """A run folder."""
@@ -30,6 +38,10 @@ class Topics:
     """Words a topic; coherence is over these."""
     sentences: int = 1
     """Training sentences a topic."""
+    links: Path | None = None
+    """A file to make, with a line for each two documents that are linked: their ids, with a TAB between."""
+    neighbours: int = 5
+    """Documents that each one is linked to; the other way round counts too."""
     data: Path | None = None
     """Where the prepared folder is now, if it has moved."""
     json: bool = False
@@ -42,11 +54,30 @@ def main(arguments: Sequence[str]) -> None:
     if not has_topics(model):
         raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")
     corpus = Corpus(open_folder(options.run, options.data), "train")
+    if options.links:
+        graph = graph_of(theta(model, corpus), corpus.names(np.arange(corpus.documents)), options.neighbours)
+        write_links(graph, options.links)
     found = describe(model, corpus, options.words, options.sentences)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         show(found, Console(highlight=False))
+
+
+def write_links(graph: Graph, path: Path) -> None:
+    """A graph as a list of edges, in one step.
+
+    Raises:
+        UserError: there is such a file, or names do not fit into a line.
+    """
+    if path.exists():
+        raise UserError(f"{path}: exists already; choose another --links")
+    if bad := [name for name in graph.names if name.startswith("#") or name != name.strip() or {*"\t\r\n"} & {*name}]:
+        raise UserError(f"the document id {bad[0]!r} does not fit into a list of edges; prepare with other ids")
+    lines = (f"{graph.names[i]}\t{graph.names[j]}\n" for i, j in graph.edges)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text("".join(lines), encoding="utf-8")
+    replace_file(partial, path)
 
 
 def describe(model: WithTopics, corpus: Corpus, words: int = 10, sentences: int = 1) -> dict[str, Any]:

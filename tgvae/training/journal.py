@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EVERY = 50  # steps between two lines of metrics
 COLLAPSED_NATS = 0.5
+SHOWN = 20  # validations of a phase that the console gets
 
 
 class Journal:
@@ -67,19 +68,23 @@ class Journal:
             self._flush()
 
     def validation(
-        self, progress: RunProgress, bound: Bound, better: bool, figures: Mapping[str, float], late: bool
+        self, progress: RunProgress, epochs: int, bound: Bound, better: bool, figures: Mapping[str, float]
     ) -> None:
         """Note a validation: the terms in nats, the perplexity or bound, what ``watch`` found.
 
-        Warn of collapse when the phase is ``late``: in its first half most figures are still poor.
+        Of phases of many ``epochs`` the console gets every so many. It is warned of collapse in the second half: in
+        the first most figures are still poor.
         """
         terms = {name: bound.mean(name) for name in bound.terms}
         self._bar.stop()
         self._flush()
         self._write("valid", progress.step, terms | dict(figures))
+        if progress.epoch % max(1, epochs // SHOWN):
+            return
         told = [f"{name} {value:.2f}" for name, value in terms.items()]
         told += [f"{name} {value:.2f}" for name, value in figures.items()]
         self.console.print(f"  epoch {progress.epoch}: {', '.join(told)}{' *' if better else ''}", highlight=False)
+        late = 2 * progress.epoch >= epochs
         for warning in warnings(terms | dict(figures)) if late else []:
             self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
 

@@ -132,10 +132,9 @@ class Trainer:
             if self.accelerator.is_main_process:
                 self.model.save(self.run)
         figures = self.watch(self.model, phase) if self.watch and self.accelerator.is_main_process else {}
-        late = 2 * self.progress.epoch >= phase.epochs
         of_words = phase.unit in ("document", "sentence")
         found = {"perplexity": bound.perplexity} if of_words else {"negative_elbo": bound.negative_elbo}
-        self.journal.validation(self.progress, bound, better, found | figures, late)
+        self.journal.validation(self.progress, phase.epochs, bound, better, found | figures)
 
     def _save(self, optimizer: Any) -> None:
         if self.accelerator.is_main_process:
