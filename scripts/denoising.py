@@ -8,22 +8,19 @@ the same weights and see the same batches, so differences to the VAE without noi
 
 from __future__ import annotations
 
-import math
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 import tyro
 
 from tgvae.cli import keep_memory
 from tgvae.data.corruption import Corruption
 from tgvae.evaluation.likelihood import importance_weighted_nll
+from tgvae.evaluation.studies import header, with_error
 from tgvae.models.vector import VectorConfig
 from tgvae.recipes import Recipe, denoising, digits_vae, in_phases
 from tgvae.runs import ensure_run
@@ -61,7 +58,7 @@ class Options:
 
 
 def main() -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tgvae.cli does
     keep_memory()
     options = tyro.cli(Options, description=__doc__)
     for data in options.data:
@@ -70,7 +67,9 @@ def main() -> None:
             for noise in NOISES:
                 found[noise].append(cell(options, data, noise, seed))
                 print(data, noise, seed, *(f"{nats:.2f}" for nats in found[noise][-1]), file=sys.stderr)
-        text = header(options) + table(found)
+        over = f"mean and error over {len(options.seeds)} seeds"
+        what = f"-log p(x) in nats an image, {options.samples} draws, lower is better; {over}"
+        text = f"{header(what)}\n\n{table(found)}"
         (options.out / f"{data}.md").write_text(text, encoding="utf-8")
         print(f"{data}\n\n{text}")
 
@@ -105,21 +104,6 @@ def table(found: Mapping[str, Sequence[tuple[float, float]]]) -> str:
         difference = "" if noise == "none" else with_error(test - plain[:, 1])
         rows.append(f"| {noise} | {with_error(valid)} | {with_error(test)} | {difference} |")
     return "\n".join(rows) + "\n"
-
-
-def with_error(values: np.ndarray) -> str:
-    """Mean and standard error."""
-    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{values.mean():.2f} ± {error:.2f}"
-
-
-def header(options: Options) -> str:
-    """The command and the versions behind a table."""
-    used = f"Python {platform.python_version()}, torch {torch.__version__}, tgvae {version('tgvae')}"
-    return (
-        f"`{' '.join(sys.argv)}`\n\n{used}. -log p(x) in nats an image, {options.samples} draws, mean and standard "
-        f"error over {len(options.seeds)} seeds; lower is better.\n\n"
-    )
 
 
 if __name__ == "__main__":

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +27,7 @@ from tgvae.commands.evaluate import judge_of, measure
 from tgvae.evaluation.archive import FOLDER, REPORT, load_evaluation
 from tgvae.evaluation.paper import LANGUAGE_MODEL, all_tables
 from tgvae.evaluation.report import Protocol
+from tgvae.evaluation.studies import header
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
@@ -69,7 +67,9 @@ def main() -> None:
     grid = cells(options)
     run_all(options, {LANGUAGE_MODEL: grid[LANGUAGE_MODEL]})  # first: it is the mark of all others
     run_all(options, grid)
-    text = "\n\n".join([header(options), *all_tables({name: load_evaluation(options.out / name)[1] for name in grid})])
+    text = "\n\n".join(
+        [header(f"Seed {options.seed}"), *all_tables({name: load_evaluation(options.out / name)[1] for name in grid})]
+    )
     (options.out / "tables.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 
@@ -137,12 +137,6 @@ def start_process(options: Options) -> None:
     """Memory and threads of a process of the grid."""
     keep_memory()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.jobs))
-
-
-def header(options: Options) -> str:
-    """The command and the versions behind the tables."""
-    used = f"Python {platform.python_version()}, torch {torch.__version__}, tgvae {version('tgvae')}"
-    return f"`{' '.join(sys.argv)}`\n\n{used}, seed {options.seed}."
 
 
 if __name__ == "__main__":

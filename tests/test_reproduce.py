@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from tgvae import runs
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation import paper
@@ -146,7 +147,7 @@ def test_a_finished_grid_is_only_printed(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("nothing is left to be done")
 
-    monkeypatch.setattr(script, "start_run", never)
+    monkeypatch.setattr(runs, "start_run", never)
     monkeypatch.setattr(script, "measure", never)
     monkeypatch.setattr(Trainer, "_train_epoch", never)
     before = (out / "tables.md").read_text(encoding="utf-8")
@@ -164,7 +165,7 @@ def test_a_trained_cell_is_only_measured(
     measured = []
     measure = script.measure
     monkeypatch.setattr(script, "measure", lambda run, *a, **k: measured.append(run.name) or measure(run, *a, **k))
-    monkeypatch.setattr(script, "start_run", None)
+    monkeypatch.setattr(runs, "start_run", None)
     grid(script, prepared, out)
     assert measured == ["vae-k1"]
     assert report.read_text(encoding="utf-8") == before, "the same figures"
@@ -188,7 +189,7 @@ def test_an_interrupted_cell_goes_on(
         with pytest.raises(KeyboardInterrupt):
             script.train_cell(options, "lm", recipe)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    monkeypatch.setattr(script, "start_run", None)
+    monkeypatch.setattr(runs, "start_run", None)
     script.train_cell(options, "lm", recipe)
     ours, theirs = load(tmp_path / "lm").state_dict(), load(out / "lm").state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -204,11 +205,11 @@ def test_a_cell_that_never_reached_a_checkpoint_starts_again(
     (tmp_path / "lm" / "run.json").write_text("{}")
     trained = []
 
-    def start(recipe: Any, data: Path, run: Path, overwrite: bool) -> str:
+    def start(recipe: Any, data: Path, run: Path, overwrite: bool, quiet: bool) -> str:
         trained.append((recipe.kind, data, run, overwrite))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(script, "start_run", start)
+    monkeypatch.setattr(runs, "start_run", start)
     with pytest.raises(KeyboardInterrupt):
         grid(script, prepared, tmp_path)
     assert trained == [("language-model", prepared.path, tmp_path / "lm", True)]

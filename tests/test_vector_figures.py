@@ -15,7 +15,8 @@ from scipy.stats import bernoulli, norm
 from sklearn.decomposition import PCA
 
 from tgvae.cli import main
-from tgvae.data.graphs import open_graph, split_edges
+from tgvae.data.graph_files import open_graph
+from tgvae.data.graphs import split_edges
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import Space, VectorSplit
 from tgvae.evaluation import gallery

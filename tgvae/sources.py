@@ -14,7 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tgvae.data.corpus import Corpus
-from tgvae.data.graphs import Graph, open_graph, split_edges
+from tgvae.data.graph_files import open_graph
+from tgvae.data.graphs import Graph, split_edges
 from tgvae.data.rows import Examples
 from tgvae.data.schema import MANIFEST, PreparedFolder, file_hash
 from tgvae.data.vectors import Vectors, open_vectors

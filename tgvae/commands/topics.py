@@ -16,10 +16,10 @@ from rich.table import Table
 
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
-from tgvae.data.graphs import Graph, graph_of
+from tgvae.data.graph_files import write_edges
+from tgvae.data.graphs import graph_of
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, theta, top_words, topic_quality
-from tgvae.models.base import replace_file
 from tgvae.runs import load_run, open_folder
 
 
@@ -56,28 +56,12 @@ def main(arguments: Sequence[str]) -> None:
     corpus = Corpus(open_folder(options.run, options.data), "train")
     if options.links:
         graph = graph_of(theta(model, corpus), corpus.names(np.arange(corpus.documents)), options.neighbours)
-        write_links(graph, options.links)
+        write_edges(graph, options.links)
     found = describe(model, corpus, options.words, options.sentences)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         show(found, Console(highlight=False))
-
-
-def write_links(graph: Graph, path: Path) -> None:
-    """A graph as a list of edges, in one step.
-
-    Raises:
-        UserError: there is such a file, or names do not fit into a line.
-    """
-    if path.exists():
-        raise UserError(f"{path}: exists already; choose another --links")
-    if bad := [name for name in graph.names if name.startswith("#") or name != name.strip() or {*"\t\r\n"} & {*name}]:
-        raise UserError(f"the document id {bad[0]!r} does not fit into a list of edges; prepare with other ids")
-    lines = (f"{graph.names[i]}\t{graph.names[j]}\n" for i, j in graph.edges)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text("".join(lines), encoding="utf-8")
-    replace_file(partial, path)
 
 
 def describe(model: WithTopics, corpus: Corpus, words: int = 10, sentences: int = 1) -> dict[str, Any]:

@@ -1,15 +1,13 @@
 """Graphs: nodes with features and undirected edges, and their split for link prediction.
 
-A graph comes from a list of edges, from Planetoid's files, or from documents that are linked by their topics.
+A graph comes from a file (``graph_files.py``), or from documents that are linked by their topics.
 Shape legend: N nodes, E edges, M pairs of nodes, F features, T topics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ from tgvae.data.rows import Ints, Rows, Unit, not_corrupted
 from tgvae.errors import UserError
 
 NON_EDGES = 5
-"""Drawn for every edge of a training batch: with one, a graph of few features is learnt less well."""
+"""Drawn for every edge of a training batch: with one alone, held-out links of sparse graphs are foretold less well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,24 +53,6 @@ class Graph:
         return f"{self.source}: {self.nodes:,} nodes, {len(self.edges):,} edges, {known}; {left}"
 
 
-def open_graph(source: str) -> Graph:
-    """A graph from a file with a list of edges, or from ``FOLDER/NAME`` where FOLDER has Planetoid's ind.NAME.* files.
-
-    A list has two names a line, separated by a TAB, else by a comma, else by blanks; lines that start with # are
-    comments. A name linked to itself is a node, without that edge. Planetoid's files are pickles, which can run
-    code when they are opened: open those that you trust.
-
-    Raises:
-        UserError: there is no such graph, a line is not two names, or torch-geometric is not installed.
-    """
-    path = Path(source)
-    if path.is_file():
-        return _edge_list(path)
-    if (path.parent / f"ind.{path.name}.x").is_file():
-        return _planetoid(path)
-    raise UserError(f"{source}: no graph; give a file with a list of edges, or FOLDER/cora where FOLDER has ind.cora.x")
-
-
 def graph_of(
     points: NDArray[np.floating], names: Sequence[str], neighbours: int = 5, features: csr_array | None = None
 ) -> Graph:
@@ -98,7 +78,7 @@ def graph_of(
     roots = np.sqrt(points, dtype=np.float64)  # |sqrt a - sqrt b|^2 = 2 - 2 affinity
     nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(roots).kneighbors(return_distance=False)
     pairs = np.stack((np.repeat(np.arange(len(points)), neighbours), nearest.ravel()), axis=1)
-    return Graph(names, _simple(pairs), "documents linked by topics", features)
+    return Graph(names, simple_edges(pairs), "documents linked by topics", features)
 
 
 @dataclass(frozen=True)
@@ -199,7 +179,7 @@ def split_edges(graph: Graph, seed: int = 0, valid: float = 0.05, test: float = 
     rng = np.random.default_rng(seed)
     parts = np.split(graph.edges[rng.permutation(count)], np.cumsum(held))
     apart = np.split(non_edges(graph.edges, rng.choice(free, sum(held), replace=False)), held[:1])
-    messages = _simple(parts[2])
+    messages = simple_edges(parts[2])
     features = None if graph.features is None else _sparse(graph.features)
     adjacency = normalised_adjacency(messages, graph.nodes)
     train = np.concatenate((messages, _diagonal(graph.nodes)))
@@ -250,7 +230,7 @@ def _pair(ranks: Ints) -> Ints:
     return np.stack((ranks - j * (j - 1) // 2, j), axis=1)
 
 
-def _simple(pairs: Ints) -> Ints:
+def simple_edges(pairs: Ints) -> Ints:
     """Pairs (P, 2) in either order as edges i < j, by rank, without loops and repeats."""
     ordered = np.sort(pairs, axis=1)
     return _pair(np.unique(_rank(ordered[ordered[:, 0] < ordered[:, 1]])))
@@ -264,46 +244,3 @@ def _sparse(matrix: csr_array) -> Tensor:
     found = matrix.tocoo()
     values, place = torch.from_numpy(found.data.astype(np.float32)), torch.from_numpy(np.stack(found.coords))
     return torch.sparse_coo_tensor(place, values, found.shape, check_invariants=False).coalesce()
-
-
-def _edge_list(path: Path) -> Graph:
-    numbers: dict[str, int] = {}
-    named = [[numbers.setdefault(name, len(numbers)) for name in pair] for pair in _name_pairs(path)]
-    pairs = np.array(named, np.int64).reshape(-1, 2)
-    edges, loops = _simple(pairs), int((pairs[:, 0] == pairs[:, 1]).sum())
-    return Graph(list(numbers), edges, str(path), loops=loops, duplicates=len(pairs) - loops - len(edges))
-
-
-def _name_pairs(path: Path) -> Iterator[list[str]]:
-    for number, raw in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            line = raw.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise UserError(f"{path}, line {number}: not UTF-8; save the list of edges as UTF-8") from None
-        if not line.strip() or line.startswith("#"):
-            continue
-        separator = next((mark for mark in "\t," if mark in line), None)
-        pair = [name.strip() for name in line.split(separator)]
-        if len(pair) != 2 or not all(pair):
-            raise UserError(f"{path}, line {number}: {line!r} is not two names separated by a TAB, comma or blank")
-        yield pair
-
-
-def _planetoid(path: Path) -> Graph:
-    """A citation network (Yang et al. 2016, arXiv 1603.08861).
-
-    Citeseer's numbers have gaps among the test nodes: nodes without features, label or edge.
-    """
-    try:
-        from torch_geometric.io import read_planetoid_data
-    except ImportError as error:
-        raise UserError(f"{path}: reading Planetoid's files needs pip install 'tgvae[graphs]' ({error})") from error
-    try:
-        data = read_planetoid_data(str(path.parent), path.name)
-    except (OSError, EOFError, UnpicklingError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); get all files ind.{path.name}.* anew") from error
-    test = data.test_mask.numpy()
-    gaps = ~test & (np.arange(len(test)) > test.argmax())
-    labels = np.where(gaps, -1, data.y.numpy())
-    names = [str(i) for i in range(len(labels))]
-    return Graph(names, _simple(data.edge_index.numpy().T), str(path), csr_array(data.x.numpy()), labels)

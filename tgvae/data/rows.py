@@ -51,4 +51,6 @@ def shuffled(count: int, size: int, seed: int | None = None) -> list[Ints]:
 
 def not_corrupted(batch: Any, corruption: Corruption) -> Any:
     """For rows that no denoising model learns from. Raises UserError."""
-    raise UserError(f"{corruption.kind} is a corruption of sentences or images; documents and summaries have none")
+    raise UserError(
+        f"{corruption.kind} is a corruption of sentences or images; documents, summaries and graphs have none"
+    )

@@ -1,8 +1,8 @@
 """Autoencoders of vectors: one model whose choices of latent and likelihood make the whole family.
 
     latent        q(z|x)                              p(z)              name
-    normal        N(mu(x), diag sigma^2(x))           N(0, I)           VAE (Kingma & Welling 2014, arXiv 1312.6114)
-    categorical   prod_j Cat(pi_j(x))                 uniform           discrete VAE (Jang et al. 2017, arXiv 1611.01144)
+    normal        N(mu(x), diag sigma^2(x))           N(0, I)           VAE (Kingma & Welling 2014, 1312.6114)
+    categorical   prod_j Cat(pi_j(x))                 uniform           discrete VAE (Jang et al. 2017, 1611.01144)
     point         z = mu(x), no distribution          none              autoencoder
 
 beta-VAE: another weight of the term kl/z in training. Denoising VAE: an encoder that sees corrupted x. Neither is a

@@ -25,8 +25,8 @@ class GraphConvolution(nn.Module):
 
     def forward(self, adjacency: Tensor, x: Tensor | None) -> Tensor:
         """``adjacency``: sparse (N, N); ``x``: (N, F), sparse or dense, None for the identity. Returns (N, H)."""
-        h = self.weight if x is None else x @ self.weight
-        return torch.sparse.mm(adjacency, h.float())
+        with torch.autocast(adjacency.device.type, enabled=False):  # sparse products have no gradient in bfloat16
+            return torch.sparse.mm(adjacency, self.weight if x is None else x @ self.weight)
 
 
 def log_odds(z: Tensor, pairs: Tensor) -> Tensor:

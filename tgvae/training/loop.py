@@ -120,7 +120,7 @@ class Trainer:
         p.epoch, p.batch = p.epoch + 1, 0
 
     def _validate(self, phase: Phase) -> None:
-        """Score the validation split by the objective as the phase ends with it; keep the weights if they are its best."""
+        """Score the validation split by the objective as the phase ends with it; keep the best weights so far."""
         bound = bound_of(self.model, self.corpora["valid"], phase.unit)
         weights = {name: schedule(1.0) for name, schedule in phase.weights.items()}
         score = sum(weights.get(name, 1.0) * bound.mean(name) for name in bound.terms)
