@@ -165,10 +165,13 @@ def test_importance_weighting_falls_to_the_exact_nll(name: str, held_out: Vector
     with torch.no_grad():
         joint = model.likelihood(z).log_prob(torch.from_numpy(held_out.x)) + model.prior().log_prob(z)
     exact = -(joint + log_volume).logsumexp(0).mean().item()
-    found = [importance_weighted_nll(model, held_out, s, unit="vector").nll for s in (1, 5, 50, 500)]
-    assert found == sorted(found, reverse=True)
-    assert found[0] > exact + 0.2
-    assert found[-1] == pytest.approx(exact, abs=0.03)
+    for seen in (Corruption(), Corruption("mask", 0.3)):  # a bound, whatever the encoder reads
+        found = [
+            importance_weighted_nll(model, held_out, s, unit="vector", corruption=seen).nll for s in (1, 5, 50, 500)
+        ]
+        assert found == sorted(found, reverse=True)
+        assert found[0] > exact + 0.2
+        assert found[-1] == pytest.approx(exact, abs=0.03)
 
 
 def test_a_point_is_no_draw(held_out: VectorSplit) -> None:
@@ -311,6 +314,19 @@ def test_the_loop_sets_the_temperature_and_the_noise(tmp_path: Path) -> None:
     assert model.latent_noise == 0.3
 
 
+def test_a_bound_reads_what_corruption_leaves(held_out: VectorSplit) -> None:
+    """Also the one that training stops by: it is of the encoder as it is trained."""
+    model = made(VAE).eval()
+    blind = replace(held_out, x=np.zeros_like(held_out.x))
+    noisy, empty = (
+        bound_of(model, held_out, "vector", corruption=Corruption("mask", 1.0)),
+        bound_of(model, blind, "vector"),
+    )
+    torch.testing.assert_close(noisy.terms["kl/z"], empty.terms["kl/z"])
+    assert not torch.allclose(noisy.terms["nll/x"], empty.terms["nll/x"]), "what is scored stays"
+    assert not torch.allclose(noisy.terms["kl/z"], bound_of(model, held_out, "vector").terms["kl/z"])
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_an_encoder_that_sees_nothing_learns_nothing(rate: float, digits: Vectors, tmp_path: Path) -> None:
     """Its first weights have no gradient where all that it reads is zero; the decoder learns all the same."""
@@ -329,7 +345,7 @@ def test_the_state_that_is_kept_is_best_by_the_weighted_objective(
     scripted = [(10.0, 1.0), (9.0, 2.0), (11.0, 0.2), (12.5, 0.0)]
     states: list[dict[str, Tensor]] = []
 
-    def told(model: VectorVAE, *_: Any) -> Bound:
+    def told(model: VectorVAE, *_: Any, corruption: Corruption) -> Bound:
         nll, kl = scripted[len(states)]
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         one = torch.ones(1)

@@ -35,6 +35,10 @@ class Rows:
     names: Callable[[Ints], list[str]]
     corrupt: Callable[[Any, Corruption], Any]
 
+    def seen(self, batch: Any, corruption: Corruption) -> Any:
+        """A batch as the encoder is to see it."""
+        return batch if corruption.kind == "none" else self.corrupt(batch, corruption)
+
 
 class Examples(Protocol):
     """A split of some data: a corpus, pairs, vectors or a graph."""

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tgvae.data.corruption import Corruption
 from tgvae.data.rows import Examples, Ints, Unit
 from tgvae.errors import UserError
 from tgvae.evaluation.figure import Parts
@@ -25,10 +26,11 @@ from tgvae.models.base import Model
 from tgvae.models.writing import drawing
 from tgvae.trace import importance_weighted
 
+CLEAN = Corruption()
 Per = Literal["row", "word", "token"]
 AT_ONCE: dict[Unit, int] = {"document": 256, "sentence": 8192, "vector": 500, "node": 1}
 """Size of batches with one draw; see ``Rows``."""
-DRAWS: dict[Unit, tuple[int, int]] = {"sentence": (2048, 10), "vector": (100, 100)}
+DRAWS: dict[Unit, tuple[int, int]] = {"sentence": (2048, 10), "vector": (200, 50)}
 """Size of batches with many draws, and draws at once."""
 
 
@@ -111,11 +113,11 @@ def evaluating(model: Model, seed: int) -> Iterator[None]:
         model.train(was_training)
 
 
-def bound_of(model: Model, examples: Examples, unit: Unit, seed: int = 0) -> Bound:
-    """The ELBO of every row with one draw a row."""
+def bound_of(model: Model, examples: Examples, unit: Unit, seed: int = 0, corruption: Corruption = CLEAN) -> Bound:
+    """The ELBO of every row with one draw a row, and of ``corruption`` as many: q(z | x~), x~ ~ p(x~ | x)."""
     rows = examples.rows(unit)
     index = rows.batches(AT_ONCE[unit], None)
-    batches = (rows.gather(part) for part in index)
+    batches = (rows.seen(rows.gather(part), corruption) for part in index)
     return _bound(model, batches, np.concatenate(index), lambda batch: model.trace(batch).terms(unit), seed)
 
 
@@ -166,6 +168,7 @@ def importance_weighted_nll(
     seed: int = 0,
     rows: int | None = None,
     unit: Unit = "sentence",
+    corruption: Corruption = CLEAN,
 ) -> ImportanceWeighted:
     """The bound of Burda et al. 2016 with S draws of all latents of a row; without latents the exact nll.
 
@@ -176,6 +179,8 @@ def importance_weighted_nll(
         seed: of the draws, and of the choice of rows: the same ones for every model.
         rows: at most so many, drawn from the split with equal chances; None is all.
         unit: sentences or vectors.
+        corruption: what the encoder sees, anew every few draws. The bound holds for any: weights by q(z | x~) have
+            the expectation p(x) too. A denoising model may have a tighter one with the noise that it was trained on.
 
     Raises:
         UserError: fewer than one sample or row, or the split has none.
@@ -190,7 +195,9 @@ def importance_weighted_nll(
     batches = (found.gather(part) for part in index)
 
     def weighted(batch: Any) -> dict[str, Tensor]:
-        return {"nll/iw": -_iwae(model, batch, samples, unit, draws)}
+        parts = [min(draws, samples - done) for done in range(0, samples, draws)]
+        weights = [model.trace(found.seen(batch, corruption), part).log_weights(unit) for part in parts]
+        return {"nll/iw": -importance_weighted(torch.cat(weights))}
 
     return ImportanceWeighted(
         _bound(model, batches, np.concatenate(index), weighted, seed), torch.from_numpy(chosen), samples
@@ -201,11 +208,6 @@ def _choice(size: int, wanted: int | None, seed: int) -> Ints:
     if wanted is None or wanted >= size:
         return np.arange(size)
     return np.sort(np.random.default_rng(seed).choice(size, wanted, replace=False))
-
-
-def _iwae(model: Model, batch: Any, samples: int, unit: Unit, at_once: int) -> Tensor:
-    parts = [model.trace(batch, min(at_once, samples - done)).log_weights(unit) for done in range(0, samples, at_once)]
-    return importance_weighted(torch.cat(parts))
 
 
 def _bound(

@@ -99,7 +99,7 @@ class Trainer:
         saved = time.monotonic()
         for index in batches[p.batch :]:
             torch.manual_seed(self._seed(p.step, self.accelerator.process_index))
-            batch = self._gather(rows, phase, index).to(self.accelerator.device)
+            batch = rows.seen(rows.gather(index), phase.corruption).to(self.accelerator.device)
             now = (p.epoch * len(batches) + p.batch) / total
             self.model.temperature, self.model.latent_noise = phase.temperature(now), phase.corruption.latent
             rate = learning_rate(phase.learning_rate, p.epoch * len(batches) + p.batch, total)
@@ -121,7 +121,7 @@ class Trainer:
 
     def _validate(self, phase: Phase) -> None:
         """Score the validation split by the objective as the phase ends with it; keep the best weights so far."""
-        bound = bound_of(self.model, self.corpora["valid"], phase.unit)
+        bound = bound_of(self.model, self.corpora["valid"], phase.unit, corruption=phase.corruption)
         weights = {name: schedule(1.0) for name, schedule in phase.weights.items()}
         score = sum(weights.get(name, 1.0) * bound.mean(name) for name in bound.terms)
         score = broadcast_object_list([score])[0]  # one judge, or processes might part ways
@@ -150,10 +150,6 @@ class Trainer:
         batches = self.corpora["train"].rows(phase.unit).batches(phase.batch, seed)
         each = math.ceil(len(batches) / world)
         return list(islice(cycle(batches), self.accelerator.process_index, each * world, world))
-
-    def _gather(self, rows: Rows, phase: Phase, index: Any) -> Any:
-        batch = rows.gather(index)
-        return batch if phase.corruption.kind == "none" else rows.corrupt(batch, phase.corruption)
 
     def _seed(self, number: int, stream: int) -> int:
         """A seed of 63 bits for every (seed, stream, number)."""
