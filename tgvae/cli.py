@@ -23,6 +23,7 @@ COMMANDS = {
     "generate": "sentences by topic, mixture, example document, interpolation or reconstruction",
     "summarize": "summaries of texts, files, folders and tables",
     "evaluate": "how good runs are: figures with units, estimators, errors and baselines; a page of pictures",
+    "show": "what a VAE is used for, a picture each: samples, completion, clusters, anomalies, ...",
     "compare": "evaluated runs side by side, differences with confidence intervals",
 }
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
