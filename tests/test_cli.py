@@ -15,6 +15,8 @@ import torch
 
 from tests.conftest import made_up_documents
 from tgvae.cli import COMMANDS, keep_memory, main
+from tgvae.data.graph_files import open_graph
+from tgvae.data.schema import PreparedFolder
 
 RUNS = ("run", "vae", "lm")
 SMALL = [
@@ -73,6 +75,47 @@ def test_topics(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert abs(sum(t["share"] for t in found["topics"]) - 1) < 1e-5
     assert all(len(t["sentences"]) == 1 and len(t["words"]) == 10 for t in found["topics"])
     assert "NPMI" in out_of(capsys, "topics", place / "run")
+
+
+def test_documents_linked_by_topics_are_a_graph_to_learn_from(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links, run = tmp_path / "links.tsv", tmp_path / "graph"
+    assert "NPMI" in out_of(capsys, "topics", place / "run", "--links", links, "--neighbours", "3")
+    graph = open_graph(str(links))
+    documents = PreparedFolder.open(place / "data").split("train")["id"].to_pylist()
+    assert set(graph.names) == set(documents)
+    assert 1.5 * len(documents) <= len(graph.edges) <= 3 * len(documents), "of each three, some of them mutual"
+    assert "exists already" in refused(capsys, "topics", place / "run", "--links", links)
+    train = ["train", links, "--recipe", "graph-vae", "--out", run, "--train.phases.edges.epochs", "20"]
+    assert f"next: tgvae evaluate {run}" in out_of(capsys, *train)
+    (found,) = json.loads(out_of(capsys, "evaluate", run, "--json"))["runs"].values()
+    assert found["links"]["AUC"]["value"] > 0.6, "links are more than chance"
+
+
+def test_models_without_topics_write_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def written(*arguments: str) -> int:
+        return len(out_of(capsys, "generate", *arguments, "--json").splitlines())
+
+    vae, lm = str(place / "vae"), str(place / "lm")
+    assert written(vae, "--num", "2") == written(lm, "--num", "2") == 2
+    assert out_of(capsys, "generate", lm) == out_of(capsys, "generate", lm)
+    between = ("--between", "The army was near the fleet.", "The soup was near the oven.")
+    assert written(vae, *between, "--num", "3") == 3
+    assert written(vae, "--reconstruct", "No army can be.") == 1
+    assert "a language-model has no latent" in refused(capsys, "generate", lm, *between)
+    assert "cannot be steered" in refused(capsys, "generate", lm, "--strength", "2")
+
+
+def test_a_recipe_may_bring_its_data_and_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = out_of(capsys, "train", "--recipe", "digits-vae", "--train.phases.vectors.epochs", "1")
+    assert "next: tgvae evaluate runs/digits-vae" in told
+    assert json.loads((tmp_path / "runs" / "digits-vae" / "run.json").read_text())["data"]["path"] == "digits"
+    assert "has no topics" in refused(capsys, "topics", "runs/digits-vae")
+    assert "does not write sentences" in refused(capsys, "generate", "runs/digits-vae")
 
 
 def test_generate_in_every_way(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
