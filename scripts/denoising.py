@@ -74,7 +74,7 @@ def main() -> None:
         over = f"mean and error over {len(options.seeds)} seeds"
         what = f"-log p(x) in nats an image, {options.samples} draws, lower is better; {over}"
         text = f"{header(what)}\n\n{table(found)}"
-        (options.out / f"{data}.md").write_text(text, encoding="utf-8")
+        (options.out / f"{Path(data).stem}.md").write_text(text, encoding="utf-8")
         print(f"{data}\n\n{text}")
 
 
@@ -82,7 +82,7 @@ def cell(options: Options, data: str, noise: str, seed: int) -> Nats:
     """-log p(x) in nats an image, importance-weighted: validation and test read clean, then both read corrupted."""
     recipe = trained_with(options, noise, seed)
     model = ensure_run(
-        recipe, data, options.out / data / noise.replace(" ", "-").replace(",", "") / str(seed), quiet=True
+        recipe, data, options.out / Path(data).stem / noise.replace(" ", "-").replace(",", "") / str(seed), quiet=True
     )
     source, (clean, noisy) = open_source(type(model), data), (NOISES["none"], NOISES[noise])
     return tuple(

@@ -214,13 +214,14 @@ def test_sentences_without_words_stay(kind: Kind) -> None:
         assert seen_lengths.equal(lengths)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.7])
-def test_none_gives_back_its_input(rate: float) -> None:
+def test_none_gives_back_its_input() -> None:
     x, (tokens, lengths) = images(3, 4), sentences([3, 5])
-    seen, seen_lengths = corrupted(tokens, lengths, "none", rate)
-    assert corrupt_vectors(x, Corruption("none", rate)) is x
+    seen, seen_lengths = corrupted(tokens, lengths, "none", 0.0)
+    assert corrupt_vectors(x, Corruption(latent=0.7)) is x
     assert seen is tokens
     assert seen_lengths is lengths
+    with pytest.raises(UserError, match="corruption.kind is none; name a kind"):
+        Corruption("none", 0.7)
 
 
 def test_rate_0_changes_nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import made_up_documents
 from tgvae import recipes
 from tgvae.cli import COMMANDS, main
-from tgvae.commands import demo, evaluate
+from tgvae.commands import demo, evaluate, show
 from tgvae.evaluation.report import Protocol
 from tgvae.recipes import Recipe
 
@@ -35,7 +35,7 @@ def made_small(recipe: Recipe) -> Recipe:
     model = recipe.model
     if hasattr(model, "sentence"):
         model = replace(model, sentence=replace(model.sentence, embedding_size=8, hidden_size=8))
-    elif hasattr(model, "latent_size"):
+    elif hasattr(model, "embedding_size"):
         model = replace(model, embedding_size=8, hidden_size=8)
     return replace(recipe, model=model, train=replace(recipe.train, phases=phases, device="cpu"))
 
@@ -46,6 +46,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, make in list(recipes.RECIPES.items()):
         monkeypatch.setitem(recipes.RECIPES, name, lambda make=make: made_small(make()))
     monkeypatch.setattr(demo, "demo", recipes.RECIPES["demo"])
+    monkeypatch.setattr(show, "recipe_of", lambda options: recipes.RECIPES[options.recipe]())
     monkeypatch.setattr(demo, "SETTINGS", replace(demo.SETTINGS, since=2020))
     quick = Protocol(samples=2, weighted_sentences=10, generated=10, reverse=10, per_topic=1, summaries=5)
     measure = evaluate.measure

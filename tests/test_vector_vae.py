@@ -327,7 +327,7 @@ def test_a_bound_reads_what_corruption_leaves(held_out: VectorSplit) -> None:
     assert not torch.allclose(noisy.terms["kl/z"], bound_of(model, held_out, "vector").terms["kl/z"])
 
 
-@pytest.mark.parametrize("rate", [0.0, 1.0])
+@pytest.mark.parametrize("rate", [1e-9, 1.0])
 def test_an_encoder_that_sees_nothing_learns_nothing(rate: float, digits: Vectors, tmp_path: Path) -> None:
     """Its first weights have no gradient where all that it reads is zero; the decoder learns all the same."""
     recipe = short(Phase("vector", epochs=1, batch=200, corruption=Corruption("mask", rate)))

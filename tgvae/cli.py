@@ -18,7 +18,7 @@ COMMANDS = {
     "demo": "prepare, train and show everything on the embedded corpus (about 5 minutes)",
     "prepare": "a corpus to a prepared folder",
     "inspect": "what a prepared folder holds",
-    "train": "a prepared folder to a run: train a recipe, or resume",
+    "train": "a prepared folder, vectors or a graph to a run: train a recipe, or resume",
     "topics": "the topics of a run: share, coherence, words, nearest sentences",
     "generate": "sentences by topic, mixture, example document, interpolation or reconstruction",
     "summarize": "summaries of texts, files, folders and tables",

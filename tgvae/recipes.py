@@ -172,7 +172,7 @@ def digits_autoencoder() -> Recipe:
 
 
 def graph_vae() -> Recipe:
-    """The variational graph autoencoder, as published: 200 steps on the whole graph (Kipf & Welling 2016)."""
+    """The variational graph autoencoder after Kipf & Welling 2016: 200 steps on the whole graph, sizes as there."""
     return Recipe("graph-vae", GraphConfig(), TrainConfig({"edges": EDGES}))
 
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +24,8 @@ import torch
 from accelerate import PartialState
 
 from tgvae.data.corpus import Corpus
+from tgvae.data.graphs import Graph
+from tgvae.data.rows import Examples
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.generated import Writer, real_sentences
@@ -56,10 +59,13 @@ def start_run(recipe: Recipe, source: str | Path, run: Path, overwrite: bool = F
     if state.is_main_process and run.exists() and any(run.iterdir()) and not overwrite:
         raise UserError(f"{run}: exists already; choose another --out, or go on with `tgvae train --resume {run}`")
     model = build(recipe, data)
+    examples = _examples(model, recipe, data)
+    for split, phase in product(examples.values(), recipe.train.phases.values()):
+        split.rows(phase.unit)  # before there is a folder: what cannot be trained on leaves none
     if state.is_main_process:  # of several processes, the first one makes the folder
         _make_folder(recipe, data, run)
     state.wait_for_everyone()
-    return _train(model, recipe, data, run, resume=False, quiet=quiet)
+    return _train(model, recipe, examples, data, run, resume=False, quiet=quiet)
 
 
 def _make_folder(recipe: Recipe, data: Data, run: Path) -> None:
@@ -79,8 +85,7 @@ def _make_folder(recipe: Recipe, data: Data, run: Path) -> None:
 
 def resume_run(run: Path) -> Model:
     """Go on with an interrupted run, from its last checkpoint, as if it had never stopped."""
-    recipe, data = read_recipe(run), open_data(run)
-    return _train(build(recipe, data), recipe, data, run, resume=True)
+    return _go_on(read_recipe(run), open_data(run), run)
 
 
 def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = False) -> Model:
@@ -93,8 +98,12 @@ def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = Fals
         return start_run(recipe, source, run, overwrite=True, quiet=quiet)
     if read_recipe(run) != recipe:
         raise UserError(f"{run}: trained with other settings than are asked for now; choose another --out")
-    data = open_data(run, source)
-    return _train(build(recipe, data), recipe, data, run, resume=True, quiet=quiet)
+    return _go_on(recipe, open_data(run, source), run, quiet)
+
+
+def _go_on(recipe: Recipe, data: Data, run: Path, quiet: bool = False) -> Model:
+    model = build(recipe, data)
+    return _train(model, recipe, _examples(model, recipe, data), data, run, resume=True, quiet=quiet)
 
 
 def kind_of(recipe: Recipe) -> type[Model]:
@@ -115,11 +124,18 @@ def build(recipe: Recipe, data: Data) -> Model:
     return model
 
 
-def _train(model: Model, recipe: Recipe, data: Data, run: Path, resume: bool, quiet: bool = False) -> Model:
-    """Train on the first two splits; of pairs it is told how many there are, and how many are cut."""
-    examples = {split: examples_of(model, data, split, recipe.train.seed) for split in SPLITS[:2]}
-    if isinstance(model, Summarizer) and PartialState().is_main_process:
-        print(*examples.values(), sep="\n", file=sys.stderr)
+def _examples(model: Model, recipe: Recipe, data: Data) -> dict[str, Examples]:
+    """What to train and to validate on."""
+    return {split: examples_of(model, data, split, recipe.train.seed) for split in SPLITS[:2]}
+
+
+def _train(
+    model: Model, recipe: Recipe, examples: dict[str, Examples], data: Data, run: Path, resume: bool, quiet: bool
+) -> Model:
+    """Train; of pairs and graphs it is told what there is of them, and what was cut or left out."""
+    if PartialState().is_main_process and not quiet:
+        told = [data] if isinstance(data, Graph) else examples.values() if isinstance(model, Summarizer) else []
+        print(*told, sep="\n", end="\n" if told else "", file=sys.stderr)
 
     def look(model: Model, phase: Phase) -> dict[str, float]:
         return watch(model, phase, Corpus(data, "train")) if isinstance(data, PreparedFolder) else {}

@@ -7,7 +7,7 @@ of graphs from edge lists or Planetoid's files (``data/graphs.py``).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tgvae.data.graph_files import open_graph
 from tgvae.data.graphs import Graph, split_edges
 from tgvae.data.rows import Examples
 from tgvae.data.schema import MANIFEST, PreparedFolder, file_hash
-from tgvae.data.vectors import Vectors, open_vectors
+from tgvae.data.vectors import PACKAGED, Vectors, open_vectors
 from tgvae.models.base import Model, TextModel
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.vector import VectorVAE
@@ -43,17 +43,20 @@ def describe(data: Data) -> dict[str, Any]:
         where = {"path": str(data.path.resolve()), "manifest_sha256": file_hash(data.path / MANIFEST)}
         return where | data.manifest["source"]
     name, rest, left_out = data.source.partition(":not=")
-    path = Path(name)  # of a set in a package it is but a name
-    source = str(path.resolve()) + rest + left_out if path.parent != Path() or path.exists() else data.source
     if isinstance(data, Vectors):
-        return {"path": source, "sha256": _hash(split.x for split in data.splits.values())}
+        source = data.source if name in PACKAGED else str(Path(name).resolve()) + rest + left_out
+        labels: list[NDArray[Any]] = [s.labels for s in data.splits.values() if s.labels is not None]
+        values: list[NDArray[Any]] = [split.x for split in data.splits.values()]
+        return {"path": source, "sha256": _hash(str(data.space), *values, *labels)}
     features = () if data.features is None else (data.features.data, data.features.indices, data.features.indptr)
-    return {"path": source, "sha256": _hash((data.edges, *features))}
+    classes = () if data.labels is None else (data.labels,)
+    names = json.dumps(list(data.names))
+    return {"path": str(Path(data.source).resolve()), "sha256": _hash(names, data.edges, *features, *classes)}
 
 
-def _hash(arrays: Iterable[NDArray[Any]]) -> str:
-    """SHA-256 over the values of arrays."""
-    found = hashlib.sha256()
+def _hash(text: str, *arrays: NDArray[Any]) -> str:
+    """SHA-256 over a text and the values of arrays."""
+    found = hashlib.sha256(text.encode())
     for array in arrays:
         found.update(array.tobytes())
     return found.hexdigest()

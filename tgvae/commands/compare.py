@@ -19,6 +19,7 @@ from tgvae.commands.parsing import parse
 from tgvae.errors import UserError
 from tgvae.evaluation.archive import load_evaluation
 from tgvae.evaluation.figure import Difference, Figure, Report, by_name, difference
+from tgvae.models.graph import GraphVAE
 from tgvae.sources import fingerprint
 
 
@@ -61,7 +62,11 @@ def require_comparable(abouts: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises UserError when runs were measured on other documents or by another protocol than the first."""
     first, *others = abouts
     for run in others:
-        for name, of in (("corpus", lambda a: fingerprint(a["corpus"])), ("split", lambda a: a["split"])):
+        for name, of in (
+            ("corpus", lambda a: fingerprint(a["corpus"])),
+            ("split", lambda a: a["split"]),
+            ("split of the edges", lambda a: a["training seed"] if a["model"] == GraphVAE.kind else None),
+        ):
             if of(abouts[run]) != of(abouts[first]):
                 raise UserError(f"{run}: measured on another {name} than {first}; evaluate both on the same one")
         judges = {abouts[r]["judge"] for r in (run, first)} - {None}

@@ -30,6 +30,7 @@ from tgvae.evaluation.generated import Judge
 from tgvae.evaluation.page import page
 from tgvae.evaluation.report import Evaluation, Protocol, evaluate
 from tgvae.models.base import WEIGHTS, Model
+from tgvae.models.graph import GraphVAE
 from tgvae.models.sentence import LanguageModel
 from tgvae.runs import fit_language_model, load_run, open_data, open_folder, read_recipe, read_run
 from tgvae.sources import Data, examples_of, fingerprint
@@ -80,11 +81,15 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def require_same_data(runs: Sequence[Path]) -> None:
-    """Raises UserError for runs that were trained on different data."""
-    first, *others = ((run, fingerprint(read_run(run)["data"])) for run in runs)
-    for run, found in others:
-        if found != first[1]:
-            raise UserError(f"{run}: trained on other data than {first[0]}; evaluate them apart")
+    """Raises UserError for runs that were trained on different data, or on other edges of the same graph."""
+    described = {run: read_run(run) for run in runs}
+    first, *others = runs
+    for run in others:
+        if fingerprint(described[run]["data"]) != fingerprint(described[first]["data"]):
+            raise UserError(f"{run}: trained on other data than {first}; evaluate them apart")
+        recipes = [described[r]["recipe"] for r in (first, run)]
+        if recipes[0]["kind"] == GraphVAE.kind and recipes[0]["train"]["seed"] != recipes[1]["train"]["seed"]:
+            raise UserError(f"{run}: its seed holds out other edges than that of {first}; evaluate them apart")
 
 
 def judge_of(run: Path, model: Model, split: str = "test", data: Path | None = None) -> Judge:
@@ -170,8 +175,11 @@ def show(found: Mapping[str, Report], console: Console) -> None:
         known = [row for row in rows if row is not None]
         if section != last:
             table.add_row(f"[bold]{section.capitalize()}[/bold]")
-        marks = {mark: number(value) for row in known for mark, value in row.marks.items()}
-        beside = ", ".join(f"{mark} {value}" for mark, value in marks.items())
+        marks: dict[str, dict[str, None]] = {}  # of runs that have other marks each its own, in their order
+        for row in known:
+            for mark, value in row.marks.items():
+                marks.setdefault(mark, {})[number(value)] = None
+        beside = ", ".join(f"{mark} {' / '.join(values)}" for mark, values in marks.items())
         table.add_row(f"{name} [dim]{escape(known[0].unit)}[/dim]", *map(cell, rows), beside)
         last = section
     console.print(table)

@@ -30,7 +30,7 @@ from tgvae.evaluation.uses import (
 )
 from tgvae.evaluation.uses.shown import Shown, as_seen, left_out, require
 from tgvae.models.vector import VectorConfig, VectorVAE
-from tgvae.recipes import RECIPES, Recipe, in_phases, weighted_latent
+from tgvae.recipes import RECIPES, Recipe, annealed, in_phases, weighted_latent
 from tgvae.runs import ensure_run, load_run, open_data, read_recipe
 
 UseName = Literal[
@@ -109,8 +109,9 @@ def with_latent_size(recipe: Recipe, *sizes: int) -> dict[str, Recipe]:
 
 
 def with_betas(recipe: Recipe) -> dict[str, Recipe]:
-    """The recipe with several weights of the KL."""
-    return {f"-beta-{beta:g}": weighted_latent(recipe, beta) for beta in rate_distortion.BETAS}
+    """The recipe with several weights of the KL, annealed: with a large one from the start z would be given up."""
+    slowly = in_phases(recipe, annealed)
+    return {f"-beta-{beta:g}": weighted_latent(slowly, beta) for beta in rate_distortion.BETAS}
 
 
 USES: dict[UseName, Use] = {

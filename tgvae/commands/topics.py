@@ -16,7 +16,7 @@ from rich.table import Table
 
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
-from tgvae.data.graph_files import write_edges
+from tgvae.data.graph_files import require_new, write_edges
 from tgvae.data.graphs import graph_of
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, theta, top_words, topic_quality
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")
     corpus = Corpus(open_folder(options.run, options.data), "train")
     if options.links:
+        require_new(options.links)
         graph = graph_of(theta(model, corpus), corpus.names(np.arange(corpus.documents)), options.neighbours)
         write_edges(graph, options.links)
     found = describe(model, corpus, options.words, options.sentences)

@@ -65,7 +65,7 @@ def next_steps(model: Model, run: Path) -> str:
 
 SOURCES = {
     "vector-vae": "digits, mnist, or FILE.npz with an array x and perhaps labels; ':not=LABEL' leaves out a class.",
-    "graph-vae": "Edges (.txt, .tsv, .csv: two names a line), or FOLDER/NAME of Planetoid's files ind.NAME.*",
+    "graph-vae": "Edges (.txt, .tsv, .csv: two names a line, no header), or FOLDER/NAME of Planetoid's ind.NAME.*",
 }
 """What other data than a prepared folder there is, by kind of model."""
 

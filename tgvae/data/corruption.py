@@ -22,7 +22,7 @@ Kind = Literal["none", "mask", "salt-and-pepper", "gaussian", "drop", "swap", "s
 
 @dataclass(frozen=True)
 class Corruption:
-    """What the encoder reads in training.
+    """What the encoder reads in training. The words by which TGVAE assigns a sentence's topic stay clean.
 
     Attributes:
         kind: ``mask`` hides values or words; images also have ``salt-and-pepper`` and ``gaussian``, text has

@@ -38,8 +38,7 @@ def write_edges(graph: Graph, path: Path) -> None:
     Raises:
         UserError: there is such a file, or names do not fit into a line.
     """
-    if path.exists():
-        raise UserError(f"{path}: exists already; choose another file")
+    require_new(path)
     if bad := [name for name in graph.names if name.startswith("#") or name != name.strip() or {*"\t\r\n"} & {*name}]:
         raise UserError(f"the document id {bad[0]!r} does not fit into a list of edges; prepare with other ids")
     alone = np.setdiff1d(np.arange(graph.nodes), graph.edges)
@@ -48,6 +47,14 @@ def write_edges(graph: Graph, path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text("".join(lines), encoding="utf-8")
     os.replace(partial, path)
+
+
+def require_new(path: Path) -> None:
+    """Raises UserError where a file cannot be made: it exists, or its folder does not."""
+    if path.exists():
+        raise UserError(f"{path}: exists already; choose another file")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def _edge_list(path: Path) -> Graph:

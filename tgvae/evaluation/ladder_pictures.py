@@ -13,16 +13,17 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 from plotly.subplots import make_subplots
-from scipy.special import ndtri
 from torch import Tensor
 
 from tgvae.data.vectors import VectorSplit
 from tgvae.errors import UserError
 from tgvae.evaluation.image_pictures import Block, tiles
-from tgvae.evaluation.likelihood import Bound, evaluating
+from tgvae.evaluation.likelihood import Bound
 from tgvae.evaluation.pictures import COLOURS, DASHES, dressed, framed, marked_line, plain
 from tgvae.evaluation.projections import Floats, evenly
 from tgvae.evaluation.topics import WithTopics, top_words
+from tgvae.evaluation.uses.manifold import manifold as decoded_plane
+from tgvae.evaluation.uses.shown import as_images
 from tgvae.evaluation.vector_figures import embedded
 from tgvae.models.mixture import Mixture
 from tgvae.models.vector import VectorVAE
@@ -131,11 +132,7 @@ def manifold(model: VectorVAE, rows: int = 12, columns: int = 20) -> go.Figure:
     """
     if model.code_size != 2 or not model.space.picture:
         raise UserError("the manifold is drawn for a latent of size 2 and vectors that are pictures")
-    down, across = (ndtri((np.arange(count) + 0.5) / count) for count in (rows, columns))
-    z = torch.from_numpy(np.stack(np.meshgrid(across, -down), axis=-1)).float()
-    with evaluating(model, seed=0):
-        images = model.likelihood(z.to(model.device)).mean.cpu().unflatten(-1, model.space.picture)
-    return tiles([Block("", images.numpy())])
+    return tiles([Block("", as_images(decoded_plane(model, rows, columns), model.space))])
 
 
 def rate_distortion(bounds: Mapping[str, Bound]) -> go.Figure:

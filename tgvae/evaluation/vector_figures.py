@@ -5,7 +5,6 @@ Shape legend: N vectors, D values of each, Z latent variables, C categories of e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -23,12 +22,10 @@ from tgvae.evaluation.latent_figures import gaussian_figures, information_figure
 from tgvae.evaluation.likelihood import AT_ONCE, bound_of, evaluating, importance_weighted_nll
 from tgvae.evaluation.likelihood_figures import Units, in_units
 from tgvae.evaluation.protocol import Protocol
-from tgvae.models.vector import VectorVAE
+from tgvae.models.vector import LEAST_SPREAD, VectorVAE
 
 Floats = NDArray[np.floating]
 NEIGHBOURS = 5
-LEAST_SCALE = math.exp(-6)
-"""Standard deviation that no decoder goes below, nor any mark beside it."""
 
 
 def vector_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, protocol: Protocol) -> Report:
@@ -79,8 +76,8 @@ def marks(model: VectorVAE, train: Floats, test: Floats) -> dict[str, Tensor]:
     if model.config.likelihood == "normal" and model.config.latent_size < min(train.shape):
         from sklearn.decomposition import PCA
 
-        pca = PCA(model.config.latent_size).fit(train.astype(np.float64))
-        if pca.noise_variance_ > LEAST_SCALE**2:
+        pca = PCA(model.config.latent_size, svd_solver="full").fit(train.astype(np.float64))
+        if pca.noise_variance_ > LEAST_SPREAD**2:
             found["PCA"] = -torch.from_numpy(pca.score_samples(test.astype(np.float64)))
     return found
 
@@ -94,7 +91,7 @@ def independent_values(x: Tensor, binary: bool) -> Independent:
     if binary:
         return Independent(Bernoulli((x.sum(0) + 1) / (len(x) + 2), validate_args=False), 1, validate_args=False)
     mean = x.mean(0)
-    return diagonal_normal(mean, (x - mean).square().mean().sqrt().clamp_min(LEAST_SCALE).expand_as(mean))
+    return diagonal_normal(mean, (x - mean).square().mean().sqrt().clamp_min(LEAST_SPREAD).expand_as(mean))
 
 
 def latent_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, seed: int) -> Figures:
@@ -193,6 +190,9 @@ def neighbour_figure(model: VectorVAE, train: VectorSplit, held_out: VectorSplit
     """Accuracy of the labels of the nearest training vectors in latent space, beside the same among raw values."""
     if train.labels is None or held_out.labels is None:
         return {}
+    known = np.isin(held_out.labels, train.labels)  # training may have been without a class
+    held_out = replace(held_out, x=held_out.x[known], labels=held_out.labels[known])
+    assert held_out.labels is not None
     in_latent, in_values = (
         neighbour_hits(points, train.labels, others, held_out.labels)
         for points, others in ((embedded(model, train), embedded(model, held_out)), (train.x, held_out.x))

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tgvae.data.corruption import Corruption
 from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
@@ -39,6 +40,8 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 
     temperature = 1.0
     latent_noise = 0.0
+    noise_read: ClassVar[bool] = False
+    """Whether its encoder reads what corruption leaves, and its decoder z with noise."""
 
     kind: ClassVar[str]
     config_class: ClassVar[type]
@@ -74,6 +77,11 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
     def forward(self, batch: Any, samples: int = 1) -> dict[str, Tensor]:
         """The terms of the trace; the call that wrappers for several devices pass through."""
         return self.trace(batch, samples).terms()
+
+    def require_noise_is_read(self, corruption: Corruption) -> None:
+        """Raises UserError where corruption would do nothing."""
+        if corruption != Corruption() and not self.noise_read:
+            raise UserError(f"a {self.kind} has nothing to corrupt; leave out corruption, or train a VAE")
 
     @property
     def device(self) -> torch.device:

@@ -71,6 +71,7 @@ class GraphVAE(Model):
     """Graph convolutions to z, inner products back to links. ``features`` is F; without features it is N."""
 
     kind = "graph-vae"
+    noise_read = True
     config_class = GraphConfig
 
     def __init__(self, config: GraphConfig, features: int) -> None:

@@ -106,6 +106,7 @@ class SentenceVAE(LatentWriter):
     """p(z) = N(0, I), p(y | z) a GRU, q(z | y) diagonal Gaussian or Householder (Bowman et al. 2016)."""
 
     kind = "sentence-vae"
+    noise_read = True
     config_class = SentenceConfig
 
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:

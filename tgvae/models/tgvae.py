@@ -66,6 +66,7 @@ class TGVAE(TopicWriter):
     token_words: Tensor
 
     kind = "tgvae"
+    noise_read = True
     config_class = TGVAEConfig
 
     def __init__(self, config: TGVAEConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:

@@ -14,6 +14,7 @@ unless the latent is categorical).
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -27,12 +28,13 @@ from tgvae.distributions import diagonal_normal, gumbel_softmax
 from tgvae.errors import UserError
 from tgvae.models.base import Model
 from tgvae.models.writing import drawing
-from tgvae.nn.heads import NormalHead, mlp, scale_of
+from tgvae.nn.heads import NormalHead, mlp
 from tgvae.settings import from_json
 from tgvae.trace import Latent, Observed, Trace
 
 SPACE = "space.json"
-LEAST_SPREAD = 1e-3
+LEAST_SPREAD = math.exp(-6)
+"""Standard deviation that a normal likelihood never goes below; it has no upper limit, as data has none."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class VectorVAE(Model):
     """
 
     kind = "vector-vae"
+    noise_read = True
     config_class = VectorConfig
 
     def __init__(self, config: VectorConfig, space: Space) -> None:
@@ -115,7 +118,7 @@ class VectorVAE(Model):
         code = z.flatten(-2) if self.config.latent == "categorical" else z
         h = self.output(self.decoder(code)).float()
         if self.config.likelihood == "normal":
-            return diagonal_normal(h, scale_of(self.log_scale).expand_as(h))
+            return diagonal_normal(h, self.log_scale.exp().clamp_min(LEAST_SPREAD).expand_as(h))
         return Independent(Bernoulli(logits=h, validate_args=False), 1, validate_args=False)
 
     def trace(self, batch: VectorBatch, samples: int = 1) -> Trace:

@@ -39,6 +39,15 @@ class Phase:
     corruption: Corruption = field(default_factory=Corruption)
     patience: int = 3
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "patience"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if min(self.temperature(0), self.temperature(1)) <= 0:
+            raise UserError("temperature must stay above 0; give it another start or end")
+        if self.corruption.kind != "none" and not self.corruption.rate:
+            raise UserError(f"corruption.kind is {self.corruption.kind}, but corruption.rate is 0; give a rate")
+
 
 @dataclass(frozen=True)
 class TrainConfig:

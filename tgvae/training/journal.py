@@ -21,7 +21,9 @@ from rich.progress import (
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from tgvae.data.batch import Batch
 from tgvae.evaluation.likelihood import Bound
+from tgvae.training.config import Phase
 
 if TYPE_CHECKING:
     from tgvae.training.checkpoint import Progress as RunProgress
@@ -61,30 +63,31 @@ class Journal:
             self._sums[name] += value.detach().mean().item()
         self._sums["gradient_norm"] += norm
         self._steps += 1
-        self._tokens += int(batch.counted["tokens"].sum())
+        self._tokens += int(batch.counted["tokens"].sum()) if isinstance(batch, Batch) else 0
         self._bar.advance(self._task)
         self._rate, self._step = rate, step
         if self._steps == EVERY:
             self._flush()
 
     def validation(
-        self, progress: RunProgress, epochs: int, bound: Bound, better: bool, figures: Mapping[str, float]
+        self, progress: RunProgress, phase: Phase, bound: Bound, better: bool, figures: Mapping[str, float]
     ) -> None:
         """Note a validation: the terms in nats, the perplexity or bound, what ``watch`` found.
 
-        Of phases of many ``epochs`` the console gets every so many. It is warned of collapse in the second half: in
-        the first most figures are still poor.
+        Of phases of many epochs the console gets every so many, and the last. It is warned of collapse in the second
+        half, and where training stops: before, most figures are still poor.
         """
         terms = {name: bound.mean(name) for name in bound.terms}
         self._bar.stop()
         self._flush()
         self._write("valid", progress.step, terms | dict(figures))
-        if progress.epoch % max(1, epochs // SHOWN):
+        last = progress.epoch == phase.epochs or progress.stale >= phase.patience
+        if progress.epoch % max(1, phase.epochs // SHOWN) and not last:
             return
         told = [f"{name} {value:.2f}" for name, value in terms.items()]
         told += [f"{name} {value:.2f}" for name, value in figures.items()]
         self.console.print(f"  epoch {progress.epoch}: {', '.join(told)}{' *' if better else ''}", highlight=False)
-        late = 2 * progress.epoch >= epochs
+        late = last or 2 * progress.epoch >= phase.epochs
         for warning in warnings(terms | dict(figures)) if late else []:
             self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
 
@@ -128,7 +131,7 @@ def warnings(figures: Mapping[str, float]) -> list[str]:
     if figures.get("kl/z", COLLAPSED_NATS) < COLLAPSED_NATS:
         told.append(
             f"the latent has collapsed: KL {figures['kl/z']:.2f} nats, so the decoder hardly uses z. "
-            "Raise free nats or word dropout, or anneal beta more slowly."
+            "Raise free nats, or anneal beta more slowly; for text word dropout helps too."
         )
     if figures.get("topics_in_use", 1.0) < 0.7:
         told.append(

@@ -60,9 +60,11 @@ class Trainer:
         first = self.accelerator.is_main_process
         self.journal = Journal(run if first else None, quiet or not first)
         self.progress = Progress()
-        for examples in corpora.values():  # what is missing is told before the first phase, not the last
-            for phase in config.phases.values():
-                examples.rows(phase.unit)
+        for phase in config.phases.values():  # what is wrong is told before the first phase, not after it
+            model.require_noise_is_read(phase.corruption)
+            for examples in corpora.values():
+                rows = examples.rows(phase.unit)
+                rows.seen(rows.gather(rows.batches(1, None)[0]), phase.corruption)
 
     def train(self, resume: bool) -> None:
         if resume:
@@ -120,7 +122,10 @@ class Trainer:
         p.epoch, p.batch = p.epoch + 1, 0
 
     def _validate(self, phase: Phase) -> None:
-        """Score the validation split by the objective as the phase ends with it; keep the best weights so far."""
+        """Score the validation split, read as in training, by the last weights of the terms; keep the best state.
+
+        Free nats are left out: they are a means of training.
+        """
         bound = bound_of(self.model, self.corpora["valid"], phase.unit, corruption=phase.corruption)
         weights = {name: schedule(1.0) for name, schedule in phase.weights.items()}
         score = sum(weights.get(name, 1.0) * bound.mean(name) for name in bound.terms)
@@ -134,7 +139,7 @@ class Trainer:
         figures = self.watch(self.model, phase) if self.watch and self.accelerator.is_main_process else {}
         of_words = phase.unit in ("document", "sentence")
         found = {"perplexity": bound.perplexity} if of_words else {"negative_elbo": bound.negative_elbo}
-        self.journal.validation(self.progress, phase.epochs, bound, better, found | figures)
+        self.journal.validation(self.progress, phase, bound, better, found | figures)
 
     def _save(self, optimizer: Any) -> None:
         if self.accelerator.is_main_process:

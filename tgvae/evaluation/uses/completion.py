@@ -23,7 +23,7 @@ from tgvae.models.vector import VectorVAE
 
 DRAWS, STEPS, ROWS = 32, 80, 200
 COLUMNS, DRAWN = 16, 4
-NEIGHBOURS = (1, 3, 10, 30)
+NEIGHBOURS = (1, 3, 10, 30, 50, 100, 200)
 CAPTION = (
     "Test images (the first ones of the split, which is in no order), what is kept of them, what the model makes of "
     "the whole image, and four draws of the lower half given the upper one, each from a chain of its own. Where draws "

@@ -29,7 +29,7 @@ def show(model: VectorVAE, data: Vectors, seed: int = 0) -> Shown:
         UserError: the latent is not normal, or has not two dimensions.
     """
     require("manifold", model.config, data)
-    images = as_images(manifold(model, SIDE), model.space)
+    images = as_images(manifold(model, SIDE, SIDE), model.space)
     title = f"E[x | z] at {SIDE} x {SIDE} quantiles of the prior"
     report = {"bound": bound_figures(model, data.splits["test"], seed, IW_SAMPLES)}
     return Shown("The latent plane, decoded", tiles([Block(title, images)], *shades(data)), CAPTION, report)
@@ -40,9 +40,9 @@ def quantiles(count: int) -> NDArray[np.float64]:
     return np.asarray(ndtri((np.arange(count) + 0.5) / count))
 
 
-def manifold(model: VectorVAE, side: int) -> Tensor:
-    """E[x | z] at a square grid of quantiles of the prior, z_1 rightwards and z_2 upwards: (side, side, D)."""
-    axis = torch.from_numpy(quantiles(side)).float()
-    second, first = torch.meshgrid(axis.flip(0), axis, indexing="ij")
+def manifold(model: VectorVAE, rows: int, columns: int) -> Tensor:
+    """E[x | z] at a grid of quantiles of the prior, z_1 rightwards and z_2 upwards: (rows, columns, D)."""
+    down, across = (torch.from_numpy(quantiles(count)).float() for count in (rows, columns))
+    second, first = torch.meshgrid(down.flip(0), across, indexing="ij")
     with evaluating(model, seed=0):
         return model.likelihood(torch.stack((first, second), -1).to(model.device)).mean.cpu()

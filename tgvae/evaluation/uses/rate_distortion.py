@@ -60,7 +60,7 @@ def unit_figures(model: VectorVAE, data: Vectors) -> Figures:
     together = f"aggregate posterior of {row}s, taken as Gaussian"
     return {
         "active units": Figure(active_units(found.loc), f"of {model.config.latent_size}", how, size),
-        "total correlation": Figure(total_correlation(found.loc, found.scale), "nats", together, size),
+        "total correlation of the aggregate": Figure(total_correlation(found.loc, found.scale), "nats", together, size),
     }
 
 

@@ -54,6 +54,8 @@ def require(use: str, config: VectorConfig, data: Vectors) -> None:
         )
     if use in LABELLED and data.splits["train"].labels is None:
         raise UserError(f"{use} needs labels, and {data.source} has none; save them as the array labels of the .npz")
+    if use in ("clusters", "augmentation") and left_out(data):
+        raise UserError(f"{use} wants every class; train on the data without :not={left_out(data)}")
     if use == "anomalies" and left_out(data) is None:
         raise UserError(f"anomalies needs a model that has not seen one class: train it on {data.source}:not=LABEL")
 
