@@ -220,7 +220,7 @@ def test_none_gives_back_its_input() -> None:
     assert corrupt_vectors(x, Corruption(latent=0.7)) is x
     assert seen is tokens
     assert seen_lengths is lengths
-    with pytest.raises(UserError, match="corruption.kind is none; name a kind"):
+    with pytest.raises(UserError, match="is none; name a kind"):
         Corruption("none", 0.7)
 
 
