@@ -64,7 +64,8 @@ class Trainer:
             model.require_noise_is_read(phase.corruption)
             for examples in corpora.values():
                 rows = examples.rows(phase.unit)
-                rows.seen(rows.gather(rows.batches(1, None)[0]), phase.corruption)
+                if phase.corruption.kind != "none":
+                    rows.corrupt(rows.gather(np.arange(1)), phase.corruption)
 
     def train(self, resume: bool) -> None:
         if resume:
