@@ -147,3 +147,8 @@ def test_mistakes_are_told_before_anything_is_trained(
         main(["show", "dreams"])
     assert stopped.value.code == 2
     assert "rate-distortion" in capsys.readouterr().err
+
+
+def test_options_of_training_are_refused_beside_a_run(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in (["--epochs", 3], ["--label", "3"], ["--recipe", "digits-beta-vae"]):
+        assert "are of training" in refused(capsys, "clusters", "--run", out / "runs" / "digits-vae", *option)

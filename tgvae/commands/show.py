@@ -128,6 +128,8 @@ USES: dict[UseName, Use] = {
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Show, "show", arguments)
+    if options.run and (options.recipe, options.epochs, options.label) != (Show.recipe, Show.epochs, Show.label):
+        raise UserError("--recipe, --epochs and --label are of training; leave them out, or --run")
     data, runs = fresh(options) if options.run is None else given(options.use, options.run, options.data)
     models = list(runs.values())
     shown = USES[options.use].show(models, as_seen(models[0], data), options.seed)
