@@ -148,7 +148,7 @@ def test_document_batches_hold_every_document_once(corpus: Corpus, seed: int | N
 def test_iterators_pass_over_the_split_once(either: Corpus) -> None:
     seen = [
         (int(d), tuple(target.tolist()[:n]))
-        for batch in either.each_batch(tokens=400)
+        for batch in map(either.gather, either.sentence_batches(400))
         for d, target, n in zip(batch.documents.index[batch.parent], batch.targets, batch.lengths.tolist(), strict=True)
     ]
     eos = either.folder.tokenizer.eos_id
@@ -173,7 +173,7 @@ def test_a_split_without_sentences(prepared: PreparedFolder, tmp_path: Path, doc
         row |= {"tokens": [[] for _ in row["tokens"]], "words": [0 for _ in row["words"]]}
     empty = rewritten(prepared, tmp_path, rows, per_chunk=10)
     assert empty.documents == documents
-    for ask in (empty.require_sentences, lambda: empty.sentence_batches(100, 0), lambda: list(empty.each_batch())):
+    for ask in (empty.require_sentences, lambda: empty.sentence_batches(100, 0), lambda: empty.rows("sentence")):
         with pytest.raises(UserError, match="the train split has no sentence to model"):
             ask()
 

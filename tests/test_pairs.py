@@ -292,7 +292,7 @@ def test_every_pair_once_by_length_and_shuffled_by_seed(prepared: PreparedFolder
         assert all(len(b) * (pairs.lengths[b].max() + 1) <= 40 for b in batches if len(b) > 1)
     first, again = (np.concatenate(pairs.sentence_batches(40, 1)) for _ in range(2))
     assert first.tolist() == again.tolist()
-    assert [int(b.lengths.sum()) for b in pairs.each_batch(40)] == [3 * len(b) for b in pairs.sentence_batches(40)]
+    assert all(int(pairs.gather(index).lengths.sum()) == 3 * len(index) for index in pairs.sentence_batches(40))
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_a_corpus_without_summaries_is_refused_with_a_remedy(prepared: PreparedF
     for ask in (pairs.require_sentences, lambda: pairs.sentence_batches(100)):
         with pytest.raises(UserError, match=r"no document of the valid split has a title.*--fields\.title"):
             ask()
-    assert sum(len(d.index) for d in pairs.each_documents()) == pairs.documents == pairs.left_out
+    assert sum(map(len, pairs.rows("document").batches(7, None))) == pairs.documents == pairs.left_out
 
 
 def test_own_words_are_those_of_the_summary_and_the_context_is_the_whole_document(titled: PreparedFolder) -> None:

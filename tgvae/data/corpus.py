@@ -157,10 +157,6 @@ class Corpus:
         self.require_documents()
         return shuffled(self.documents, size, seed)
 
-    def each_batch(self, tokens: int = 8192) -> Iterator[Batch]:
-        """Every modelled sentence once."""
-        return (self.gather(index) for index in self.sentence_batches(tokens))
-
     def each_documents(self, size: int = 256) -> Iterator[Documents]:
         """Every document once, in order."""
         return (self.gather_documents(index) for index in self.document_batches(size))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from tgvae.data.batch import Batch, Documents, PairBatch, bags_of
+from tgvae.data.batch import Documents, PairBatch, bags_of
 from tgvae.data.corpus import Corpus, length_batches
 from tgvae.data.open_vocabulary import OpenVocabulary
 from tgvae.data.rows import Ints, Rows, Unit, not_corrupted
@@ -135,14 +135,6 @@ class Pairs:
     def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
         """Indices of documents, those without a summary too."""
         return self.corpus.document_batches(size, seed)
-
-    def each_batch(self, tokens: int = 8192) -> Iterator[Batch]:
-        """Every pair once."""
-        return (self.gather(index) for index in self.sentence_batches(tokens))
-
-    def each_documents(self, size: int = 256) -> Iterator[Documents]:
-        """Every document once, in order."""
-        return self.corpus.each_documents(size)
 
     def __str__(self) -> str:
         return (
