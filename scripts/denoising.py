@@ -84,14 +84,16 @@ def cell(options: Options, data: str, noise: str, seed: int) -> Nats:
     model = ensure_run(
         recipe, data, options.out / Path(data).stem / noise.replace(" ", "-").replace(",", "") / str(seed), quiet=True
     )
-    source, (clean, noisy) = open_source(type(model), data), (NOISES["none"], NOISES[noise])
-    return tuple(
+    source = open_source(type(model), data)
+    readings = [NOISES["none"]] + [NOISES[noise]] * (NOISES[noise].kind != "none")
+    nats = tuple(
         importance_weighted_nll(
             model, examples_of(model, source, split, seed), options.samples, unit="vector", corruption=seen
         ).nll
-        for seen in (clean, noisy)
+        for seen in readings
         for split in ("valid", "test")
     )
+    return nats if len(readings) == 2 else nats * 2  # there is nothing corrupted to read
 
 
 def trained_with(options: Options, noise: str, seed: int) -> Recipe:

@@ -16,14 +16,14 @@ from pathlib import Path
 import tyro
 
 from tgvae.cli import keep_memory
-from tgvae.commands.evaluate import split_of
 from tgvae.data.graphs import GraphSplit
 from tgvae.evaluation.figure import Figures
 from tgvae.evaluation.links import link_figures
 from tgvae.evaluation.studies import header, with_error
 from tgvae.models.graph import GraphVAE
 from tgvae.recipes import RECIPES
-from tgvae.runs import ensure_run, open_data
+from tgvae.runs import ensure_run
+from tgvae.sources import examples_of, open_source
 
 KINDS = ("graph-vae", "graph-autoencoder")
 
@@ -66,7 +66,7 @@ def cell(options: Options, graph: str, kind: str, seed: int) -> Figures:
     run = options.out / Path(graph).stem / kind / str(seed)
     model = ensure_run(recipe, graph, run, quiet=True)
     assert isinstance(model, GraphVAE)
-    split = split_of(run, model, open_data(run, graph), "test")
+    split = examples_of(model, open_source(GraphVAE, graph), "test", seed)
     assert isinstance(split, GraphSplit)
     found = link_figures(model, split, seed)
     print(graph, kind, seed, *(f"{100 * figure.value:.1f}" for figure in found.values()), file=sys.stderr)

@@ -11,6 +11,7 @@ import torch
 
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
+from tgvae.cli import main
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.models.sentence import SentenceConfig
@@ -103,3 +104,19 @@ def summarizer_run(titled: PreparedFolder, tmp_path_factory: pytest.TempPathFact
     run = tmp_path_factory.mktemp("summarizer") / "run"
     start_run(Recipe("summarizer", config, TrainConfig(phases, device="cpu")), titled.path, run)
     return run
+
+
+def out_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command prints that succeeds."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command tells of a mistake, without a traceback."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import made_up_documents
+from tests.conftest import made_up_documents, out_of, refused
 from tgvae.cli import COMMANDS, keep_memory, main
 from tgvae.data.graph_files import open_graph
 from tgvae.data.schema import PreparedFolder
@@ -46,20 +46,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main([*train, str(place / "lm"), "--recipe", "language-model", *sizes]) == 0
     assert main([*train, str(place / "vae"), "--recipe", "sentence-vae", *sizes]) == 0
     return place
-
-
-def out_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    capsys.readouterr()
-    assert main([str(a) for a in arguments]) == 0
-    return capsys.readouterr().out
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    capsys.readouterr()
-    assert main([str(a) for a in arguments]) == 2
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return captured.err
 
 
 def test_inspect(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -318,7 +318,7 @@ def test_what_more_documents_have_is_written(
 
 def test_a_corpus_without_summaries_is_refused_with_a_remedy(prepared: PreparedFolder) -> None:
     pairs = Pairs(Corpus(prepared, "valid"), "auto", 100)
-    pairs.require_documents()
+    pairs.rows("document")
     for ask in (pairs.require_sentences, lambda: pairs.sentence_batches(100)):
         with pytest.raises(UserError, match=r"no document of the valid split has a title.*--fields\.title"):
             ask()

@@ -194,7 +194,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     recipe = small_recipe(epochs=3)
     recipe = replace(recipe, train=replace(recipe.train, save_minutes=0.0))
     whole = start_run(recipe, prepared.path, tmp_path / "whole").state_dict()
-    killed_run(recipe, prepared, tmp_path / "cut", step, monkeypatch)
+    killed_run(recipe, prepared.path, tmp_path / "cut", step, monkeypatch)
     cut, saved = resume_run(tmp_path / "cut").state_dict(), load(tmp_path / "whole").state_dict()
     assert not torch.equal(whole["topic.experts.running_var"], torch.ones_like(whole["topic.experts.running_var"]))
     for name, value in whole.items():

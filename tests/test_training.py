@@ -69,7 +69,7 @@ class KilledError(Exception):
     """Stands for a kill at some step."""
 
 
-def killed_run(recipe: Recipe, prepared: PreparedFolder, run: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def killed_run(recipe: Recipe, source: str | Path, run: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is killed after the first checkpoint at or after ``step``."""
     save = loop.Trainer._save
 
@@ -81,7 +81,7 @@ def killed_run(recipe: Recipe, prepared: PreparedFolder, run: Path, step: int, m
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_save", killed)
         with pytest.raises(KilledError):
-            start_run(recipe, prepared.path, run)
+            start_run(recipe, source, run)
 
 
 @pytest.mark.parametrize("step", [3, 9, 13])
@@ -92,7 +92,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     recipe = small_recipe()
     recipe = replace(recipe, train=replace(recipe.train, save_minutes=0.0))
     start_run(recipe, prepared.path, tmp_path / "whole")
-    killed_run(recipe, prepared, tmp_path / "cut", step, monkeypatch)
+    killed_run(recipe, prepared.path, tmp_path / "cut", step, monkeypatch)
     resume_run(tmp_path / "cut")
     whole, cut = load(tmp_path / "whole").state_dict(), load(tmp_path / "cut").state_dict()
     for name, value in whole.items():

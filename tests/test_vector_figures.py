@@ -14,6 +14,7 @@ import torch
 from scipy.stats import bernoulli, norm
 from sklearn.decomposition import PCA
 
+from tests.conftest import out_of, refused
 from tgvae.cli import main
 from tgvae.data.graph_files import open_graph
 from tgvae.data.graphs import split_edges
@@ -361,18 +362,6 @@ def place(edges: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         options = ["--train.phases.edges.epochs", "20", "--train.seed", "3", "--train.device", "cpu"]
         assert main(["train", str(edges), "--out", str(place / name), "--recipe", recipe, *options]) == 0
     return place
-
-
-def out_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    capsys.readouterr()
-    assert main([str(a) for a in arguments]) == 0
-    return capsys.readouterr().out
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    capsys.readouterr()
-    assert main([str(a) for a in arguments]) == 2
-    return capsys.readouterr().err
 
 
 def test_runs_on_vectors_side_by_side_and_compared(

@@ -14,6 +14,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from tests.test_training import killed_run
 from tgvae.data.corruption import Corruption
 from tgvae.data.vectors import Space, VectorBatch, Vectors, VectorSplit, open_vectors
 from tgvae.errors import UserError
@@ -361,10 +362,6 @@ def test_the_state_that_is_kept_is_best_by_the_weighted_objective(
     assert all(torch.equal(saved[name], value) for name, value in model.items())
 
 
-class KilledError(Exception):
-    """Stands for a kill at some step."""
-
-
 @pytest.mark.parametrize("step", [2, 5, 8])
 def test_a_resumed_run_of_digits_equals_an_uninterrupted_one(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -380,17 +377,7 @@ def test_a_resumed_run_of_digits_equals_an_uninterrupted_one(
     )
     recipe = short(phase, DISCRETE)
     whole = start_run(recipe, "digits", tmp_path / "whole").state_dict()
-    save = loop.Trainer._save
-
-    def killed(self: loop.Trainer, optimizer: object) -> None:
-        save(self, optimizer)
-        if self.progress.step >= step:
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_save", killed)
-        with pytest.raises(KilledError):
-            start_run(recipe, "digits", tmp_path / "cut")
+    killed_run(recipe, "digits", tmp_path / "cut", step, monkeypatch)
     resumed = resume_run(tmp_path / "cut").state_dict()
     for name, value in whole.items():
         assert torch.equal(resumed[name], value), name

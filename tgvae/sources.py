@@ -77,5 +77,5 @@ def examples_of(model: Model, data: Data, split: str, seed: int) -> Examples:
         return model.pairs(corpus) if isinstance(model, Summarizer) else corpus
     if isinstance(data, Graph):
         return split_edges(data, seed)[split]
-    binary = isinstance(model, VectorVAE) and model.config.likelihood == "bernoulli"
-    return data.splits[split].binarised() if binary else data.splits[split]
+    assert isinstance(model, VectorVAE)
+    return model.examples(data.splits[split])

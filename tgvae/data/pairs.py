@@ -76,10 +76,6 @@ class Pairs:
     def documents(self) -> int:
         return self.corpus.documents
 
-    def require_documents(self) -> None:
-        """Raises UserError when the split is empty."""
-        self.corpus.require_documents()
-
     def require_sentences(self) -> None:
         """Raises UserError when no document of the split has a summary."""
         if not len(self.lengths):
@@ -131,10 +127,6 @@ class Pairs:
         """
         self.require_sentences()
         return length_batches(self.lengths, tokens, seed)
-
-    def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
-        """Indices of documents, those without a summary too."""
-        return self.corpus.document_batches(size, seed)
 
     def __str__(self) -> str:
         return (

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
-from tgvae.data.vectors import Space, VectorBatch, Vectors
+from tgvae.data.vectors import Space, VectorBatch, Vectors, VectorSplit
 from tgvae.distributions import diagonal_normal, gumbel_softmax
 from tgvae.errors import UserError
 from tgvae.models.base import Model
@@ -100,6 +100,10 @@ class VectorVAE(Model):
             spread = (x - x.mean(0)).square().mean().sqrt()
             model.log_scale.data = spread.clamp_min(LEAST_SPREAD).log()
         return model
+
+    def examples(self, split: VectorSplit) -> VectorSplit:
+        """A split as the model learns from it: values drawn as 0 or 1 where the likelihood is Bernoulli."""
+        return split.binarised() if self.config.likelihood == "bernoulli" else split
 
     def posterior(self, x: Tensor) -> Independent | None:
         """q(z | x) for x with shape (B, D); None for the latent ``point``."""

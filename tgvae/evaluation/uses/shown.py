@@ -67,9 +67,7 @@ def left_out(data: Vectors) -> str | None:
 
 def as_seen(model: VectorVAE, data: Vectors) -> Vectors:
     """The data as the model learns from it: values of 0 and 1 for a Bernoulli likelihood."""
-    if model.config.likelihood == "normal":
-        return data
-    return replace(data, splits={name: split.binarised() for name, split in data.splits.items()})
+    return replace(data, splits={name: model.examples(split) for name, split in data.splits.items()})
 
 
 def as_images(x: Tensor | Floats, space: Space) -> Floats:
