@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
-from tgvae.generation.decode import Decoded, DecodeSettings, decode, select
+from tgvae.generation.decode import Decoded, DecodeSettings, _draw, decode, select
 
 PAD, BOS, EOS, FIRST_WORD = 0, 1, 2, 3
 FORBIDDEN = (PAD, BOS)
@@ -233,6 +233,14 @@ def test_sampled_sentences_follow_the_model() -> None:
         for sentence, log_prob in expected.items():
             p = math.exp(log_prob)
             assert abs(mine.count(sentence) / len(mine) - p) <= 4.5 * math.sqrt(p / len(mine))
+
+
+@pytest.mark.parametrize(("uniform", "token"), [(0.0, 3), (1 - 2**-53, 1)])
+def test_no_draw_is_a_token_that_is_not_permitted(uniform: float, token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At either end of the uniform numbers, and beside the forbidden tokens at either end of the vocabulary."""
+    monkeypatch.setattr(torch, "rand", lambda *size, **kind: torch.full(size, uniform, dtype=kind["dtype"]))
+    scores = torch.tensor([[-math.inf, 0.3, 0.1, 0.2, -math.inf]])
+    assert _draw(scores, None).tolist() == [token]
 
 
 def test_draws_depend_on_the_generator_alone() -> None:

@@ -156,23 +156,35 @@ def _processors(
     """The processors in use, limits first, so that a draw is shaped over the permitted tokens alone."""
     from transformers.generation import logits_process as lp  # here because it takes most of a second
 
-    used = lp.LogitsProcessorList()
-    if forbidden:
-        used.append(lp.SuppressTokensLogitsProcessor(forbidden, str(device)))
-    if settings.min_length:
-        used.append(lp.MinLengthLogitsProcessor(settings.min_length, eos_id, str(device)))
+    used = lp.LogitsProcessorList([_limits(torch.tensor(forbidden, device=device).long(), eos_id, settings.min_length)])
     if settings.no_repeat_ngram:
         no_repeat = lp.NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram)
         used.append(_except(no_repeat, torch.tensor(repeatable, dtype=torch.long, device=device)))
     if settings.repetition_penalty > 1:
         used.append(lp.RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
     if settings.strategy == "sample":
-        used.append(lp.TemperatureLogitsWarper(float(settings.temperature)))
+        if settings.temperature != 1:
+            used.append(lp.TemperatureLogitsWarper(float(settings.temperature)))
         if settings.top_k:
             used.append(lp.TopKLogitsWarper(settings.top_k))
         if settings.top_p < 1:
             used.append(lp.TopPLogitsWarper(settings.top_p))
     return cast(Process, used)
+
+
+def _limits(forbidden: Tensor, eos_id: int, min_length: int) -> Process:
+    """A processor of what may not be chosen, in place: nothing reads the log-probability of what is never chosen.
+
+    Those of transformers go twice over all scores, which takes a third of the time of a beam search.
+    """
+
+    def process(tokens: Tensor, scores: Tensor) -> Tensor:
+        scores.index_fill_(1, forbidden, -math.inf)
+        if tokens.shape[1] < min_length:
+            scores[:, eos_id] = -math.inf
+        return scores
+
+    return process
 
 
 def _except(process: Process, permitted: Tensor) -> Process:
@@ -181,7 +193,13 @@ def _except(process: Process, permitted: Tensor) -> Process:
 
 
 def _draw(scores: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.multinomial(scores.softmax(-1), 1, generator=generator).squeeze(1)
+    """Where the distribution function first reaches a uniform number of (0, 1]: one number a row.
+
+    ``torch.multinomial`` draws one for every token of the vocabulary, which takes half the time of sampling.
+    """
+    reached = scores.softmax(-1).cumsum(-1, dtype=torch.float64)
+    uniform = 1 - torch.rand(len(scores), 1, dtype=torch.float64, device=scores.device, generator=generator)
+    return torch.searchsorted(reached, uniform * reached[:, -1:]).squeeze(1)
 
 
 def _chain(
