@@ -12,7 +12,6 @@ from torch.autograd.functional import jacobian
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from tgvae.distributions import (
-    BagOfWords,
     GaussianMixture,
     HouseholderNormal,
     TokenSequence,
@@ -20,6 +19,7 @@ from tgvae.distributions import (
     gumbel_softmax,
     householder,
 )
+from tgvae.kernels import cross_entropy
 
 B, Z, S, T = 4, 5, 3, 6
 FLOWS = [0, 1, 2, 7]
@@ -179,16 +179,6 @@ def test_mixture_with_all_weight_on_one_component() -> None:
     assert torch.autograd.grad(log_prob.sum(), weights)[0].isfinite().all()
 
 
-def test_bag_of_words_counts_every_word() -> None:
-    log_probs, counts = normals(S, B, 7).log_softmax(-1), torch.randint(0, 4, (B, 7))
-    got = BagOfWords(log_probs).log_prob(counts)
-    assert got.shape == (S, B)
-    for s in range(S):
-        for b in range(B):
-            words = [w for w in range(7) for _ in range(counts[b, w])]
-            assert got[s, b].item() == pytest.approx(sum(log_probs[s, b, w].item() for w in words))
-
-
 PAD, V, E, L = 0, 11, 6, 5
 LENGTHS = [5, 2, 1, 4]
 
@@ -210,7 +200,7 @@ def plain_token_log_prob(states: Tensor, weight: Tensor, bias: Tensor, targets: 
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
 def test_token_sequence_is_the_plain_softmax(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TokenSequence, "chunk", chunk)
+    monkeypatch.setattr(cross_entropy, "CHUNK", chunk)
     states, weight, bias, targets = token_case()
     y = TokenSequence(states, weight, bias, PAD)
     assert (y.batch_shape, y.event_shape) == ((S, B), (L,))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tgvae.distributions import HouseholderNormal
-from tgvae.nn.gru import BidirectionalGRU, GRUDecoder, drop_words
+from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
 from tgvae.nn.heads import HouseholderHead, NormalHead, mlp, scale_of
 
 B, L, E, H, Z, V, S = 4, 6, 5, 7, 3, 11, 3
@@ -20,20 +20,24 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def test_bidirectional_gru_is_torchs_with_packing() -> None:
-    ours, torchs = BidirectionalGRU(E, H), nn.GRU(E, H, batch_first=True, bidirectional=True)
-    both = {**ours.forwards.state_dict()} | {
-        f"{name}_reverse": value for name, value in ours.backwards.state_dict().items()
-    }
-    torchs.load_state_dict(both)
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_the_encoder_is_torchs_gru_with_packing(bidirectional: bool) -> None:
+    ours, torchs = GRUEncoder(E, H, bidirectional), nn.GRU(E, H, batch_first=True, bidirectional=bidirectional)
+    weights = ours.forwards.state_dict()
+    if ours.backwards is not None:
+        weights |= {f"{name}_reverse": value for name, value in ours.backwards.state_dict().items()}
+    torchs.load_state_dict(weights)
     embedded = torch.randn(B, L, E)
     packed = nn.utils.rnn.pack_padded_sequence(embedded, LENGTHS, batch_first=True, enforce_sorted=False)
-    _, last = torchs(packed)
-    torch.testing.assert_close(ours(embedded, LENGTHS), torch.cat((last[0], last[1]), dim=-1))
+    states, last = torchs(packed)
+    torch.testing.assert_close(ours(embedded, LENGTHS), torch.cat(tuple(last), dim=-1))
+    unpacked, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
+    for row, length in enumerate(LENGTHS):
+        torch.testing.assert_close(ours.states(embedded, LENGTHS)[row, :length], unpacked[row, :length])
 
 
 def test_padding_does_not_reach_the_encoder() -> None:
-    encoder, embedded = BidirectionalGRU(E, H), torch.randn(B, L, E)
+    encoder, embedded = GRUEncoder(E, H), torch.randn(B, L, E)
     padding = torch.arange(L + 3) >= LENGTHS.unsqueeze(1)
     longer = torch.cat((embedded, torch.zeros(B, 3, E)), dim=1)
     noisy = torch.where(padding.unsqueeze(-1), 100 * torch.randn(B, L + 3, E), longer)

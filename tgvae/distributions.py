@@ -1,4 +1,4 @@
-"""Distributions of the model: Householder posterior, topic mixture, words and token sequences.
+"""Distributions of the model: Householder posterior, topic mixture and token sequences.
 
 Shape legend: S samples, B batch, L tokens, V sequence vocabulary, D bag-of-words vocabulary,
 T topics, Z latent size, K flow length. Every distribution is a ``torch.distributions.Distribution``;
@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
+
+from tgvae.kernels.adaptive import Clusters, adaptive_cross_entropy
+from tgvae.kernels.cross_entropy import linear_cross_entropy
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 
@@ -156,45 +159,26 @@ class GaussianMixture(Distribution):
         return self.weights @ (self.scale.square() + self.loc.square()) - self.mean.square()
 
 
-class BagOfWords(Distribution):
-    """Words drawn one by one from a mixture of topics: log p(w) = sum_n log p(w_n | t).
-
-    The words are a sequence without order, so there is no multinomial coefficient.
-
-    Args:
-        log_probs: log p(w | t) with shape (..., D), each row a log-distribution.
-    """
-
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.nonnegative_integer
-
-    def __init__(self, log_probs: Tensor) -> None:
-        self.log_probs = log_probs
-        super().__init__(log_probs.shape[:-1], log_probs.shape[-1:], validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """``value``: counts with shape (..., D)."""
-        return (value * self.log_probs).sum(-1)
-
-
 class TokenSequence(Distribution):
     """p(y | z) = prod_m softmax(W h_m + b)[y_m], given the decoder states h of every position.
 
-    Logits are formed only for the tokens that count, some thousands at a time, so padding costs nothing.
+    Logits are formed only for the tokens that count, so padding costs nothing.
 
     Args:
         states: h with shape (..., L, E), teacher-forced.
         weight: W with shape (V, E).
         bias: b with shape (V,).
         pad_id: token that is padding: it contributes log 1.
+        clusters: of an adaptive softmax, see ``tgvae.kernels.adaptive``; None is the full one.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.nonnegative_integer
-    chunk = 4096
 
-    def __init__(self, states: Tensor, weight: Tensor, bias: Tensor, pad_id: int) -> None:
-        self.states, self.weight, self.bias, self.pad_id = states, weight, bias, pad_id
+    def __init__(
+        self, states: Tensor, weight: Tensor, bias: Tensor, pad_id: int, clusters: Clusters | None = None
+    ) -> None:
+        self.states, self.weight, self.bias, self.pad_id, self.clusters = states, weight, bias, pad_id, clusters
         super().__init__(states.shape[:-2], states.shape[-2:-1], validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -205,12 +189,14 @@ class TokenSequence(Distribution):
         """log p(y_m | y_<m, z) with shape (..., L); zero on padding."""
         value = value.expand(self.states.shape[:-1])
         real = value != self.pad_id
-        nll = [
-            F.cross_entropy(F.linear(h, self.weight, self.bias).float(), y, reduction="none")
-            for h, y in zip(self.states[real].split(self.chunk), value[real].split(self.chunk), strict=True)
-        ]
+        nll = self._cross_entropy(self.states[real], value[real])
         filled = torch.zeros(value.shape, dtype=torch.float32, device=value.device)
-        return filled.masked_scatter(real, -torch.cat(nll)) if nll else filled
+        return filled.masked_scatter(real, -nll)
+
+    def _cross_entropy(self, states: Tensor, target: Tensor) -> Tensor:
+        if self.clusters is None:
+            return linear_cross_entropy(states, self.weight, self.bias, target)
+        return adaptive_cross_entropy(states, self.weight, self.bias, self.clusters, target)
 
 
 def gumbel_softmax(logits: Tensor, temperature: float, hard: bool) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_norma
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import TextModel
 from tgvae.models.writing import Sentence, between, drawing, read, write
-from tgvae.nn.gru import BidirectionalGRU, GRUDecoder, drop_words
+from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
 from tgvae.nn.heads import HouseholderHead
 from tgvae.trace import Latent, Observed, Trace
 
@@ -35,6 +36,10 @@ class SentenceConfig:
         flow_length: K Householder reflections; 0 is the diagonal posterior.
         dropout: of the decoder's inputs and states.
         word_dropout: share of the decoder's input words hidden in training (Bowman et al. 2016).
+        bidirectional: whether the encoder reads both ways, or forwards alone, in half the time.
+        softmax: ``full``, or ``adaptive``, by clusters of words: another model of the same words, as exact, and much
+            faster to train where the vocabulary is large. It counts on ids in order of frequency, as those of both
+            tokenizers are: words by their counts, pieces by their probability after the special ids and the bytes.
     """
 
     embedding_size: int = 128
@@ -43,6 +48,8 @@ class SentenceConfig:
     flow_length: int = 5
     dropout: float = 0.3
     word_dropout: float = 0.0
+    bidirectional: bool = True
+    softmax: Literal["full", "adaptive"] = "full"
 
 
 class SentenceCore(nn.Module):
@@ -51,10 +58,10 @@ class SentenceCore(nn.Module):
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer) -> None:
         super().__init__()
         self.unk_id, self.word_dropout = tokenizer.unk_id, config.word_dropout
-        embedding = token_embedding(tokenizer, config.embedding_size)
-        self.encoder = BidirectionalGRU(config.embedding_size, config.hidden_size)
-        self.head = HouseholderHead(2 * config.hidden_size, config.latent_size, config.flow_length)
-        self.decoder = GRUDecoder(embedding, config.hidden_size, config.latent_size, config.dropout)
+        embedding, adaptive = token_embedding(tokenizer, config.embedding_size), config.softmax == "adaptive"
+        self.encoder = GRUEncoder(config.embedding_size, config.hidden_size, config.bidirectional)
+        self.head = HouseholderHead(self.encoder.features, config.latent_size, config.flow_length)
+        self.decoder = GRUDecoder(embedding, config.hidden_size, config.latent_size, config.dropout, adaptive)
         self.dropout = nn.Dropout(config.dropout)
 
     def posterior(self, tokens: Tensor, lengths: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
@@ -146,8 +153,8 @@ class LanguageModel(TextModel):
 
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)
-        embedding = token_embedding(tokenizer, config.embedding_size)
-        self.decoder = GRUDecoder(embedding, config.hidden_size, 0, config.dropout)
+        embedding, adaptive = token_embedding(tokenizer, config.embedding_size), config.softmax == "adaptive"
+        self.decoder = GRUDecoder(embedding, config.hidden_size, 0, config.dropout, adaptive)
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
         assert isinstance(batch, Batch)

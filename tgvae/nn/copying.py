@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tgvae.distributions import TokenSequence
 from tgvae.distributions_copy import CopySequence, mixed_log_probs
 from tgvae.nn.attention import AdditiveAttention, Memory
+from tgvae.nn.gru import run_gru
 
 
 class Source(NamedTuple):
@@ -119,13 +120,13 @@ class CopyDecoder(nn.Module):
         """
         rows, latent = z.shape[:2], z.unsqueeze(2).expand(-1, -1, embedded.shape[2], -1)
         inputs = torch.cat((embedded, latent), dim=-1).flatten(0, 1)
-        asked, query = self.asking(inputs, query.flatten(0, 1).unsqueeze(0))
+        (asked,) = run_gru((self.asking, inputs, query.flatten(0, 1)))
         queries = asked.unflatten(0, rows)
         attention, context = self.attention(queries, memory)
         answered = torch.cat((queries, context), dim=-1).flatten(0, 1)
-        read, hidden = self.reading(answered, hidden.flatten(0, 1).unsqueeze(0))
+        (read,) = run_gru((self.reading, answered, hidden.flatten(0, 1)))
         states = torch.cat((read.unflatten(0, rows), context), dim=-1)
-        return states, attention, query[0].unflatten(0, rows), hidden[0].unflatten(0, rows)
+        return states, attention, asked[:, -1].unflatten(0, rows), read[:, -1].unflatten(0, rows)
 
     def before_words(self, h: Tensor, z: Tensor) -> Tensor:
         """P [h; c] + A z with shape (S, B, L, E): what the embedding turns into logits."""

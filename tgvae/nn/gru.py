@@ -1,4 +1,4 @@
-"""Recurrent parts: a bidirectional sentence encoder and a latent-fed decoder with start/step.
+"""Recurrent parts: a sentence encoder and a latent-fed decoder with start/step.
 
 Shape legend: S samples, B batch, L tokens, E embedding, H hidden, Z latent, V vocabulary.
 Padded batches are used as they are: packing halves the speed of a GRU on the CPU.
@@ -6,48 +6,86 @@ Padded batches are used as they are: packing halves the speed of a GRU on the CP
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 
 from tgvae.distributions import TokenSequence
+from tgvae.kernels.adaptive import Clusters, adaptive_log_probs, new_clusters
+from tgvae.kernels.concurrent import concurrently
 
 State = tuple[Tensor, Tensor]
+FEWEST_ROWS = 16  # for a thread of its own: products of fewer rows do not keep it busy
 
 
-class BidirectionalGRU(nn.Module):
-    """Reads a padded batch both ways; padding changes nothing, as it stands behind every last token."""
+def run_gru(*runs: tuple[nn.GRU, Tensor, Tensor]) -> list[Tensor]:
+    """States of GRUs of one layer and direction, all at the same time; rows are shared out among torch's threads.
 
-    def __init__(self, embedding_size: int, hidden_size: int) -> None:
+    Args:
+        runs: each a GRU, its embedded rows with shape (R, L, E), and their first states with shape (R, H).
+
+    Returns:
+        With shape (R, L, H), one for each run.
+    """
+    threads = torch.get_num_threads() // len(runs)
+    shares = [max(1, min(threads, len(rows) // FEWEST_ROWS) if rows.shape[1] > 1 else 1) for _, rows, _ in runs]
+    calls = [
+        (*piece, *gru.parameters())
+        for (gru, rows, first), share in zip(runs, shares, strict=True)
+        for piece in zip(rows.tensor_split(share), first.tensor_split(share), strict=True)
+    ]
+    states = iter(concurrently(_states, calls))
+    return [torch.cat(list(islice(states, share))) for share in shares]
+
+
+def _states(rows: Tensor, first: Tensor, *weights: Tensor) -> Tensor:
+    """What ``nn.GRU`` computes, with its weights as arguments, so that each call has a gradient of its own."""
+    return torch.gru(rows, first.unsqueeze(0), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
+
+
+class GRUEncoder(nn.Module):
+    """Reads a padded batch both ways, or forwards alone; padding changes nothing, as it stands behind every last token.
+
+    ``features`` is the number of its final states' values, H for each direction.
+    """
+
+    def __init__(self, embedding_size: int, hidden_size: int, bidirectional: bool = True) -> None:
         super().__init__()
+        self.features = 2 * hidden_size if bidirectional else hidden_size
         self.forwards = nn.GRU(embedding_size, hidden_size, batch_first=True)
-        self.backwards = nn.GRU(embedding_size, hidden_size, batch_first=True)
+        self.backwards = nn.GRU(embedding_size, hidden_size, batch_first=True) if bidirectional else None
 
     def forward(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """Final states of both directions.
+        """Final states of its directions.
 
         Args:
             embedded: with shape (B, L, E).
             lengths: true lengths, at least 1, with shape (B,).
 
         Returns:
-            With shape (B, 2H).
+            With shape (B, features).
         """
         last = (lengths - 1).view(-1, 1, 1)
         ends = [h.gather(1, last.expand(-1, 1, h.shape[-1])).squeeze(1) for h in self._run(embedded, lengths)]
         return torch.cat(ends, dim=-1)
 
     def states(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """States of both directions at every token, with shape (B, L, 2H): what was read up to it, and from it on.
+        """States at every token, with shape (B, L, features): of what was read up to it, and then from it on.
 
-        On padding they are finite and mean nothing. The final states are the first half at the last token and
-        the second half at the first one.
+        On padding they are finite and mean nothing. Read both ways, the final states are the first half at the last
+        token and the second half at the first one.
         """
-        forwards, backwards = self._run(embedded, lengths)
-        return torch.cat((forwards, _flipped(backwards, lengths)), dim=-1)
+        forwards, *backwards = self._run(embedded, lengths)
+        return torch.cat((forwards, *(_flipped(h, lengths) for h in backwards)), dim=-1)
 
-    def _run(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, embedded: Tensor, lengths: Tensor) -> list[Tensor]:
         """States of each direction in the order it reads, each with shape (B, L, H)."""
-        return self.forwards(embedded)[0], self.backwards(_flipped(embedded, lengths))[0]
+        first = embedded.new_zeros(len(embedded), self.forwards.hidden_size)
+        runs = [(self.forwards, embedded, first)]
+        if self.backwards is not None:
+            runs.append((self.backwards, _flipped(embedded, lengths), first))
+        return run_gru(*runs)
 
 
 def _flipped(rows: Tensor, lengths: Tensor) -> Tensor:
@@ -62,10 +100,13 @@ class GRUDecoder(nn.Module):
 
     z enters every step, and through A the choice of words directly: without A it takes many epochs until
     the words follow the latent's topic. W is the embedding, after a projection of h to its size (tied weights,
-    Press & Wolf 2017). With ``latent_size`` 0 it is a plain GRU language model.
+    Press & Wolf 2017). With ``latent_size`` 0 it is a plain GRU language model. ``adaptive``: the softmax goes by
+    clusters of ids, see ``tgvae.kernels.adaptive``.
     """
 
-    def __init__(self, embedding: nn.Embedding, hidden_size: int, latent_size: int, dropout: float) -> None:
+    def __init__(
+        self, embedding: nn.Embedding, hidden_size: int, latent_size: int, dropout: float, adaptive: bool = False
+    ) -> None:
         super().__init__()
         if embedding.padding_idx is None:
             raise ValueError("the decoder needs an embedding with padding_idx")
@@ -75,6 +116,7 @@ class GRUDecoder(nn.Module):
         self.project = nn.Linear(hidden_size, embedding.embedding_dim)
         self.direct = nn.Linear(latent_size, embedding.embedding_dim, bias=False) if latent_size else None
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+        self.clusters = new_clusters(embedding.embedding_dim, embedding.num_embeddings) if adaptive else None
         self.dropout = nn.Dropout(dropout)
 
     def start(self, z: Tensor) -> State:
@@ -83,7 +125,7 @@ class GRUDecoder(nn.Module):
         return h, z
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Logits (B, V) of the token after ``tokens`` (B,), and the next state."""
+        """Logits (B, V) of the token after ``tokens`` (B,), log-probabilities if ``adaptive``, and the next state."""
         return self.step_embedded(self.embedding(tokens), state)
 
     def step_embedded(self, embedded: Tensor, state: State) -> tuple[Tensor, State]:
@@ -92,8 +134,7 @@ class GRUDecoder(nn.Module):
         inputs = torch.cat((embedded, z), dim=-1).unsqueeze(1)
         out, h_next = self.gru(inputs, h.unsqueeze(0))
         state_out = self._before_words(out.squeeze(1), z)
-        logits = nn.functional.linear(state_out, self.embedding.weight, self.bias)
-        return logits, (h_next.squeeze(0), z)
+        return self._logits(state_out), (h_next.squeeze(0), z)
 
     def forward(self, inputs: Tensor, z: Tensor) -> TokenSequence:
         """Likelihood of the sentence, teacher-forced.
@@ -109,11 +150,20 @@ class GRUDecoder(nn.Module):
         embedded = self.dropout(self.embedding(inputs)).expand(samples, -1, -1, -1)
         latent = z.unsqueeze(2).expand(-1, -1, length, -1)
         h, _ = self.start(z.flatten(0, 1))
-        states, _ = self.gru(torch.cat((embedded, latent), dim=-1).flatten(0, 1), h.unsqueeze(0))
+        (states,) = run_gru((self.gru, torch.cat((embedded, latent), dim=-1).flatten(0, 1), h))
         states = self._before_words(self.dropout(states).view(samples, batch, length, -1), z.unsqueeze(2))
         pad_id = self.embedding.padding_idx
         assert pad_id is not None
-        return TokenSequence(states, self.embedding.weight, self.bias, pad_id)
+        return TokenSequence(states, self.embedding.weight, self.bias, pad_id, self._clusters)
+
+    def _logits(self, before_words: Tensor) -> Tensor:
+        if (clusters := self._clusters) is None:
+            return nn.functional.linear(before_words, self.embedding.weight, self.bias)
+        return adaptive_log_probs(before_words, self.embedding.weight, self.bias, clusters)
+
+    @property
+    def _clusters(self) -> Clusters | None:
+        return None if self.clusters is None else (self.clusters.weight, self.clusters.bias)
 
     def _before_words(self, h: Tensor, z: Tensor) -> Tensor:
         projected = self.project(h)

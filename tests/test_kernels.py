@@ -1,0 +1,151 @@
+"""Own forward and backward passes against torch's plain ones."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tgvae.kernels.concurrent import concurrently
+from tgvae.kernels.cross_entropy import CHUNK, linear_cross_entropy
+from tgvae.nn.gru import FEWEST_ROWS, GRUEncoder, run_gru
+
+E, H, V = 6, 8, 40
+
+
+@pytest.fixture
+def four_threads() -> Iterator[None]:
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(1)
+
+
+def gradients(loss: Tensor, *wanted: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, wanted))
+
+
+def softmax_case(tokens: int) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """States, weights and bias; targets."""
+    torch.manual_seed(0)
+    h, weight = (torch.randn(n, E).requires_grad_() for n in (tokens, V))
+    return (h, weight, torch.randn(V).requires_grad_()), torch.randint(V, (tokens,))
+
+
+@pytest.mark.parametrize("tokens", [1, 5, CHUNK, 2 * CHUNK + 3])
+def test_cross_entropy_and_its_gradients_are_those_of_torch(tokens: int) -> None:
+    parts, target = softmax_case(tokens)
+    weights = torch.rand(tokens)  # a token's loss may count for more than another's
+    plain = F.cross_entropy(F.linear(*parts), target, reduction="none")
+    ours = linear_cross_entropy(*parts, target)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
+    wanted, found = gradients((weights * plain).sum(), *parts), gradients((weights * ours).sum(), *parts)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(linear_cross_entropy(*parts, target), plain, rtol=1e-5, atol=1e-6)
+
+
+def test_cross_entropy_in_bfloat16_is_within_the_rounding_of_its_products() -> None:
+    parts, target = softmax_case(300)
+    exact = linear_cross_entropy(*parts, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = linear_cross_entropy(*parts, target)
+    assert low.dtype == torch.float32
+    assert (low - exact).abs().max() < 0.2  # logits of size 16 are rounded to 1/16, and p by 1/256 of itself
+    assert (low - exact).mean().abs() < 0.01
+    wanted, found = gradients(exact.mean(), *parts), gradients(low.mean(), *parts)
+    assert all(f.dtype == torch.float32 for f in found)
+    for f, w in zip(found, wanted, strict=True):
+        assert (f - w).norm() < 0.01 * w.norm()
+
+
+def test_no_tokens_cost_nothing() -> None:
+    parts, target = softmax_case(0)
+    assert linear_cross_entropy(*parts, target).shape == (0,)
+    assert all(g.eq(0).all() for g in gradients(linear_cross_entropy(*parts, target).sum(), *parts))
+
+
+def test_an_impossible_token_costs_a_finite_loss_and_has_the_right_gradient() -> None:
+    h = torch.tensor([[200.0, 0.0]]).requires_grad_()
+    weight, target = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([1])
+    nll = linear_cross_entropy(h, weight, torch.zeros(2), target)
+    assert nll.item() == pytest.approx(87.3, abs=0.1)
+    torch.testing.assert_close(gradients(nll.sum(), h)[0], torch.tensor([[2.0, 0.0]]))
+
+
+def test_concurrent_calls_are_the_calls(four_threads: None) -> None:
+    x, y, weight = (torch.randn(5, 3, requires_grad=True) for _ in range(3))
+
+    def function(rows: Tensor, w: Tensor) -> Tensor:
+        assert torch.get_num_threads() == 1
+        return (rows * w).tanh()
+
+    found = concurrently(function, [(x, weight), (y, weight), (x, y)])
+    wanted = [(a * b).tanh() for a, b in ((x, weight), (y, weight), (x, y))]
+    torch.testing.assert_close(found, wanted)
+    ours, plain = torch.stack(found).square().sum(), torch.stack(wanted).square().sum()
+    torch.testing.assert_close(gradients(ours, x, y, weight), gradients(plain, x, y, weight))
+    assert torch.get_num_threads() == 4
+
+
+def test_concurrent_calls_give_gradients_to_those_that_want_one(four_threads: None) -> None:
+    x, fixed = torch.randn(4, requires_grad=True), torch.randn(4)
+    one, two = concurrently(torch.mul, [(x, fixed), (fixed, fixed)])
+    torch.testing.assert_close(gradients((one + two).sum(), x)[0], fixed)
+    with torch.no_grad():
+        assert not any(part.requires_grad for part in concurrently(torch.mul, [(x, fixed), (fixed, x)]))
+
+
+def test_concurrent_calls_raise_what_a_call_raises(four_threads: None) -> None:
+    with pytest.raises(RuntimeError, match="size"):
+        concurrently(torch.mul, [(torch.ones(2), torch.ones(3))] * 2)
+
+
+def test_concurrent_calls_know_the_autocast_of_the_caller(four_threads: None) -> None:
+    weight = torch.randn(3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert {part.dtype for part in concurrently(torch.mm, [(weight, weight)] * 2)} == {torch.bfloat16}
+    assert {part.dtype for part in concurrently(torch.mm, [(weight, weight)] * 2)} == {torch.float32}
+
+
+def _child() -> None:
+    torch.set_num_threads(2)
+    concurrently(torch.add, [(torch.ones(1), torch.ones(1))] * 2)
+
+
+def test_a_forked_process_has_threads_of_its_own(four_threads: None) -> None:
+    concurrently(torch.add, [(torch.ones(1), torch.ones(1))] * 2)
+    child = multiprocessing.get_context("fork").Process(target=_child)
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("rows", [1, FEWEST_ROWS, 4 * FEWEST_ROWS + 5])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_runs_are_those_of_torch(rows: int, threads: int) -> None:
+    grus = [nn.GRU(E, H, batch_first=True) for _ in range(2)]
+    inputs = [torch.randn(rows, 7, E, requires_grad=True) for _ in grus]
+    first = torch.randn(rows, H, requires_grad=True)
+    every = [*inputs, first, *(p for gru in grus for p in gru.parameters())]
+    wanted = [gru(x, first.unsqueeze(0))[0] for gru, x in zip(grus, inputs, strict=True)]
+    torch.set_num_threads(threads)
+    try:
+        found = run_gru(*((gru, x, first) for gru, x in zip(grus, inputs, strict=True)))
+        torch.testing.assert_close(found, wanted)
+        ours = gradients(torch.cat(found).square().sum(), *every)
+    finally:
+        torch.set_num_threads(1)
+    torch.testing.assert_close(ours, gradients(torch.cat(wanted).square().sum(), *every), rtol=1e-5, atol=1e-5)
+
+
+def test_runs_in_bfloat16_stay_close() -> None:
+    encoder, embedded = GRUEncoder(E, 32), torch.randn(40, 30, E)
+    lengths = torch.randint(1, 31, (40,))
+    exact = encoder(embedded, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = encoder(embedded, lengths)
+    assert (low - exact).norm() < 0.01 * exact.norm()

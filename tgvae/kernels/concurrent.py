@@ -1,0 +1,89 @@
+"""Independent pieces of a step at the same time, a thread each, forward and backward.
+
+A GRU goes token by token, and every token's product is too small to be worth sharing: on two threads torch's own GRU
+takes as long as on one. Rows of a batch have nothing to do with each other, so here each thread takes some rows
+through all tokens by itself. Torch's backward pass runs the nodes of the CPU one after another; these run side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Function = Callable[..., Tensor]
+
+
+def concurrently(function: Function, calls: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+    """``[function(*call) for call in calls]``, at the same time where torch may use several threads.
+
+    Each call runs in one thread of torch, under the autocast of the caller. The function must be pure and draw
+    nothing at random: torch has one source of draws for all threads.
+
+    Args:
+        function: of tensors, to a tensor.
+        calls: its arguments, as many for each call. Gradients go to all that need one.
+    """
+    if len(calls) < 2 or torch.get_num_threads() < 2 or calls[0][0].device.type != "cpu":
+        return [function(*call) for call in calls]
+    return list(_Concurrently.apply(function, len(calls), *(tensor for call in calls for tensor in call)))
+
+
+class _Concurrently(torch.autograd.Function):
+    """Keeps a graph for every call, and has each thread go back through its own."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Function, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        size = len(tensors) // count
+        autocast = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+        needs = ctx.needs_input_grad[2:]
+        inputs = [tensor.detach().requires_grad_(need) for tensor, need in zip(tensors, needs, strict=True)]
+        ctx.calls = [inputs[i : i + size] for i in range(0, len(inputs), size)]
+
+        def run(call: list[Tensor]) -> Tensor:
+            enabled, dtype = autocast
+            with torch.autocast("cpu", dtype, enabled=enabled), torch.set_grad_enabled(any(needs)):
+                return function(*call)
+
+        ctx.results = _in_threads(run, ctx.calls)
+        return tuple(result.detach() for result in ctx.results)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        def run(call: list[Tensor], result: Tensor, gradient: Tensor) -> list[Tensor | None]:
+            wanted = [tensor for tensor in call if tensor.requires_grad]
+            found = iter(torch.autograd.grad(result, wanted, gradient) if wanted else ())
+            return [next(found) if tensor.requires_grad else None for tensor in call]
+
+        found = _in_threads(run, ctx.calls, ctx.results, gradients)
+        return None, None, *(gradient for call in found for gradient in call)
+
+
+def _in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
+    return list(_pool(torch.get_num_threads()).map(function, *arguments))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads in each of which torch uses one thread."""
+    pool, started = ThreadPoolExecutor(threads, "tgvae"), threading.Barrier(threads + 1)
+
+    def start() -> None:
+        torch.get_num_threads()  # the first question sets the number to that of the process, so ask before setting it
+        torch.set_num_threads(1)
+        started.wait()
+
+    for _ in range(threads):
+        pool.submit(start)
+    started.wait()
+    torch.set_num_threads(threads)  # else every thread yet to come, and the process when next asked, would have one
+    return pool
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads

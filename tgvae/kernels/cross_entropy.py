@@ -1,0 +1,62 @@
+"""The vocabulary softmax and its cross-entropy in one, with the least that backward needs.
+
+    nll_n = -log p_n[y_n],   p_n = softmax(W h_n + b)
+    d nll_n / d logits_n = p_n - 1[y_n]
+
+Torch's own keeps logits, their float32 copy and their log-softmax, and goes over each of them again on the way back.
+Here p - 1[y] alone is kept, in the precision of the products; the gradient of nll scales the rows of h and of its
+gradient, which are narrow, and never those of p, which are as wide as the vocabulary.
+Shape legend: N tokens, E embedding, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 512  # tokens whose logits are formed at a time
+
+
+def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+    """-log softmax(W h + b)[y] of every token, in nats, in float32, with shape (N,).
+
+    Under autocast products are in its precision, as those of ``torch.nn.functional.linear``. Where a gradient is wanted
+    a probability is floored at the smallest normal number, so that no token costs more than 87 nats.
+
+    Args:
+        h: with shape (N, E).
+        weight: W with shape (V, E).
+        bias: b with shape (V,).
+        target: y with shape (N,).
+    """
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (h, weight, bias)):
+        kind = h.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
+        nll: Tensor = _LinearCrossEntropy.apply(h, weight, bias, target, dtype)
+        return nll
+    chunks = zip(h.split(CHUNK), target.split(CHUNK), strict=True)
+    return torch.cat([F.cross_entropy(F.linear(rows, weight, bias).float(), y, reduction="none") for rows, y in chunks])
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
+        low_h, low_weight, low_bias = h.to(dtype), weight.to(dtype), bias.to(dtype)
+        p = torch.empty(len(h), len(weight), dtype=dtype, device=h.device)
+        with torch.autocast(h.device.type, enabled=False):
+            for rows, out in zip(low_h.split(CHUNK), p.split(CHUNK), strict=True):
+                torch.softmax(torch.addmm(low_bias, rows, low_weight.T), -1, out=out)
+        every = torch.arange(len(p), device=p.device)
+        own = p[every, target]
+        p[every, target] = own - 1
+        ctx.save_for_backward(low_h, low_weight, p)
+        return -own.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        h, weight, p = ctx.saved_tensors
+        scale = gradient.to(h.dtype).unsqueeze(1)
+        return scale * (p @ weight), p.T @ (scale * h), (scale.T @ p).squeeze(0), None, None
