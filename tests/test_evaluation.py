@@ -51,10 +51,10 @@ def test_fidelity_is_counted_right(model: TGVAE, prepared: PreparedFolder) -> No
     hits: dict[int, list[bool]] = {}
     for i, (document, _) in enumerate(held_out.sentences):
         own = model.counts([held_out.text(i)])
-        around = torch.from_numpy(held_out.bags[[document]].toarray()) - own
+        around = torch.from_numpy(held_out.bags[[document]].toarray()) - own.dense()
         if around.sum() > 0:
             topic = int(model.topic(around).argmax())
-            hits.setdefault(topic, []).append(bool(own.sum() > 0 and model.topic(own).argmax() == topic))
+            hits.setdefault(topic, []).append(bool(own.sizes > 0 and model.topic(own).argmax() == topic))
     measured = OwnJudge(model, held_out).fidelity(asked)
     assert measured.natural == pytest.approx(np.mean([np.mean(h) for h in hits.values()]), abs=1e-6)
     assert measured.generated == pytest.approx(by_hand)
@@ -104,7 +104,7 @@ def test_nearest_sentences_by_brute_force(model: TGVAE, corpus: Corpus) -> None:
     share = corpus.bags.sum(0) + 1.0
     share = share / share.sum()
     batch = corpus.gather(np.arange(len(corpus.lengths)))
-    own = batch.own.double().numpy()
+    own = batch.own.dense().double().numpy()
     score = own @ (np.log(beta) - np.log(share)).T / (own.sum(1, keepdims=True) + 2)
     for topic, texts in enumerate(nearest_sentences(model, corpus, 2)):
         best = np.sort(score[:, topic])[-2:]

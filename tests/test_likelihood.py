@@ -14,12 +14,13 @@ from torch.distributions import Categorical, Distribution
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tests.conftest import made_up_documents
+from tests.dense import DenseWords
 from tests.test_models import build
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer
-from tgvae.distributions import BagOfWords, TokenSequence, diagonal_normal
+from tgvae.distributions import TokenSequence, diagonal_normal
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import (
     Bound,
@@ -49,11 +50,11 @@ class Unigram(nn.Module):
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
         assert not self.training
-        unit, rows = ("sentence", batch.targets) if isinstance(batch, Batch) else ("document", batch.counts)
+        unit, rows = ("sentence", batch.targets) if isinstance(batch, Batch) else ("document", batch.counts.dense())
         q = diagonal_normal(torch.ones(len(rows), 1), torch.ones(len(rows), 1))
         latent = Latent(q, diagonal_normal(torch.zeros(1), torch.ones(1)), q.rsample((samples,)), unit)
         if isinstance(batch, Documents):
-            dist: Distribution = BagOfWords(self.words.expand(samples, len(rows), -1))
+            dist: Distribution = DenseWords(self.words.expand(samples, len(rows), -1))
         else:
             states = torch.ones(samples, *rows.shape, 1)
             dist = TokenSequence(states, self.tokens.unsqueeze(-1), torch.zeros_like(self.tokens), 0)

@@ -148,7 +148,7 @@ def test_batches_are_a_rebuild_from_the_table(prepared: PreparedFolder, tmp_path
     assert batch.lengths.tolist() == [3, 4]
     assert batch.words.tolist() == [3, 4]
     assert batch.documents.index.tolist() == [4, 0]
-    torch.testing.assert_close(batch.context, corpus.gather_documents([4, 0]).counts)
+    torch.testing.assert_close(batch.context.dense(), corpus.gather_documents([4, 0]).counts.dense())
     assert type(batch.to("cpu")) is type(batch)
     assert "3 documents with a title, 3 without, 3 longer" in str(pairs)
 
@@ -331,8 +331,8 @@ def test_own_words_are_those_of_the_summary_and_the_context_is_the_whole_documen
     batch, words = pairs.gather(index), titled.topic_vocabulary.words
     for row, number in enumerate(pairs.index[index]):
         title = Counter(word_tokenize(pairs.table["title"][int(number)].as_py().lower()))
-        assert {words[i]: int(n) for i, n in enumerate(batch.own[row]) if n} == {
+        assert {words[i]: int(n) for i, n in enumerate(batch.own.dense()[row]) if n} == {
             word: n for word, n in title.items() if word in words
         }
-    assert batch.own.sum() > 0
-    torch.testing.assert_close(batch.context, pairs.gather_documents(pairs.index[index]).counts)
+    assert batch.own.sizes.sum() > 0
+    torch.testing.assert_close(batch.context.dense(), pairs.gather_documents(pairs.index[index]).counts.dense())

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from tests.conftest import THEMES
 from tests.test_training import killed_run
+from tgvae.data.bags import Bags
 from tgvae.data.batch import Documents
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
@@ -42,7 +44,7 @@ def core(config: TopicConfig = SMALL, words: int = 12) -> ProductCore:
 
 def documents(count: int, words: int = 12) -> Documents:
     counts = torch.poisson(torch.full((count, words), 0.7)) + torch.eye(words)[torch.arange(count) % words]
-    return Documents(counts, torch.arange(count))
+    return Documents(Bags.of(csr_array(counts.numpy())), torch.arange(count))
 
 
 def small_recipe(epochs: int, topics: int = 3) -> Recipe:
@@ -65,7 +67,7 @@ def test_log_probabilities_follow_the_formula() -> None:
     e = {name: value.double().numpy() for name, value in model.experts.state_dict().items()}
     logits = np.exp(log_softmax(g)) @ e["weight"].T
     shown = e["bias"] + (logits - e["running_mean"]) / np.sqrt(e["running_var"] + 1e-5)
-    expected = (batch.counts.numpy() * log_softmax(shown)).sum(-1)
+    expected = (batch.counts.dense().numpy() * log_softmax(shown)).sum(-1)
     np.testing.assert_allclose(trace.observed["words"].log_prob.detach().numpy(), expected, rtol=1e-4)
 
 
@@ -139,7 +141,7 @@ def test_a_document_alone_is_normalised_by_what_was_seen_before() -> None:
 
 
 def test_company_and_order_do_not_matter_in_evaluation() -> None:
-    model, counts = core().eval(), documents(9).counts
+    model, counts = core().eval(), documents(9).counts.dense()
     whole = model.theta(counts)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(model.theta(counts[order]), whole[order])
@@ -171,18 +173,18 @@ def test_start_is_random_and_of_the_seed(prepared: PreparedFolder) -> None:
 def test_themes_are_recovered(seed: int, prepared: PreparedFolder, corpus: Corpus) -> None:
     """Three planted themes are three topics, by their top words and by the documents that they are main in."""
     torch.manual_seed(seed)
-    counts, vocabulary = torch.from_numpy(corpus.bags.toarray()).float(), prepared.topic_vocabulary
+    vocabulary = prepared.topic_vocabulary
     model = ProductCore(TopicConfig(topics=3, hidden_size=32, likelihood="product", concentration=1.0), len(vocabulary))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(300):
-        index = torch.randperm(len(counts))[:64]
+        documents = corpus.gather_documents(torch.randperm(corpus.documents)[:64].numpy())
         optimizer.zero_grad()
-        objective(model.trace(Documents(counts[index], index)).terms(), {}).backward()
+        objective(model.trace(documents).terms(), {}).backward()
         optimizer.step()
     words = [{vocabulary.words[i] for i in row} for row in top_words(model.log_beta.detach().numpy(), 5)]
     themes = [next((name for name, theme in THEMES.items() if row <= set(theme)), None) for row in words]
     assert set(themes) == set(THEMES), words
-    main = [themes[i] for i in model.eval().theta(counts).argmax(1)]
+    main = [themes[i] for i in model.eval().theta(Bags.of(corpus.bags)).argmax(1)]
     assert np.mean([a == b for a, b in zip(main, corpus.table["label"].to_pylist(), strict=True)]) > 0.95
 
 

@@ -88,11 +88,11 @@ def test_the_component_is_that_of_the_summarys_words(titled: PreparedFolder, bat
     model = build("full", titled).eval()
     trace, beta = model.trace(batch), model.topic.log_beta.exp()
     t = model.topic.proportions(trace.latents["g"].z)[0]
-    for row, (own, found) in enumerate(zip(batch.own, trace.terms("sentence")["kl/c"], strict=True)):
+    for row, (own, found) in enumerate(zip(batch.own.dense(), trace.terms("sentence")["kl/c"], strict=True)):
         q = [float(t[row, c]) * float((beta[c] ** own).prod()) for c in range(4)]
         expected = sum(p / sum(q) * math.log(p / sum(q) / float(t[row, c])) for c, p in enumerate(q))
         assert float(found) == pytest.approx(expected, abs=1e-4)
-    assert batch.own.sum() > 0
+    assert batch.own.sizes.sum() > 0
     model.config = replace(model.config, evidence=0.0)
     torch.testing.assert_close(model.trace(batch).terms("sentence")["kl/c"], torch.zeros(len(batch.own)))
 

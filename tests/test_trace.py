@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
+from tests.dense import DenseWords
 from tgvae.data.schema import PreparedFolder
-from tgvae.distributions import BagOfWords, GaussianMixture, HouseholderNormal, diagonal_normal
+from tgvae.distributions import GaussianMixture, HouseholderNormal, diagonal_normal
 from tgvae.divergences import kl
 from tgvae.evaluation.likelihood import (
     evaluating,
@@ -109,7 +110,7 @@ def two_units() -> Trace:
     zero, one = torch.zeros(Z), torch.ones(Z)
     g, z = diagonal_normal(torch.randn(2, Z), one.expand(2, Z)), diagonal_normal(torch.randn(3, Z), one)
     prior = diagonal_normal(zero, one)
-    words = BagOfWords(torch.randn(5, 2, 4).log_softmax(-1))
+    words = DenseWords(torch.randn(5, 2, 4).log_softmax(-1))
     return Trace(
         {
             "g": Latent(g, prior, g.rsample((5,)), "document"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class Observed:
     """An observation x with its likelihood given the latents; ``dist.log_prob(x)`` has shape (S, B)."""
 
     dist: Distribution
-    x: Tensor
+    x: Any
     unit: str
 
     @property

@@ -5,20 +5,13 @@ Shape legend: U documents, B sentences, L tokens, N source tokens, D bag-of-word
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Self
 
 import torch
 from torch import Tensor
 
-
-def bags_of(documents: Sequence[Sequence[int]], size: int) -> Tensor:
-    """Bags of words (N, D) of documents given as ids of topic words, D being ``size``."""
-    bags = torch.zeros(len(documents), size)
-    for bag, ids in zip(bags, documents, strict=True):
-        bag.index_add_(0, torch.tensor(ids, dtype=torch.long), torch.ones(len(ids)))
-    return bags
+from tgvae.data.bags import Bags
 
 
 @dataclass(frozen=True)
@@ -26,17 +19,17 @@ class Documents:
     """Bags of words.
 
     Attributes:
-        counts: word counts with shape (U, D).
+        counts: word counts (U, D).
         index: row of each document in its split, with shape (U,).
     """
 
-    counts: Tensor
+    counts: Bags
     index: Tensor
 
     @property
     def counted(self) -> dict[str, Tensor]:
         """Words, tokens and document of every row, each (U,): topic words, and the document itself."""
-        words = self.counts.sum(-1).long()
+        words = self.counts.sizes.long()
         return {"words": words, "tokens": words, "documents": self.index}
 
     def to(self, device: torch.device | str) -> Documents:
@@ -54,7 +47,8 @@ class Batch:
         lengths: tokens of each row of ``targets``, eos included, with shape (B,).
         words: nltk words of each sentence, end of sentence counted as one, with shape (B,).
         parent: row in ``documents`` of each sentence's document, with shape (B,).
-        own: bag of words of the sentence itself with shape (B, D).
+        own: bag of words of the sentence itself, (B, D).
+        context: the document without the sentence, (B, D): what may condition it.
         noisy: tokens and lengths of ``targets`` after corruption, where a denoising model is trained.
     """
 
@@ -64,7 +58,8 @@ class Batch:
     lengths: Tensor
     words: Tensor
     parent: Tensor
-    own: Tensor
+    own: Bags
+    context: Bags
     noisy: tuple[Tensor, Tensor] | None = field(default=None, kw_only=True)
 
     @property
@@ -77,11 +72,6 @@ class Batch:
         """Words, tokens and document of every row, each (B,)."""
         return {"words": self.words, "tokens": self.lengths, "documents": self.documents.index[self.parent]}
 
-    @property
-    def context(self) -> Tensor:
-        """The document without the sentence, (B, D): what may condition it."""
-        return self.documents.counts[self.parent] - self.own
-
     def to(self, device: torch.device | str) -> Self:
         moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "noisy"}
         noisy = None if self.noisy is None else (self.noisy[0].to(device), self.noisy[1].to(device))
@@ -93,8 +83,8 @@ class PairBatch(Batch):
     """Documents with their summaries: a row is a pair, its sentence is the summary, its document is its own alone.
 
     Ids from V on, in source and targets, are those of words that the tokenizer lacks (see OpenVocabulary); in
-    the targets only where the source of the row holds the word. A summary is no part of its document, so the whole
-    document may condition it.
+    the targets only where the source of the row holds the word. A summary is no part of its document, so ``context``
+    is the whole document.
 
     Attributes:
         source: tokens of each document from its start, padded, with shape (B, N).
@@ -103,8 +93,3 @@ class PairBatch(Batch):
 
     source: Tensor
     source_lengths: Tensor
-
-    @property
-    def context(self) -> Tensor:
-        """The whole document, (B, D)."""
-        return self.documents.counts[self.parent]

@@ -12,9 +12,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
+from tgvae.data.bags import Bags, counted
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.corruption import Corruption, corrupt_sentences
 from tgvae.data.rows import Ints, Rows, Unit, not_corrupted, shuffled
@@ -40,8 +39,8 @@ class Corpus:
         self._words = _one_chunk(self.table["words"]).values.to_numpy()
         topic_words = _Ragged(self.table["topic_words"])
         size = len(folder.topic_vocabulary)
-        self.bags = _bags(topic_words.values, topic_words.starts[topic_words.rows], size)
-        self._sentence_bags = _bags(topic_words.values, topic_words.starts, size)
+        self.bags = counted(topic_words.values, topic_words.starts[topic_words.rows], size)
+        self._sentence_bags = counted(topic_words.values, topic_words.starts, size)
         lengths = self._tokens.lengths
         modelled = np.flatnonzero(lengths)
         parent = np.repeat(np.arange(self.documents), np.diff(self._tokens.rows))
@@ -118,21 +117,19 @@ class Corpus:
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
         """Bags of words of the documents ``index``."""
         rows = np.array(index, dtype=np.int64)
-        return Documents(torch.from_numpy(self.bags[rows].toarray()), torch.from_numpy(rows))
+        return Documents(Bags.of(self.bags[rows]), torch.from_numpy(rows))
 
     def gather(self, index: Sequence[int] | Ints) -> Batch:
         """The modelled sentences ``index``, with their documents."""
-        chosen = self._modelled[np.asarray(index)]
-        documents, parent = np.unique(self.sentences[np.asarray(index), 0], return_inverse=True)
-        tokenizer = self.folder.tokenizer
-        rows = [self._tokens.item(i) for i in chosen]
-        lengths = np.array([len(row) + 1 for row in rows])
-        targets = np.full((len(rows), lengths.max()), tokenizer.pad_id, dtype=np.int64)
-        for target, row in zip(targets, rows, strict=True):
-            target[: len(row)] = row
-            target[len(row)] = tokenizer.eos_id
-        inputs = np.concatenate((np.full((len(rows), 1), tokenizer.bos_id), targets[:, :-1]), axis=1)
-        inputs[inputs == tokenizer.eos_id] = tokenizer.pad_id
+        rows = np.asarray(index)
+        chosen, lengths = self._modelled[rows], self.lengths[rows] + 1
+        documents, parent = np.unique(self.sentences[rows, 0], return_inverse=True)
+        own, tokenizer = self._sentence_bags[chosen], self.folder.tokenizer
+        tokens = self._tokens.padded(chosen, lengths.max(), tokenizer.pad_id)
+        targets = tokens.copy()
+        targets[np.arange(len(rows)), lengths - 1] = tokenizer.eos_id
+        inputs = np.roll(tokens, 1, axis=1)  # the last column is padding, but where a sentence has its eos
+        inputs[:, 0] = tokenizer.bos_id
         return Batch(
             documents=self.gather_documents(documents),
             inputs=torch.from_numpy(inputs),
@@ -140,7 +137,8 @@ class Corpus:
             lengths=torch.from_numpy(lengths),
             words=torch.from_numpy(self._words[chosen].astype(np.int64) + 1),
             parent=torch.from_numpy(parent),
-            own=torch.from_numpy(self._sentence_bags[chosen].toarray()),
+            own=Bags.of(own),
+            context=Bags.of(self.bags[self.sentences[rows, 0]] - own),
         )
 
     def sentence_batches(self, tokens: int, seed: int | None = None) -> list[Ints]:
@@ -175,18 +173,15 @@ class _Ragged:
     def lengths(self) -> Ints:
         return np.diff(self.starts)
 
-    def item(self, index: int) -> NDArray[np.int32]:
-        return self.values[self.starts[index] : self.starts[index + 1]]
+    def padded(self, index: Ints, width: int, pad: int) -> Ints:
+        """Items side by side, each from its start and ``pad`` after its end, with shape (len(index), width)."""
+        place = self.starts[index, None] + np.arange(width)
+        values = self.values.take(place, mode="clip")  # past the end of the last item there is nothing to take
+        return np.where(place < self.starts[index + 1, None], values, pad).astype(np.int64)
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
-def _bags(words: NDArray[np.int32], starts: Ints, size: int) -> csr_array:
-    bags = csr_array((np.ones(len(words), dtype=np.float32), words, starts), shape=(len(starts) - 1, size))
-    bags.sum_duplicates()
-    return bags
 
 
 def length_batches(lengths: Ints, tokens: int, seed: int | None) -> list[Ints]:

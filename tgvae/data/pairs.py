@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Literal
 
@@ -14,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from tgvae.data.batch import Documents, PairBatch, bags_of
+from tgvae.data.bags import Bags, bags_of
+from tgvae.data.batch import Documents, PairBatch
 from tgvae.data.corpus import Corpus, length_batches
 from tgvae.data.open_vocabulary import OpenVocabulary
 from tgvae.data.rows import Ints, Rows, Unit, not_corrupted
@@ -105,15 +108,17 @@ class Pairs:
             lengths=torch.tensor([len(self._targets[i]) for i in chosen]),
             words=torch.from_numpy(self._words[chosen]),
             parent=torch.arange(len(chosen)),
-            own=self._own(self.index[chosen]),
+            own=Bags.of(self._summary_bags[chosen]),
+            context=documents.counts,
             source=_padded([self._sources[i] for i in chosen], tokenizer.pad_id),
             source_lengths=torch.tensor([len(self._sources[i]) for i in chosen]),
         )
 
-    def _own(self, documents: Ints) -> torch.Tensor:
-        """Bags of words of the summaries of documents, (B, D)."""
+    @cached_property
+    def _summary_bags(self) -> csr_array:
+        """Counts of topic words of every summary, (P, D)."""
         vocabulary = self.folder.topic_vocabulary
-        texts = self.table[self.field].take(documents).to_pylist()
+        texts = self.table[self.field].take(self.index).to_pylist()
         return bags_of([vocabulary.encode(word_tokenize(text)) for text in texts], len(vocabulary))
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor
 
+from tgvae.data.bags import Bags
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.figure import Figure, Figures, Parts
 from tgvae.evaluation.generated import Judge
@@ -67,11 +68,11 @@ def ask_every_topic(
     return Asked(topics, [sentence.text for sentence in sentences])
 
 
-def inferred_topics(model: TGVAE, counts: Tensor) -> Tensor:
+def inferred_topics(model: TGVAE, counts: Bags) -> Tensor:
     """Main topic of bags of words (N, D) by the model's own inference, (N,); -1 where there is no topic word."""
     with evaluating(model, seed=0):
         main = model.topic(counts.to(model.device)).argmax(-1)
-    return torch.where(counts.sum(-1).cpu() > 0, main.cpu(), -1)
+    return torch.where(counts.sizes.cpu() > 0, main.cpu(), -1)
 
 
 def generated_fidelity(model: TGVAE, asked: Asked) -> float:

@@ -117,7 +117,7 @@ def nearest_sentences(model: WithTopics, corpus: Corpus, count: int) -> list[lis
     where = torch.zeros((len(lift), count), dtype=torch.long)
     for index in corpus.sentence_batches(16384) if count else []:
         own = corpus.gather(index).own
-        score = (own @ lift.T / (own.sum(-1, keepdim=True) + 2)).T
+        score = (own @ lift.T / (own.sizes.unsqueeze(1) + 2)).T
         scores = torch.cat((best, score), dim=1)
         places = torch.cat((where, torch.from_numpy(index).expand(len(lift), -1)), dim=1)
         best, chosen = scores.topk(count, dim=1)

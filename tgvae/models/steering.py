@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tgvae.data.batch import bags_of
+from tgvae.data.bags import Bags, bags_of
 from tgvae.distributions import GaussianMixture
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
@@ -56,13 +56,13 @@ class TopicFinder(TextModel):
         self._known_words(text)
         return self.topic(self.counts([text]))[0]
 
-    def counts(self, texts: Sequence[str]) -> Tensor:
-        """Bags of words of texts, with shape (N, D)."""
+    def counts(self, texts: Sequence[str]) -> Bags:
+        """Bags of words of texts, (N, D)."""
         return self.bags([self.vocabulary.encode_text(text) for text in texts])
 
-    def bags(self, documents: Sequence[Sequence[int]]) -> Tensor:
-        """Bags of words of documents given as ids of topic words, with shape (N, D)."""
-        return bags_of(documents, len(self.vocabulary)).to(self.device)
+    def bags(self, documents: Sequence[Sequence[int]]) -> Bags:
+        """Bags of words of documents given as ids of topic words, (N, D)."""
+        return Bags.of(bags_of(documents, len(self.vocabulary))).to(self.device)
 
     @torch.no_grad()
     def usual_topics(self) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.distributions import OneHotCategorical
 
+from tgvae.data.bags import Bags
 from tgvae.data.batch import Batch, Documents, PairBatch
 from tgvae.data.corpus import Corpus
 from tgvae.data.pairs import Pairs, Target
@@ -33,9 +34,10 @@ from tgvae.errors import UserError
 from tgvae.models.sentence import SentenceConfig, token_embedding
 from tgvae.models.summaries import Guide, SummaryWriter, Wish
 from tgvae.models.topic import TopicConfig, TopicCore, assignment
+from tgvae.models.words import mixture_of
 from tgvae.nn.attention import coverage_loss
 from tgvae.nn.copying import CopyDecoder, Source
-from tgvae.nn.gru import BidirectionalGRU, drop_words
+from tgvae.nn.gru import GRUEncoder, drop_words
 from tgvae.nn.heads import ComponentHead, HouseholderHead
 from tgvae.trace import Latent, Observed, Trace
 
@@ -73,6 +75,10 @@ class SummarizerConfig:
     def __post_init__(self) -> None:
         if self.source_tokens < 1:
             raise UserError(f"source_tokens is {self.source_tokens}; it must be at least 1")
+        if not self.sentence.bidirectional:
+            raise UserError("a summarizer reads its documents both ways: leave sentence.bidirectional as it is")
+        if self.sentence.softmax != "full":
+            raise UserError("a summarizer copies words, which needs the full softmax: leave sentence.softmax as it is")
 
 
 class Summarizer(SummaryWriter):
@@ -86,7 +92,7 @@ class Summarizer(SummaryWriter):
         sizes, features = config.sentence, 2 * config.sentence.hidden_size
         latent = sizes.latent_size if config.latent != "none" else 0
         embedding = token_embedding(tokenizer, sizes.embedding_size)
-        self.encoder = BidirectionalGRU(sizes.embedding_size, sizes.hidden_size)
+        self.encoder = GRUEncoder(sizes.embedding_size, sizes.hidden_size)
         self.decoder = CopyDecoder(
             embedding, features, sizes.hidden_size, latent, sizes.dropout, unk_id=tokenizer.unk_id, copy=config.copy
         )
@@ -117,7 +123,7 @@ class Summarizer(SummaryWriter):
 
     def prior(self, proportions: Tensor) -> GaussianMixture:
         """p(z | beta, t) for topic proportions with shape (..., T)."""
-        return GaussianMixture(proportions, *self.component(self._guiding(self.topic.log_beta)))
+        return GaussianMixture(proportions, *self.component(self._guiding(self.topic.log_beta.exp())))
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
         """Documents alone give the topic model's terms; a batch of pairs gives both models'."""
@@ -137,15 +143,16 @@ class Summarizer(SummaryWriter):
         aux = {"coverage": coverage_loss(attention, real).mean(0)} if self.config.coverage else {}
         return Trace(topics.latents | latents, topics.observed | observed, topics.aux | aux)
 
-    def _latents(self, source: Source, topics: Trace, own: Tensor, samples: int) -> dict[str, Latent]:
+    def _latents(self, source: Source, topics: Trace, own: Bags, samples: int) -> dict[str, Latent]:
         if not self.guided:
             return self._normal_latents(source, samples) if self.stochastic else {}
-        t = self._guiding(self.topic.proportions(topics.latents["g"].z))
-        prior = self.prior(t)
+        words = mixture_of(topics)
+        t = self._guiding(words.t)
+        prior = GaussianMixture(t, *self.component(self._guiding(words.beta)))
         if self.config.prior != "component":
             q = self.head(source.final)
             return {"z": Latent(q, prior, q.rsample((samples,)), "sentence", self.config.prior)}
-        q_c = assignment(t, self._guiding(self.topic.log_beta), own, self.config.evidence)
+        q_c = assignment(t, self._guiding(words.log_beta), own, self.config.evidence)
         c = gumbel_softmax(q_c.logits, self.temperature, hard=True)
         q = self.head(source.final, centre=c @ prior.loc)
         return {

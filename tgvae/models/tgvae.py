@@ -23,14 +23,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import OneHotCategorical
 
+from tgvae.data.bags import Bags
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import GaussianMixture, gumbel_softmax, log_of
+from tgvae.distributions import GaussianMixture, gumbel_softmax
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
 from tgvae.models.sentence import SentenceConfig, SentenceCore
 from tgvae.models.steering import TopicWriter
 from tgvae.models.topic import TopicConfig, TopicCore, assignment
+from tgvae.models.words import mixture_of
 from tgvae.models.writing import read
 from tgvae.nn.heads import ComponentHead
 from tgvae.trace import Latent, Observed, Trace
@@ -78,14 +80,14 @@ class TGVAE(TopicWriter):
 
     def components(self) -> tuple[Tensor, Tensor]:
         """mu(beta_i) and sigma(beta_i), each with shape (T, Z): functions of the direction of beta_i."""
-        return self.component(self._guiding(self.topic.log_beta))
+        return self.component(self._guiding(self.topic.log_beta.exp()))
 
     def prior(self, proportions: Tensor) -> GaussianMixture:
         """p(z | beta, t) for topic proportions with shape (..., T)."""
         return GaussianMixture(proportions, *self.components())
 
-    def assignment(self, proportions: Tensor, own: Tensor) -> OneHotCategorical:
-        """q(c | y, d) for t with shape (..., B, T) and the sentence's words with shape (B, D)."""
+    def assignment(self, proportions: Tensor, own: Bags) -> OneHotCategorical:
+        """q(c | y, d) for t with shape (..., B, T) and the sentence's words (B, D)."""
         return assignment(proportions, self._guiding(self.topic.log_beta), own, self.config.evidence)
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
@@ -93,38 +95,40 @@ class TGVAE(TopicWriter):
         if isinstance(batch, Documents):
             return self.topic.trace(batch, samples)
         topics = self.topic.trace(batch.documents, samples)
+        words = mixture_of(topics)
         g = self.topic.posterior(batch.context).rsample((samples,))
-        t = self._guiding(self.topic.proportions(g))
-        latents = (
-            self._component_latents(batch, t) if self.config.prior == "component" else self._mixture_latents(batch, t)
-        )
+        prior = GaussianMixture(self._guiding(self.topic.proportions(g)), *self.component(self._guiding(words.beta)))
+        if self.config.prior == "component":
+            latents = self._component_latents(batch, prior, self._guiding(words.log_beta))
+        else:
+            latents = self._mixture_latents(batch, prior)
         z = self.decoded(latents["z"].z)
         y = Observed(self.sentence.likelihood(batch.inputs, z), batch.targets, "sentence")
         wanted = self.training and self.config.consistency_sentences
-        aux = {"consistency": self._consistency(batch)} if wanted else {}
+        aux = {"consistency": self._consistency(batch, prior)} if wanted else {}
         return Trace(topics.latents | latents, topics.observed | {"tokens": y}, topics.aux | aux)
 
-    def _component_latents(self, batch: Batch, t: Tensor) -> dict[str, Latent]:
-        q_c, p_c = self.assignment(t, batch.own), OneHotCategorical(logits=log_of(t), validate_args=False)
+    def _component_latents(self, batch: Batch, prior: GaussianMixture, log_beta: Tensor) -> dict[str, Latent]:
+        q_c = assignment(prior.weights, log_beta, batch.own, self.config.evidence)
+        p_c = OneHotCategorical(logits=prior.log_weights, validate_args=False)
         c = gumbel_softmax(q_c.logits, self.temperature, self._hard)
-        prior = self.prior(t)
         q = self.sentence.posterior(*batch.seen, centre=c @ prior.loc)
         return {
             "c": Latent(q_c, p_c, c, "sentence"),
             "z": Latent(q, prior.given(c), q.rsample(), "sentence"),
         }
 
-    def _mixture_latents(self, batch: Batch, t: Tensor) -> dict[str, Latent]:
+    def _mixture_latents(self, batch: Batch, prior: GaussianMixture) -> dict[str, Latent]:
         q = self.sentence.posterior(*batch.seen)
-        z = q.rsample((t.shape[0],))
+        z = q.rsample(prior.weights.shape[:1])
         assert self.config.prior != "component"
-        return {"z": Latent(q, self.prior(t), z, "sentence", self.config.prior)}
+        return {"z": Latent(q, prior, z, "sentence", self.config.prior)}
 
-    def _consistency(self, batch: Batch) -> Tensor:
+    def _consistency(self, batch: Batch, prior: GaussianMixture) -> Tensor:
         """-log t_i of freely written sentences on topics i drawn at random, as long as the batch's."""
         topics = self.topic.size
         asked = torch.randint(topics, (self.config.consistency_sentences,), device=self.device)
-        z = self.prior(F.one_hot(asked, topics).float()).given(F.one_hot(asked, topics).float()).rsample()
+        z = prior.given(F.one_hot(asked, topics).float()).rsample()
         bags = relaxed_bags(
             self.sentence.decoder,
             z,

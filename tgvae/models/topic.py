@@ -27,13 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import OneHotCategorical
 
+from tgvae.data.bags import Bags
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import BagOfWords, diagonal_normal, log_of
+from tgvae.distributions import diagonal_normal, log_of
 from tgvae.errors import UserError
 from tgvae.models.base import TextModel
-from tgvae.nn.heads import NormalHead, mlp, scale_of
+from tgvae.models.words import ExpertProduct, TopicMixture
+from tgvae.nn.heads import BagLinear, NormalHead, mlp, scale_of
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -76,7 +78,9 @@ class DocumentTopics(nn.Module, ABC):
     def __init__(self, config: TopicConfig, vocabulary_size: int) -> None:
         super().__init__()
         self.size = config.topics
-        self.encoder = mlp([vocabulary_size, config.hidden_size, config.hidden_size], config.dropout)
+        first = BagLinear(vocabulary_size, config.hidden_size)
+        rest = mlp([config.hidden_size, config.hidden_size], config.dropout)
+        self.encoder = nn.Sequential(first, nn.ReLU(), nn.Dropout(config.dropout), *rest)
 
     @property
     @abstractmethod
@@ -92,16 +96,16 @@ class DocumentTopics(nn.Module, ABC):
         """t with shape (..., T)."""
 
     @abstractmethod
-    def likelihood(self, t: Tensor) -> tuple[BagOfWords, dict[str, Tensor]]:
+    def likelihood(self, t: Tensor) -> tuple[TopicMixture | ExpertProduct, dict[str, Tensor]]:
         """p(w | t), and the regularisers that training minimises beside the bound."""
 
-    def posterior(self, counts: Tensor) -> torch.distributions.Independent:
+    def posterior(self, counts: Bags | Tensor) -> torch.distributions.Independent:
         """q(g | d) from counts (U, D); a document without words gets the prior N(0, s^2 I)."""
         loc, scale = self.infer(self.encoder(counts.log1p()))
-        empty = (counts.sum(-1, keepdim=True) == 0).expand_as(loc)
+        empty = (_sizes(counts).unsqueeze(1) == 0).expand_as(loc)
         return diagonal_normal(loc.masked_fill(empty, 0.0), scale.masked_fill(empty, self.prior_scale))
 
-    def theta(self, counts: Tensor) -> Tensor:
+    def theta(self, counts: Bags | Tensor) -> Tensor:
         """Topic proportions of documents at the posterior mean, with shape (U, T)."""
         return self.proportions(self.posterior(counts).mean)
 
@@ -144,9 +148,9 @@ class TopicCore(DocumentTopics):
         """t = softmax(W g + b) with shape (..., T)."""
         return self.mix(g).softmax(-1)
 
-    def likelihood(self, t: Tensor) -> tuple[BagOfWords, dict[str, Tensor]]:
-        beta = self.log_beta.exp()
-        return BagOfWords(log_of(t @ beta)), {"similarity": -diversity(beta).unsqueeze(0)}
+    def likelihood(self, t: Tensor) -> tuple[TopicMixture, dict[str, Tensor]]:
+        words = TopicMixture(t, self.log_beta)
+        return words, {"similarity": -diversity(words.beta).unsqueeze(0)}
 
     @torch.no_grad()
     def start_from(self, word_vectors: Tensor, centres: Tensor, background: Tensor) -> None:
@@ -175,8 +179,8 @@ class NormalisedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = F.linear(x, self.weight).float().flatten(0, -2)
         fresh = self.training and len(rows) > 1
-        normalised = F.batch_norm(rows, self.running_mean, self.running_var, training=fresh)
-        return normalised.unflatten(0, x.shape[:-1]) + self.bias
+        shifted = F.batch_norm(rows, self.running_mean, self.running_var, bias=self.bias, training=fresh)
+        return shifted.unflatten(0, x.shape[:-1])
 
 
 class ProductCore(DocumentTopics):
@@ -207,8 +211,8 @@ class ProductCore(DocumentTopics):
         """t = softmax(g) with shape (..., T)."""
         return g.softmax(-1)
 
-    def likelihood(self, t: Tensor) -> tuple[BagOfWords, dict[str, Tensor]]:
-        return BagOfWords(self.experts(self.dropout(t)).log_softmax(-1)), {}
+    def likelihood(self, t: Tensor) -> tuple[ExpertProduct, dict[str, Tensor]]:
+        return ExpertProduct(self.experts(self.dropout(t))), {}
 
 
 def laplace_scale(concentration: float, topics: int) -> float:
@@ -229,22 +233,27 @@ def diversity(beta: Tensor) -> Tensor:
     if pairs.shape[1] == 0:
         return beta.new_zeros(())
     with torch.autocast(beta.device.type, enabled=False):  # in bfloat16 a cosine near 1 has no finite gradient
-        rows = F.normalize(beta.float(), dim=-1)
-        cosine = (rows @ rows.T)[pairs[0], pairs[1]].clamp(max=1 - 1e-6)
-        angle = torch.arccos(cosine)
+        products = beta.float() @ beta.float().T
+        length = products.diagonal().sqrt()
+        cosine = products[pairs[0], pairs[1]] / (length[pairs[0]] * length[pairs[1]])
+        angle = torch.arccos(cosine.clamp(max=1 - 1e-6))
     return angle.mean() - angle.var(correction=0)
 
 
-def assignment(proportions: Tensor, log_beta: Tensor, own: Tensor, evidence: float = 1.0) -> OneHotCategorical:
+def assignment(proportions: Tensor, log_beta: Tensor, own: Bags, evidence: float = 1.0) -> OneHotCategorical:
     """q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence: the topic of a sentence by the model's own Bayes rule.
 
     Args:
         proportions: t with shape (..., B, T).
         log_beta: with shape (T, D).
-        own: the sentence's bag of words with shape (B, D).
+        own: the sentence's bag of words, (B, D).
         evidence: weight of these words; 0 gives q(c | d) = t.
     """
-    return OneHotCategorical(logits=log_of(proportions) + evidence * own @ log_beta.T, validate_args=False)
+    return OneHotCategorical(logits=log_of(proportions) + evidence * (own @ log_beta.T), validate_args=False)
+
+
+def _sizes(counts: Bags | Tensor) -> Tensor:
+    return counts.sizes if isinstance(counts, Bags) else counts.sum(-1)
 
 
 class TopicModel(TextModel):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tgvae.data.bags import Bags
 from tgvae.distributions import HouseholderNormal, diagonal_normal
 
 
@@ -17,6 +19,31 @@ def mlp(sizes: list[int], dropout: float = 0.0) -> nn.Sequential:
     for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers)
+
+
+class BagLinear(nn.Module):
+    """C W + b for bags C (U, D): a linear layer that looks up its words.
+
+    The weights of a word stand together, W (D, H); they are saved as those of ``nn.Linear``, W' (H, D).
+    """
+
+    def __init__(self, vocabulary_size: int, features: int) -> None:
+        super().__init__()
+        start = nn.Linear(vocabulary_size, features)
+        self.weight = nn.Parameter(start.weight.detach().T.contiguous())
+        self.bias = start.bias
+
+    def forward(self, bags: Bags | Tensor) -> Tensor:
+        return bags @ self.weight + self.bias
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "weight"] = destination[prefix + "weight"].T
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *options: Any) -> None:
+        if (name := prefix + "weight") in state_dict:
+            state_dict[name] = state_dict[name].T
+        super()._load_from_state_dict(state_dict, prefix, *options)
 
 
 class NormalHead(nn.Module):
@@ -57,15 +84,15 @@ class HouseholderHead(nn.Module):
 
 
 class ComponentHead(nn.Sequential):
-    """Topics log beta (T, D) -> mu(beta_i) and sigma(beta_i), each (T, Z): functions of the direction of beta_i."""
+    """Topics beta (T, D) -> mu(beta_i) and sigma(beta_i), each (T, Z): functions of the direction of beta_i."""
 
     def __init__(self, vocabulary_size: int, latent_size: int) -> None:
         super().__init__(
             nn.Linear(vocabulary_size, latent_size * 4), nn.Tanh(), nn.Linear(latent_size * 4, latent_size * 2)
         )
 
-    def forward(self, log_beta: Tensor) -> tuple[Tensor, Tensor]:
-        loc, log_scale = super().forward(F.normalize(log_beta.exp(), dim=-1)).chunk(2, dim=-1)
+    def forward(self, beta: Tensor) -> tuple[Tensor, Tensor]:
+        loc, log_scale = super().forward(F.normalize(beta, dim=-1)).chunk(2, dim=-1)
         return loc, scale_of(log_scale)
 
 
