@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tgvae.data.graphs import Graph
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import open_vectors
 from tgvae.errors import UserError
+from tgvae.evaluation.likelihood import Bound
 from tgvae.evaluation.text import perplexity_under
 from tgvae.models.base import Model, load
 from tgvae.models.graph import GraphVAE
@@ -32,8 +32,9 @@ from tgvae.schedules import Schedule
 from tgvae.settings import from_json
 from tgvae.sources import Data
 from tgvae.training import loop
+from tgvae.training.checkpoint import Progress
 from tgvae.training.config import Phase, TrainConfig
-from tgvae.training.journal import warnings
+from tgvae.training.journal import Journal, warnings
 from tgvae.training.loop import DivergedError
 
 SMALL = TGVAEConfig(
@@ -206,20 +207,39 @@ def test_topics_learned_are_the_themes(prepared: PreparedFolder, corpus: Corpus,
     assert len(found) == 3
 
 
-def test_several_processes_get_as_many_batches(prepared: PreparedFolder, tmp_path: Path) -> None:
-    """With more processes than batches some batches are taken twice; nobody is left without."""
+def test_the_fused_optimiser_steps_as_the_plain_one(prepared: PreparedFolder, tmp_path: Path) -> None:
     recipe = small_recipe()
     corpora = {split: Corpus(prepared, split) for split in ("train", "valid")}
-    trainer = loop.Trainer(build(recipe, prepared), corpora, recipe.train, tmp_path, None)
-    phase = Phase("document", batch=1000)
-    for world in (1, 2, 4):
-        shares = []
-        for rank in range(world):
-            trainer.accelerator = SimpleNamespace(num_processes=world, process_index=rank)
-            shares.append(trainer._batches(phase, 0))
-        assert len({len(share) for share in shares}) == 1
-        seen = {int(i) for share in shares for batch in share for i in batch}
-        assert seen == set(range(corpora["train"].documents))
+    phase, rows = recipe.train.phases["sentences"], corpora["train"].rows("sentence")
+    weights = []
+    for fused in (True, False):
+        trainer = loop.Trainer(build(recipe, prepared), corpora, recipe.train, tmp_path, None)
+        optimizer: Any = trainer.optimizer(phase)
+        assert optimizer.param_groups[0]["fused"]
+        if not fused:
+            optimizer = torch.optim.AdamW(trainer.model.parameters(), betas=(0.9, 0.99), weight_decay=0, foreach=False)
+        for number, index in enumerate(rows.batches(600, 0)[:8]):
+            torch.manual_seed(number)
+            trainer.update(phase, optimizer, rows.gather(index), number / 8, 1e-3)
+        weights.append(trainer.model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], rtol=0, atol=1e-6)
+
+
+def test_the_journal_writes_means_over_steps(tmp_path: Path) -> None:
+    """Of terms over rows and steps, by hand; two processes that have a quarter and three quarters of each batch."""
+    norm, here = torch.tensor(2.0), [torch.tensor([1.0, 3.0]), torch.tensor([5.0])]
+    other = torch.stack([torch.tensor(2 * 0.75 * 10), 2 * 0.75 * norm, torch.tensor(0.0)])
+    with Journal(tmp_path, True, lambda sums: sums + other) as journal:
+        journal.begin_epoch("title", 2, 0)
+        for step, values in enumerate(here):
+            journal.step(step, {"nll/x": values}, norm, 0.1, None, 0.25)
+        bound = Bound({"nll/x": torch.ones(1)}, *torch.ones(3, 1))
+        journal.validation(Progress(step=2), Phase("vector"), bound, True, {})
+    train, valid = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert train["nll/x"] == pytest.approx((0.25 * 2 + 0.75 * 10 + 0.25 * 5 + 0.75 * 10) / 2)
+    assert train["gradient_norm"] == pytest.approx(2.0)
+    assert (train["step"], train["learning_rate"], valid["nll/x"]) == (1, 0.1, 1.0)
 
 
 @pytest.mark.parametrize("seed", [20261122, 2**32 - 1])

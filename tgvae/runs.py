@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -40,6 +41,7 @@ from tgvae.recipes import Recipe, language_model
 from tgvae.settings import from_json
 from tgvae.sources import Data, describe, examples_of, fingerprint, open_source
 from tgvae.training.config import Phase
+from tgvae.training.hardware import on_cpu, precision_of
 from tgvae.training.loop import CHECKPOINT, train
 from tgvae.training.topic_start import start_topics
 
@@ -55,7 +57,7 @@ def start_run(recipe: Recipe, source: str | Path, run: Path, overwrite: bool = F
         UserError: the folder holds something already, the data cannot be used, or training failed.
     """
     data = open_source(kind_of(recipe), str(source))
-    state = PartialState(cpu=recipe.train.device == "cpu")
+    recipe, state = settled(recipe), PartialState(cpu=on_cpu(recipe.train))
     if state.is_main_process and run.exists() and any(run.iterdir()) and not overwrite:
         raise UserError(f"{run}: exists already; choose another --out, or go on with `tgvae train --resume {run}`")
     model = build(recipe, data)
@@ -96,7 +98,7 @@ def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = Fals
     """
     if not (run / CHECKPOINT).is_file():
         return start_run(recipe, source, run, overwrite=True, quiet=quiet)
-    if read_recipe(run) != recipe:
+    if read_recipe(run) != settled(recipe):
         raise UserError(f"{run}: trained with other settings than are asked for now; choose another --out")
     return _go_on(recipe, open_data(run, source), run, quiet)
 
@@ -104,6 +106,11 @@ def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = Fals
 def _go_on(recipe: Recipe, data: Data, run: Path, quiet: bool = False) -> Model:
     model = build(recipe, data)
     return _train(model, recipe, _examples(model, recipe, data), data, run, resume=True, quiet=quiet)
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe with its precision, where that is ``auto``, as this machine has it: so a run folder says it."""
+    return replace(recipe, train=replace(recipe.train, precision=precision_of(recipe.train)))
 
 
 def kind_of(recipe: Recipe) -> type[Model]:
@@ -137,16 +144,15 @@ def _train(
         told = [data] if isinstance(data, Graph) else examples.values() if isinstance(model, Summarizer) else []
         print(*told, sep="\n", end="\n" if told else "", file=sys.stderr)
 
-    def look(model: Model, phase: Phase) -> dict[str, float]:
-        return watch(model, phase, Corpus(data, "train")) if isinstance(data, PreparedFolder) else {}
-
+    look = None
+    if has_topics(model) and isinstance(data, PreparedFolder):
+        look = partial(watch, corpus=Corpus(data, "train"))
     return train(model, examples, recipe.train, run, resume=resume, watch=look, quiet=quiet)
 
 
 def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
-    """Figures of a validation beyond the bound, so that silent failures are seen at once."""
-    if not has_topics(model):
-        return {}
+    """Figures of topics at a validation beyond the bound, so that silent failures are seen at once."""
+    assert has_topics(model)
     quality = topic_quality(model, corpus)
     figures = {
         "npmi": float(quality.npmi.mean()),

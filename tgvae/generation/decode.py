@@ -58,6 +58,12 @@ class DecodeSettings:
         """Hypotheses that a row keeps."""
         return self.beams if self.strategy == "beam" else 1
 
+    @property
+    def shapes(self) -> bool:
+        """Whether scores are changed by more than what is forbidden."""
+        drawn = self.strategy == "sample" and (self.temperature != 1 or self.top_k > 0 or self.top_p < 1)
+        return drawn or self.no_repeat_ngram > 0 or self.repetition_penalty > 1
+
     def __post_init__(self) -> None:
         ranges = {
             "strategy": (self.strategy in get_args(Strategy), f"one of {', '.join(get_args(Strategy))}"),
@@ -154,9 +160,12 @@ def _processors(
     settings: DecodeSettings, eos_id: int, forbidden: Sequence[int], repeatable: Sequence[int], device: torch.device
 ) -> Process:
     """The processors in use, limits first, so that a draw is shaped over the permitted tokens alone."""
-    from transformers.generation import logits_process as lp  # here because it takes most of a second
+    limits = _limits(torch.tensor(forbidden, dtype=torch.long, device=device), eos_id, settings.min_length)
+    if not settings.shapes:
+        return limits
+    from transformers.generation import logits_process as lp  # here because it takes a second or more
 
-    used = lp.LogitsProcessorList([_limits(torch.tensor(forbidden, device=device).long(), eos_id, settings.min_length)])
+    used = lp.LogitsProcessorList([limits])
     if settings.no_repeat_ngram:
         no_repeat = lp.NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram)
         used.append(_except(no_repeat, torch.tensor(repeatable, dtype=torch.long, device=device)))

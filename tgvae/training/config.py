@@ -57,7 +57,8 @@ class TrainConfig:
         phases: by name, one after another; each starts from the best state of the one before.
         seed: of everything.
         clip: largest norm of the gradient.
-        precision: ``bf16`` computes in bfloat16 where the hardware has it.
+        precision: ``bf16`` trains in bfloat16, ``auto`` where the hardware multiplies it faster than float32. Weights,
+            their updates and validation are in float32.
         device: ``auto`` takes the accelerator if there is one.
         save_minutes: between checkpoints within an epoch; one is made after every epoch anyhow.
     """
@@ -65,7 +66,7 @@ class TrainConfig:
     phases: dict[str, Phase] = field(default_factory=dict)
     seed: int = 0
     clip: float = 5.0
-    precision: Literal["no", "bf16"] = "no"
+    precision: Literal["auto", "no", "bf16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
     save_minutes: float = 5.0
 

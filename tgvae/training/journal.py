@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -37,16 +37,18 @@ class Journal:
     """Writes ``metrics.jsonl`` and ``tensorboard/`` into a run folder and tells the console.
 
     A context manager. Without a ``run`` it writes nothing: for the processes that are not the first.
+    ``total`` sums a tensor over processes; all of them must write at the same steps.
     """
 
-    def __init__(self, run: Path | None, quiet: bool) -> None:
-        self.run = run
+    def __init__(self, run: Path | None, quiet: bool, total: Callable[[Tensor], Tensor]) -> None:
+        self.run, self._total = run, total
         self.console = Console(stderr=True, quiet=quiet)
         columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
         hidden = quiet or not self.console.is_terminal
         self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, disable=hidden)
-        self._sums: dict[str, float] = defaultdict(float)
-        self._steps = self._tokens = 0
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
+        self._steps = 0
         self._since = time.monotonic()
 
     def begin_epoch(self, title: str, batches: int, done: int) -> None:
@@ -57,13 +59,17 @@ class Journal:
         self._bar.start()
         self._reset()
 
-    def step(self, step: int, terms: Mapping[str, Tensor], norm: float, rate: float, batch: Any) -> None:
-        """Note a step; every ``EVERY`` of them the means go to the file and the board."""
-        for name, value in terms.items():
-            self._sums[name] += value.detach().mean().item()
-        self._sums["gradient_norm"] += norm
+    def step(self, step: int, terms: Mapping[str, Tensor], norm: Tensor, rate: float, batch: Any, part: float) -> None:
+        """Note a step on ``part`` of a batch; every ``EVERY`` of them the means go to the file and the board.
+
+        Sums stay on the device until then: to read a figure is to wait for it.
+        """
+        tokens = batch.counted["tokens"].sum() if isinstance(batch, Batch) and part else torch.zeros_like(norm)
+        found = [part * value.detach().mean() for value in terms.values()]
+        sums = torch.stack([*found, part * norm, tokens])
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._names = (*terms, "gradient_norm")
         self._steps += 1
-        self._tokens += int(batch.counted["tokens"].sum()) if isinstance(batch, Batch) else 0
         self._bar.advance(self._task)
         self._rate, self._step = rate, step
         if self._steps == EVERY:
@@ -104,15 +110,16 @@ class Journal:
             self._board.close()
 
     def _reset(self) -> None:
-        self._sums.clear()
-        self._steps = self._tokens = 0
+        self._sums = None
+        self._steps = 0
         self._since = time.monotonic()
 
     def _flush(self) -> None:
-        """Write the means of the steps since the last flush."""
-        if self._steps:
-            means = {name: value / self._steps for name, value in self._sums.items()}
-            speed = self._tokens / (time.monotonic() - self._since)
+        """Write the means of the steps since the last flush, over all processes."""
+        if self._sums is not None:
+            *sums, tokens = self._total(self._sums).tolist()
+            means = {name: value / self._steps for name, value in zip(self._names, sums, strict=True)}
+            speed = tokens / (time.monotonic() - self._since)
             self._write("train", self._step, means | {"learning_rate": self._rate, "tokens_per_second": speed})
         self._reset()
 

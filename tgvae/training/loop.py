@@ -1,15 +1,14 @@
 """The one training loop, on accelerate: phases of epochs over documents, sentences, vectors or a graph.
 
 Randomness is a function of (seed, step, process), batches of (seed, epoch): a resumed run takes the same
-steps as an uninterrupted one.
+steps as an uninterrupted one. Several processes share every batch: their number changes neither steps nor epochs.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from itertools import cycle, islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,14 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tgvae.data.rows import Examples, Rows
+from tgvae.data.rows import Examples, Ints
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import bound_of
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.trace import objective
 from tgvae.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from tgvae.training.config import Phase, TrainConfig, learning_rate
+from tgvae.training.hardware import on_cpu, precision_of
 from tgvae.training.journal import Journal
 
 CHECKPOINT = "last.safetensors"
@@ -53,12 +53,10 @@ class Trainer:
     ) -> None:
         self.model, self.corpora, self.config, self.run, self.watch = model, corpora, config, run, watch
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(
-            mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[ddp]
-        )
+        self.accelerator = Accelerator(cpu=on_cpu(config), kwargs_handlers=[ddp])
         self.wrapped: nn.Module = self.accelerator.prepare(model)
-        first = self.accelerator.is_main_process
-        self.journal = Journal(run if first else None, quiet or not first)
+        first, total = self.accelerator.is_main_process, partial(self.accelerator.reduce, reduction="sum")
+        self.journal = Journal(run if first else None, quiet or not first, total)
         self.progress = Progress()
         for phase in config.phases.values():  # what is wrong is told before the first phase, not after it
             model.require_noise_is_read(phase.corruption)
@@ -77,10 +75,7 @@ class Trainer:
 
     def _train_phase(self, number: int, name: str, phase: Phase, resume: bool) -> None:
         """Train one phase; with ``resume``, from where its checkpoint stands."""
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99), weight_decay=0
-        )
-        optimizer = self.accelerator.prepare(optimizer)
+        optimizer = self.optimizer(phase)
         if resume:
             load_checkpoint(self.run / CHECKPOINT, self.model, optimizer.optimizer)
         else:
@@ -94,6 +89,47 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         self._restore_best()
 
+    def optimizer(self, phase: Phase) -> Any:
+        """A fresh AdamW over all weights, without decay, in its fused form: one pass over weights and gradients."""
+        return self.accelerator.prepare(
+            torch.optim.AdamW(
+                self.model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99), weight_decay=0, fused=True
+            )
+        )
+
+    def update(
+        self, phase: Phase, optimizer: Any, batch: Any, now: float, rate: float, part: float = 1.0
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of the optimiser.
+
+        Args:
+            phase: what is trained.
+            optimizer: made by ``optimizer``.
+            batch: on the device.
+            now: share of the phase that is done, from 0 to 1, for its schedules.
+            rate: learning rate.
+            part: share of the whole batch that this process has, from 0 to 1; see ``share``.
+
+        Returns:
+            The terms of ``batch`` in nats, a value a row, and the norm of the gradient before it was clipped, ().
+
+        Raises:
+            DivergedError: the loss or its gradient is not finite; the weights are as they were.
+        """
+        self.model.temperature, self.model.latent_noise = phase.temperature(now), phase.corruption.latent
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        low = precision_of(self.config) == "bf16"
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=low):
+            terms = self.wrapped(batch)
+        loss = objective(terms, {name: s(now) for name, s in phase.weights.items()}, phase.free_nats)
+        self.accelerator.backward(self.accelerator.num_processes * part * loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self._require_finite({"objective": loss, "gradient": norm} | terms, phase, batch)
+        optimizer.step()
+        optimizer.zero_grad()
+        return terms, norm
+
     def _train_epoch(self, name: str, phase: Phase, optimizer: Any, total: int) -> None:
         rows = self.corpora["train"].rows(phase.unit)
         p, batches = self.progress, self._batches(phase, self.progress.epoch)
@@ -102,21 +138,13 @@ class Trainer:
         saved = time.monotonic()
         for index in batches[p.batch :]:
             torch.manual_seed(self._seed(p.step, self.accelerator.process_index))
-            batch = rows.seen(rows.gather(index), phase.corruption).to(self.accelerator.device)
-            now = (p.epoch * len(batches) + p.batch) / total
-            self.model.temperature, self.model.latent_noise = phase.temperature(now), phase.corruption.latent
-            rate = learning_rate(phase.learning_rate, p.epoch * len(batches) + p.batch, total)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            terms = self.wrapped(batch)
-            loss = objective(terms, {name: s(now) for name, s in phase.weights.items()}, phase.free_nats)
-            self.accelerator.backward(loss)
-            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
-            self._require_finite({"objective": loss, "gradient": norm} | terms, rows, batch)
-            optimizer.step()
-            optimizer.zero_grad()
+            mine, part = self._share(phase, index)
+            batch = rows.seen(rows.gather(mine), phase.corruption).to(self.accelerator.device)
+            done = p.epoch * len(batches) + p.batch
+            rate = learning_rate(phase.learning_rate, done, total)
+            terms, norm = self.update(phase, optimizer, batch, done / total, rate, part)
             p.step, p.batch = p.step + 1, p.batch + 1
-            self.journal.step(p.step, terms, float(norm), rate, batch)
+            self.journal.step(p.step, terms, norm, rate, batch, part)
             if time.monotonic() - saved > 60 * self.config.save_minutes:
                 self._save(optimizer)
                 saved = time.monotonic()
@@ -150,28 +178,51 @@ class Trainer:
         if (self.run / WEIGHTS).is_file():
             self.model.load_state_dict(load_file(self.run / WEIGHTS))
 
-    def _batches(self, phase: Phase, epoch: int) -> list[Any]:
-        """This process's share of an epoch; every process has as many, some batches twice if need be."""
-        seed, world = self._seed(epoch, self.progress.phase), self.accelerator.num_processes
-        batches = self.corpora["train"].rows(phase.unit).batches(phase.batch, seed)
-        each = math.ceil(len(batches) / world)
-        return list(islice(cycle(batches), self.accelerator.process_index, each * world, world))
+    def _batches(self, phase: Phase, epoch: int) -> list[Ints]:
+        """The batches of an epoch, the same ones in every process."""
+        return self.corpora["train"].rows(phase.unit).batches(phase.batch, self._seed(epoch, self.progress.phase))
+
+    def _share(self, phase: Phase, index: Ints) -> tuple[Ints, float]:
+        """This process's share of a batch; a graph is one row, which the first process has."""
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        return (index, float(process == 0)) if phase.unit == "node" else share(index, process, processes)
 
     def _seed(self, number: int, stream: int) -> int:
         """A seed of 63 bits for every (seed, stream, number)."""
         state = np.random.SeedSequence([self.config.seed, stream, number]).generate_state(1, np.uint64)
         return int(state[0] >> 1)
 
-    def _require_finite(self, values: Mapping[str, Tensor], rows: Rows, batch: Any) -> None:
-        """Raise before a bad gradient reaches the weights."""
-        bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
-        if not bad:
+    def _require_finite(self, values: Mapping[str, Tensor], phase: Phase, batch: Any) -> None:
+        """Raise before a bad gradient reaches the weights.
+
+        Only the sum of objective and gradient is looked at, as that waits for the device: it is finite only where
+        all that went into it is.
+        """
+        if torch.isfinite(values["objective"].detach() + values["gradient"]):
             return
-        names = rows.names(batch.counted["documents"].unique().cpu().numpy())
+        bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
+        found = batch.counted["documents"].unique().cpu().numpy()
+        names = self.corpora["train"].rows(phase.unit).names(found)
         raise DivergedError(
             f"step {self.progress.step}: {', '.join(bad)} not finite. The last good state is in {self.run}; "
             f"lower the learning rate or the clip. Rows of the batch: {', '.join(names[:20])}"
         )
+
+
+def share(index: Ints, process: int, processes: int) -> tuple[Ints, float]:
+    """The rows of a batch that one of W processes takes, and their part of the batch, n_r / n.
+
+    Terms are means over rows, and the gradients of processes are averaged. With W n_r / n as weight of the loss of
+    process r the average is the gradient of the whole batch, as one process has it:
+
+        1/W sum_r W n_r/n (1/n_r sum_{i in r} grad l_i)  =  1/n sum_i grad l_i
+
+    It holds approximately where a term is no mean over these rows: of documents in a batch of sentences (each process
+    has a mean over its own), under a floor of free nats, and with batch norm. A process without rows takes the
+    first one, with part 0: all of them must take part in a step.
+    """
+    mine = index[process::processes]
+    return (mine, len(mine) / len(index)) if len(mine) else (index[:1], 0.0)
 
 
 def train(
