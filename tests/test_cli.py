@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import json
-import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.conftest import made_up_documents, out_of, refused
 from tgvae.cli import COMMANDS, keep_memory, main
@@ -282,22 +280,6 @@ def test_keep_memory_whatever_the_library(library: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
     keep_memory()
     assert called == ([(-4, 0), (-1, 2**31 - 1)] if library == "glibc" else [])
-
-
-def test_benchmark_script(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = torch.get_num_threads()
-    script = Path(__file__).parent.parent / "scripts" / "benchmark.py"
-    monkeypatch.setattr(
-        sys, "argv", [str(script), str(place / "run"), "--threads", "1", "--steps", "3", "--batches", "8"]
-    )
-    capsys.readouterr()
-    try:
-        runpy.run_path(str(script), run_name="__main__")
-    finally:
-        torch.set_num_threads(threads)
-    measured = json.loads(capsys.readouterr().out)
-    assert measured["training tokens/s"] > 0
-    assert set(measured["sentences/s"]) == {"sample, batch 8", "greedy, batch 8", "beam, batch 8"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+"""How long until topics are as coherent as ours: the topic recipe, then LDA until it has the same NPMI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from benchmarks.reporting import Row
+from benchmarks.running import Figures, Rounds, fresh, interleaved, rows, threads_of
+from tgvae.data.corpus import Corpus
+from tgvae.data.schema import PreparedFolder
+from tgvae.errors import UserError
+from tgvae.evaluation.coherence import npmi
+from tgvae.evaluation.topics import top_words
+from tgvae.models.topic import TopicModel
+from tgvae.recipes import RECIPES
+from tgvae.runs import start_run
+
+Passes = Iterator[NDArray[np.floating]]  # topics (T, D) after one more pass over the documents, again and again
+
+
+@dataclass(frozen=True)
+class Options:
+    """Seconds, passes over the documents, documents a second (documents x passes / seconds) and NPMI of topics.
+
+    Ours is trained as its recipe says, start and validation counted; then tomotopy (collapsed Gibbs) and
+    scikit-learn (online variational Bayes) go on until they have its NPMI, or for ``seconds``; scoring them is not
+    counted. NPMI is that of ten words a topic in the training documents.
+    """
+
+    prepared: Path
+    """A prepared folder."""
+    recipe: Literal["topic", "prodlda"] = "topic"
+    """Of ours."""
+    topics: int = 50
+    """T."""
+    epochs: int | None = None
+    """Of ours; the recipe's own where not given."""
+    threads: tuple[int, ...] = (1,)
+    """Of torch, and workers of the others."""
+    seconds: float = 120.0
+    """At most, for LDA."""
+    rounds: int = 1
+    """Measurements of each, in turn, with another seed each."""
+    out: Path | None = None
+    """File for the result as JSON."""
+
+
+def run(options: Options) -> list[Row]:
+    found: Rounds = {}
+    for threads in options.threads:
+        settings = {"folder": str(options.prepared), "topics": options.topics, "threads": threads}
+        settings |= {"recipe": options.recipe, "epochs": options.epochs, "seconds": options.seconds}
+        ours = fresh("lda:measure_ours", settings, threads)
+        settings |= {"goal": ours["NPMI"]}
+        each = {name: partial(fresh, "lda:measure_other", settings | {"name": name}, threads) for name in OTHERS}
+        of_threads = {f"ours, {options.recipe}": [ours]} | interleaved(each, options.rounds)
+        found |= {f"{name}, {threads_of(threads)}": figures for name, figures in of_threads.items()}
+    return rows(found)
+
+
+def measure_ours(settings: Mapping[str, Any]) -> Figures:
+    """Train ``recipe`` on ``folder`` with ``topics``, for ``epochs`` unless None."""
+    folder = PreparedFolder.open(settings["folder"])
+    recipe = RECIPES[settings["recipe"]]()
+    (name, phase), *_ = recipe.train.phases.items()
+    phase = replace(phase, epochs=settings["epochs"] or phase.epochs)
+    model_config: Any = replace(recipe.model, topics=settings["topics"])
+    plan = replace(recipe, model=model_config, train=replace(recipe.train, phases={name: phase}))
+    begin = time.perf_counter()
+    with TemporaryDirectory() as place:
+        model = start_run(plan, folder.path, Path(place) / "run", quiet=True)
+    seconds = time.perf_counter() - begin
+    assert isinstance(model, TopicModel)
+    bags = Corpus(folder, "train").bags
+    return _figures(model.topic.log_beta.detach().cpu().numpy(), bags, phase.epochs, seconds)
+
+
+def measure_other(settings: Mapping[str, Any]) -> Figures:
+    """Passes of ``OTHERS[name]`` until the topics have the NPMI ``goal`` or ``seconds`` have passed."""
+    bags, seconds = Corpus(PreparedFolder.open(settings["folder"]), "train").bags, 0.0
+    begin = time.perf_counter()
+    passes = OTHERS[settings["name"]](bags, settings["topics"], settings["threads"])
+    for number, beta in enumerate(passes, start=1):
+        seconds += time.perf_counter() - begin
+        figures = _figures(beta, bags, number, seconds)
+        if figures["NPMI"] >= settings["goal"] or seconds > settings["seconds"]:
+            break
+        begin = time.perf_counter()
+    return figures
+
+
+def _figures(beta: NDArray[np.floating], bags: csr_array, passes: int, seconds: float) -> Figures:
+    coherence = float(npmi(top_words(beta), bags).mean())
+    speed = bags.shape[0] * passes / seconds
+    return {"seconds": seconds, "passes": passes, "documents/s": speed, "NPMI": coherence}
+
+
+def gibbs(bags: csr_array, topics: int, threads: int) -> Passes:
+    """tomotopy's LDA with its defaults. Raises UserError where it is not installed."""
+    try:
+        import tomotopy
+    except ImportError:
+        raise UserError("tomotopy is not installed: pip install 'tgvae[baselines]'") from None
+    model = tomotopy.LDAModel(k=topics, seed=0)
+    for row in range(bags.shape[0]):
+        part = slice(bags.indptr[row], bags.indptr[row + 1])
+        if words := [str(w) for w in np.repeat(bags.indices[part], bags.data[part].astype(int))]:
+            model.add_doc(words)
+    while True:
+        model.train(1, workers=threads)
+        beta = np.zeros((topics, bags.shape[1]))
+        beta[:, [int(word) for word in model.used_vocabs]] = [model.get_topic_word_dist(i) for i in range(topics)]
+        yield beta
+
+
+def variational(bags: csr_array, topics: int, threads: int) -> Passes:
+    """scikit-learn's LDA, online, with its defaults and batches of 128 as ours."""
+    from sklearn.decomposition import LatentDirichletAllocation
+
+    documents = bags.shape[0]
+    model = LatentDirichletAllocation(topics, total_samples=documents, n_jobs=threads, random_state=0)
+    rng = np.random.default_rng(0)
+    while True:
+        order = rng.permutation(documents)
+        for first in range(0, documents, 128):
+            model.partial_fit(bags[order[first : first + 128]])
+        yield model.components_
+
+
+OTHERS: dict[str, Callable[[csr_array, int, int], Passes]] = {"tomotopy": gibbs, "scikit-learn": variational}
