@@ -71,7 +71,7 @@ def test_documents_linked_by_topics_are_a_graph_to_learn_from(
     assert set(graph.names) == set(documents)
     assert 1.5 * len(documents) <= len(graph.edges) <= 3 * len(documents), "of each three, some of them mutual"
     assert "exists already" in refused(capsys, "topics", place / "run", "--links", links)
-    train = ["train", links, "--recipe", "graph-vae", "--out", run, "--train.phases.edges.epochs", "20"]
+    train = ["train", links, "--recipe", "graph-vae", "--out", run, "--train.phases.edges.epochs", "60"]
     assert f"next: tgvae evaluate {run}" in out_of(capsys, *train)
     (found,) = json.loads(out_of(capsys, "evaluate", run, "--json"))["runs"].values()
     assert found["links"]["AUC"]["value"] > 0.6, "links are more than chance"

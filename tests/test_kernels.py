@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +64,14 @@ def test_cross_entropy_in_bfloat16_is_within_the_rounding_of_its_products() -> N
         assert (f - w).norm() < 0.01 * w.norm()
 
 
+def test_a_gradient_taken_under_autocast_is_as_precise() -> None:
+    parts, target = softmax_case(50)
+    loss = linear_cross_entropy(*parts, target).mean()
+    wanted = torch.autograd.grad(loss, parts[0], retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(torch.autograd.grad(loss, parts[0]), wanted)
+
+
 def test_no_tokens_cost_nothing() -> None:
     parts, target = softmax_case(0)
     assert linear_cross_entropy(*parts, target).shape == (0,)
@@ -95,8 +105,34 @@ def test_concurrent_calls_give_gradients_to_those_that_want_one(four_threads: No
     x, fixed = torch.randn(4, requires_grad=True), torch.randn(4)
     one, two = concurrently(torch.mul, [(x, fixed), (fixed, fixed)])
     torch.testing.assert_close(gradients((one + two).sum(), x)[0], fixed)
-    with torch.no_grad():
-        assert not any(part.requires_grad for part in concurrently(torch.mul, [(x, fixed), (fixed, x)]))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_concurrent_calls_keep_no_graph_where_none_is_wanted(mode: Any, four_threads: None) -> None:
+    x = torch.randn(4, requires_grad=True)
+
+    def function(rows: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        return 2 * rows
+
+    with mode():
+        torch.testing.assert_close(concurrently(function, [(x,), (x,)]), [2 * x, 2 * x])
+
+
+def test_concurrent_calls_let_go_of_their_memory(four_threads: None) -> None:
+    x = torch.randn(4, requires_grad=True)
+    kept: list[weakref.ref[Tensor]] = []
+
+    def function(rows: Tensor) -> Tensor:
+        kept.append(weakref.ref(rows))
+        return rows.exp()
+
+    terms = concurrently(function, [(x,), (x,)])
+    assert all(rows() is not None for rows in kept)
+    sum(terms, torch.zeros(4)).sum().backward()
+    assert all(rows() is None for rows in kept)
+    with pytest.raises(AttributeError):
+        terms[0].sum().backward()
 
 
 def test_concurrent_calls_raise_what_a_call_raises(four_threads: None) -> None:
@@ -122,6 +158,18 @@ def test_a_forked_process_has_threads_of_its_own(four_threads: None) -> None:
     child.start()
     child.join(30)
     assert child.exitcode == 0
+
+
+def test_rows_in_threads_in_bfloat16_are_those_of_one_thread(four_threads: None) -> None:
+    gru, rows, first = nn.GRU(E, H, batch_first=True), torch.randn(64, 9, E), torch.zeros(64, H)
+    (exact,) = run_gru((gru, rows, first))
+    with torch.autocast("cpu", torch.bfloat16):
+        (shared,) = run_gru((gru, rows, first))
+        torch.set_num_threads(1)
+        (alone,) = run_gru((gru, rows, first))
+    assert shared.dtype == alone.dtype == torch.float32, "products are in bfloat16, states are not"
+    torch.testing.assert_close(shared, alone, rtol=1e-5, atol=1e-5)
+    assert 1e-4 < (shared - exact).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("rows", [1, FEWEST_ROWS, 4 * FEWEST_ROWS + 5])

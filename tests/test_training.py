@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tgvae.data.corpus import Corpus
 from tgvae.data.graphs import Graph
@@ -224,6 +226,19 @@ def test_the_fused_optimiser_steps_as_the_plain_one(prepared: PreparedFolder, tm
         weights.append(trainer.model.state_dict())
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], rtol=0, atol=1e-6)
+
+
+def test_a_checkpoint_with_other_shapes_is_refused(prepared: PreparedFolder, tmp_path: Path) -> None:
+    """AdamW would go on with the wrong moments."""
+    recipe, run = small_recipe(epochs=1), tmp_path / "run"
+    start_run(recipe, prepared.path, run, quiet=True)
+    path = run / loop.CHECKPOINT
+    with safe_open(path, "pt") as file:
+        tensors, header = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    key = next(key for key, value in tensors.items() if key.startswith("optimizer.") and value.dim() == 2)
+    save_file(tensors | {key: tensors[key].T.contiguous()}, path, header)
+    with pytest.raises(UserError, match="earlier version"):
+        resume_run(run)
 
 
 def test_the_journal_writes_means_over_steps(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from accelerate import PartialState
 
 from tgvae.data.corpus import Corpus
 from tgvae.data.graphs import Graph
+from tgvae.data.pairs import Pairs
 from tgvae.data.rows import Examples
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.errors import UserError
@@ -98,9 +99,10 @@ def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = Fals
     """
     if not (run / CHECKPOINT).is_file():
         return start_run(recipe, source, run, overwrite=True, quiet=quiet)
-    if read_recipe(run) != settled(recipe):
+    found, auto = read_recipe(run), recipe.train.precision == "auto"
+    if found != (replace(recipe, train=replace(recipe.train, precision=found.train.precision)) if auto else recipe):
         raise UserError(f"{run}: trained with other settings than are asked for now; choose another --out")
-    return _go_on(recipe, open_data(run, source), run, quiet)
+    return _go_on(found, open_data(run, source), run, quiet)
 
 
 def _go_on(recipe: Recipe, data: Data, run: Path, quiet: bool = False) -> Model:
@@ -144,9 +146,9 @@ def _train(
         told = [data] if isinstance(data, Graph) else examples.values() if isinstance(model, Summarizer) else []
         print(*told, sep="\n", end="\n" if told else "", file=sys.stderr)
 
-    look = None
-    if has_topics(model) and isinstance(data, PreparedFolder):
-        look = partial(watch, corpus=Corpus(data, "train"))
+    split = examples["train"]
+    corpus = split.corpus if isinstance(split, Pairs) else split
+    look = partial(watch, corpus=corpus) if has_topics(model) and isinstance(corpus, Corpus) else None
     return train(model, examples, recipe.train, run, resume=resume, watch=look, quiet=quiet)
 
 
@@ -174,7 +176,7 @@ def fit_language_model(texts: Sequence[str], folder: PreparedFolder, seed: int =
     """
     recipe, valid = language_model(), Corpus(folder, "valid")
     small = SentenceConfig(embedding_size=64, hidden_size=128, flow_length=0)
-    config = replace(recipe.train, seed=seed)
+    config = replace(recipe.train, seed=seed, precision="no")  # the same judge on every machine
     corpora = {
         "train": Corpus.of_sentences(folder, "train", texts),
         "valid": Corpus.of_sentences(folder, "valid", real_sentences(valid, 500, seed)),

@@ -1,7 +1,7 @@
 """Bags of words of which only the words that they hold are kept: a sparse matrix of counts, and its two products.
 
 Both are sums of rows of tables, by document forward and by word backward: their cost goes with the words that
-documents hold, not with the vocabulary, and they add in the same order on every run.
+documents hold, not with the vocabulary.
 Shape legend: U bags, N pairs of a bag and a word in it, D vocabulary, K columns of a table.
 """
 

@@ -206,8 +206,9 @@ def _draw(scores: Tensor, generator: torch.Generator | None) -> Tensor:
 
     ``torch.multinomial`` draws one for every token of the vocabulary, which takes half the time of sampling.
     """
-    reached = scores.softmax(-1).cumsum(-1, dtype=torch.float64)
-    uniform = 1 - torch.rand(len(scores), 1, dtype=torch.float64, device=scores.device, generator=generator)
+    precise = torch.float32 if scores.device.type == "mps" else torch.float64  # which Apple's GPUs lack
+    reached = scores.softmax(-1).cumsum(-1, dtype=precise)
+    uniform = 1 - torch.rand(len(scores), 1, dtype=precise, device=scores.device, generator=generator)
     return torch.searchsorted(reached, uniform * reached[:, -1:]).squeeze(1)
 
 

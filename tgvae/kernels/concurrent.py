@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Function = Callable[..., Tensor]
 
@@ -23,8 +24,8 @@ Function = Callable[..., Tensor]
 def concurrently(function: Function, calls: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
     """``[function(*call) for call in calls]``, at the same time where torch may use several threads.
 
-    Each call runs in one thread of torch, under the autocast of the caller. The function must be pure and draw
-    nothing at random: torch has one source of draws for all threads.
+    Calls that share out threads have one each, and the autocast of the caller. The function must be pure and draw
+    nothing at random: torch has one source of draws for all threads. One can go backward through them once.
 
     Args:
         function: of tensors, to a tensor.
@@ -32,6 +33,8 @@ def concurrently(function: Function, calls: Sequence[tuple[Tensor, ...]]) -> lis
     """
     if len(calls) < 2 or torch.get_num_threads() < 2 or calls[0][0].device.type != "cpu":
         return [function(*call) for call in calls]
+    if not torch.is_grad_enabled():
+        return _in_threads(_as_here(function, gradient=False), calls)
     return list(_Concurrently.apply(function, len(calls), *(tensor for call in calls for tensor in call)))
 
 
@@ -40,29 +43,42 @@ class _Concurrently(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: Function, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        size = len(tensors) // count
-        autocast = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
-        needs = ctx.needs_input_grad[2:]
+        needs, size = ctx.needs_input_grad[2:], len(tensors) // count
         inputs = [tensor.detach().requires_grad_(need) for tensor, need in zip(tensors, needs, strict=True)]
-        ctx.calls = [inputs[i : i + size] for i in range(0, len(inputs), size)]
-
-        def run(call: list[Tensor]) -> Tensor:
-            enabled, dtype = autocast
-            with torch.autocast("cpu", dtype, enabled=enabled), torch.set_grad_enabled(any(needs)):
-                return function(*call)
-
-        ctx.results = _in_threads(run, ctx.calls)
-        return tuple(result.detach() for result in ctx.results)
+        calls = [inputs[i : i + size] for i in range(0, len(inputs), size)]
+        results = _in_threads(_as_here(function, gradient=any(needs)), calls)
+        ctx.calls_and_results = calls, results
+        return tuple(result.detach() for result in results)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        calls, results = ctx.calls_and_results
+        del ctx.calls_and_results  # else the memory of a step lasts into the next one
+
         def run(call: list[Tensor], result: Tensor, gradient: Tensor) -> list[Tensor | None]:
             wanted = [tensor for tensor in call if tensor.requires_grad]
             found = iter(torch.autograd.grad(result, wanted, gradient) if wanted else ())
             return [next(found) if tensor.requires_grad else None for tensor in call]
 
-        found = _in_threads(run, ctx.calls, ctx.results, gradients)
+        found = _in_threads(run, calls, results, gradients)
         return None, None, *(gradient for call in found for gradient in call)
+
+
+def _as_here(function: Function, gradient: bool) -> Callable[[Sequence[Tensor]], Tensor]:
+    """The function in other threads: autocast and inference mode as they are here, and gradients or none."""
+    enabled, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    inference = torch.is_inference_mode_enabled()
+
+    def run(call: Sequence[Tensor]) -> Tensor:
+        with (
+            torch.inference_mode(inference),
+            torch.set_grad_enabled(gradient),
+            torch.autocast("cpu", dtype, enabled=enabled),
+        ):
+            return function(*call)
+
+    return run
 
 
 def _in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 CHUNK = 512  # tokens whose logits are formed at a time
 
@@ -56,7 +57,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return -own.float().clamp_min(torch.finfo(torch.float32).tiny).log()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, weight, p = ctx.saved_tensors
         scale = gradient.to(h.dtype).unsqueeze(1)
-        return scale * (p @ weight), p.T @ (scale * h), (scale.T @ p).squeeze(0), None, None
+        with torch.autocast(h.device.type, enabled=False):
+            return scale * (p @ weight), p.T @ (scale * h), (scale.T @ p).squeeze(0), None, None

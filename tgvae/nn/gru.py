@@ -6,8 +6,6 @@ Padded batches are used as they are: packing halves the speed of a GRU on the CP
 
 from __future__ import annotations
 
-from itertools import islice
-
 import torch
 from torch import Tensor, nn
 
@@ -23,20 +21,23 @@ def run_gru(*runs: tuple[nn.GRU, Tensor, Tensor]) -> list[Tensor]:
     """States of GRUs of one layer and direction, all at the same time; rows are shared out among torch's threads.
 
     Args:
-        runs: each a GRU, its embedded rows with shape (R, L, E), and their first states with shape (R, H).
+        runs: each a GRU, its embedded rows with shape (R, L, E), and their first states with shape (R, H); R and L are
+            those of all.
 
     Returns:
         With shape (R, L, H), one for each run.
     """
-    threads = torch.get_num_threads() // len(runs)
-    shares = [max(1, min(threads, len(rows) // FEWEST_ROWS) if rows.shape[1] > 1 else 1) for _, rows, _ in runs]
+    _, rows, _ = runs[0]
+    if len(rows) < FEWEST_ROWS or rows.shape[1] == 1 or rows.device.type != "cpu":
+        return [_states(rows, first, *gru.parameters()) for gru, rows, first in runs]
+    share = max(1, min(torch.get_num_threads() // len(runs), len(rows) // FEWEST_ROWS))
     calls = [
         (*piece, *gru.parameters())
-        for (gru, rows, first), share in zip(runs, shares, strict=True)
+        for gru, rows, first in runs
         for piece in zip(rows.tensor_split(share), first.tensor_split(share), strict=True)
     ]
-    states = iter(concurrently(_states, calls))
-    return [torch.cat(list(islice(states, share))) for share in shares]
+    states = concurrently(_states, calls)
+    return states if share == 1 else [torch.cat(states[i : i + share]) for i in range(0, len(states), share)]
 
 
 def _states(rows: Tensor, first: Tensor, *weights: Tensor) -> Tensor:

@@ -57,7 +57,11 @@ def read_progress(path: Path) -> Progress:
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights and optimiser state back. The optimiser must be over the same parameters."""
+    """Put weights and optimiser state back. The optimiser must be over the same parameters.
+
+    Raises:
+        UserError: the state is of parameters with other shapes.
+    """
     weights: dict[str, Tensor] = {}
     states: dict[int, dict[str, Tensor]] = {}
     with safe_open(path, "pt") as file:
@@ -68,5 +72,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             else:
                 number, part = name.split(".")
                 states.setdefault(int(number), {})[part] = file.get_tensor(key)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if any(states[n]["exp_avg"].shape != parameters[n].shape for n in states):  # which AdamW would not notice
+        raise UserError(f"{path}: made by an earlier version of tgvae, which cannot be resumed; train with --overwrite")
     model.load_state_dict(weights)
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -28,5 +28,6 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _gpu_has_bfloat16() -> bool:
-    """Whether it is an NVIDIA GPU with tensor cores for it."""
-    return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+    """Whether it is an NVIDIA GPU with tensor cores for it; of others nothing is known here."""
+    nvidia = torch.cuda.is_available() and torch.version.cuda is not None
+    return nvidia and torch.cuda.get_device_capability() >= (8, 0)

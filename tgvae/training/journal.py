@@ -73,7 +73,7 @@ class Journal:
         self._bar.advance(self._task)
         self._rate, self._step = rate, step
         if self._steps == EVERY:
-            self._flush()
+            self.flush()
 
     def validation(
         self, progress: RunProgress, phase: Phase, bound: Bound, better: bool, figures: Mapping[str, float]
@@ -85,7 +85,7 @@ class Journal:
         """
         terms = {name: bound.mean(name) for name in bound.terms}
         self._bar.stop()
-        self._flush()
+        self.flush()
         self._write("valid", progress.step, terms | dict(figures))
         last = progress.epoch == phase.epochs or progress.stale >= phase.patience
         if progress.epoch % max(1, phase.epochs // SHOWN) and not last:
@@ -114,7 +114,7 @@ class Journal:
         self._steps = 0
         self._since = time.monotonic()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write the means of the steps since the last flush, over all processes."""
         if self._sums is not None:
             *sums, tokens = self._total(self._sums).tolist()

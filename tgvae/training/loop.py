@@ -53,7 +53,7 @@ class Trainer:
     ) -> None:
         self.model, self.corpora, self.config, self.run, self.watch = model, corpora, config, run, watch
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(cpu=on_cpu(config), kwargs_handlers=[ddp])
+        self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu(config), kwargs_handlers=[ddp])
         self.wrapped: nn.Module = self.accelerator.prepare(model)
         first, total = self.accelerator.is_main_process, partial(self.accelerator.reduce, reduction="sum")
         self.journal = Journal(run if first else None, quiet or not first, total)
@@ -128,7 +128,7 @@ class Trainer:
         self._require_finite({"objective": loss, "gradient": norm} | terms, phase, batch)
         optimizer.step()
         optimizer.zero_grad()
-        return terms, norm
+        return {name: value.detach() for name, value in terms.items()}, norm
 
     def _train_epoch(self, name: str, phase: Phase, optimizer: Any, total: int) -> None:
         rows = self.corpora["train"].rows(phase.unit)
@@ -148,6 +148,7 @@ class Trainer:
             if time.monotonic() - saved > 60 * self.config.save_minutes:
                 self._save(optimizer)
                 saved = time.monotonic()
+        self.journal.flush()
         p.epoch, p.batch = p.epoch + 1, 0
 
     def _validate(self, phase: Phase) -> None:
