@@ -21,6 +21,9 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
+from tgvae.models.sentence import SentenceConfig, SentenceVAE
+from tgvae.training.config import Phase
+from tgvae.training.loop import Trainer
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -43,6 +46,7 @@ from benchmarks import (  # noqa: E402
     textbook,
     worker,
 )
+from benchmarks import sizes as sizes_module  # noqa: E402
 from benchmarks.sizes import SIZES, TOPIC_HIDDEN, WORD_EMBEDDING, Sizes, flops, recipe  # noqa: E402
 
 TINY = Sizes(8, 6, 4, 50, sentences=4, length=6, topics=3, topic_words=40, flow=2)
@@ -58,7 +62,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         if "benchmarks.worker" not in command:
             return real(command, **kwargs)
         try:
-            figures = worker.measured(command[3], json.loads(kwargs["input"]))
+            figures = worker.measured(command[command.index("benchmarks.worker") + 1], json.loads(kwargs["input"]))
         except UserError as error:
             return subprocess.CompletedProcess(command, 2, "", f"warning\n{error}\n")
         return subprocess.CompletedProcess(command, 0, f"noise\n{json.dumps(figures)}\n", "")
@@ -187,6 +191,15 @@ def test_a_gpu_that_is_not_there_is_told() -> None:
         loop.require_device("cuda")
 
 
+def test_peak_memory_is_that_of_the_process_and_not_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    held = np.ones(2**26)  # 512 MiB, more than the process needs
+    code = "from benchmarks.running import peak_memory; print(peak_memory('cpu'))"
+    command = [*running.PYTHON, "-c", code]
+    ran = subprocess.run(command, env=running.environment(1, True), capture_output=True, text=True, check=True)
+    assert 10 < float(ran.stdout) < held.nbytes / 2**20 < running.peak_memory("cpu")
+
+
 def test_product_speed_is_positive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert peak.product_speed(16, "bfloat16", "cpu") > 0
@@ -299,19 +312,41 @@ def test_ab_compares_within_rounds_with_an_interval() -> None:
     assert set(ab.compared("share", [0.0], [1.0], np.random.default_rng(0)).rounds) == {ab.HERE, ab.OTHER}
 
 
-def test_ab_runs_a_real_command_with_the_tree_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def another_tree(tmp_path: Path) -> Path:
+    """A stand-in for another commit, with as much of tgvae as `peak` needs; there every product is told as 7 GF/s."""
+    package = tmp_path / "tree" / "tgvae"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "errors.py").write_text("class UserError(Exception):\n    pass\n")
+    stub = "from benchmarks import peak\n\ndef keep_memory():\n    peak.product_speed = lambda *_: 7.0\n"
+    (package / "cli.py").write_text(stub)
+    return package.parent
+
+
+def test_ab_measures_the_tree_named_whatever_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, another_tree: Path
+) -> None:
     monkeypatch.undo()  # a benchmark in its process, which measures in another one
-    found = ab.measure("peak --n 16 --threads 1", ROOT)
+    monkeypatch.chdir(ROOT)
+    found = {row.name: row.rounds for row in ab.run(ab.Options(another_tree, "peak --n 16 --threads 1", rounds=1))}
     assert set(found) == {"1 thread: float32", "1 thread: bfloat16"}
+    for figures in found.values():
+        assert figures[ab.OTHER] == [7.0]
+        assert figures[ab.HERE] != [7.0]
     with pytest.raises(RuntimeError, match="failed with tgvae from"):
         ab.measure("nothing", ROOT)
 
 
-def test_ab_alternates_between_trees(monkeypatch: pytest.MonkeyPatch, measured: Any, tmp_path: Path) -> None:
+def test_ab_alternates_between_trees(
+    monkeypatch: pytest.MonkeyPatch, measured: Any, another_tree: Path, tmp_path: Path
+) -> None:
     seen: list[Path] = []
     monkeypatch.setattr(ab, "measure", lambda command, tree: (seen.append(tree), {"a: x": float(len(seen))})[1])
-    assert measured("ab", ROOT, "peak", "--rounds", 2)["a: x"]["ratio"] == [pytest.approx(math.sqrt(1 / 2 * 3 / 4))]
-    assert seen == [ROOT, ROOT, ROOT, ROOT]
+    assert measured("ab", another_tree, "peak", "--rounds", 2)["a: x"]["ratio"] == [
+        pytest.approx(math.sqrt(1 / 2 * 3 / 4))
+    ]
+    assert seen == [ROOT, another_tree] * 2
     assert benchmark.main(["ab", str(tmp_path), "peak"]) == 2
 
 
@@ -344,15 +379,24 @@ def test_training_on_a_prepared_folder_has_its_vocabulary(measured: Any, prepare
     assert 0 < tokens <= TINY.sentences * TINY.length
 
 
-def test_profile_parts_add_up_to_the_step(measured: Any) -> None:
-    found = measured("profile", "--models", "tgvae", "--steps", 2, "--rounds", 2)
-    spent = {part: rounds["tgvae, 1 thread"] for part, rounds in found.items()}
-    for i in range(2):
-        parts = sum(values[i] for part, values in spent.items() if part != "step")
-        assert parts == pytest.approx(spent["step"][i])
-    both = ("embedding", "encoder", "decoder", "vocabulary softmax", "topic model")
-    assert {"clipping", "optimiser", "data", *both, *(f"{part}, backward" for part in both)} <= set(spent)
-    assert all(spent[part][0] > 0 for part in both)
+def test_profile_has_a_time_for_every_part(measured: Any) -> None:
+    found = measured("profile", "--models", "tgvae", "--steps", 2, "--rounds", 1)
+    spent = {part: rounds["tgvae, 1 thread"][0] for part, rounds in found.items()}
+    forward = {part for *_, part in profile.PARTS}
+    backward = {f"{part}, backward" for part in forward - {"clipping", "optimiser", "data"}}
+    assert set(spent) == {*forward, *backward, "gradient sums", profile.REST, "step"}
+    assert min(spent.values()) > 0  # of the rest too: operations take less than the step does
+
+
+def test_every_method_that_the_profile_knows_runs_in_training(
+    monkeypatch: pytest.MonkeyPatch, folder: PreparedFolder
+) -> None:
+    """Otherwise one that the loop calls no more would hide behind others of its part."""
+    methods = [(owner, name, f"{owner.__name__}.{name}") for owner, name, _ in profile.PARTS]
+    monkeypatch.setattr(profile, "PARTS", methods)
+    settings = {"folder": str(folder.path), "kind": "tgvae", "sizes": asdict(TINY), "precision": "no"}
+    spent = profile.measure(settings | {"device": "cpu", "steps": 1})
+    assert {name for *_, name in methods} <= set(spent)
 
 
 def test_ranges_go_when_the_profile_is_done() -> None:
@@ -362,13 +406,29 @@ def test_ranges_go_when_the_profile_is_done() -> None:
     assert nn.Embedding.forward is before
 
 
-def test_generation_beside_the_token_loop(measured: Any) -> None:
+def test_generation_beside_the_token_loop(monkeypatch: pytest.MonkeyPatch, measured: Any) -> None:
+    looped: list[str] = []
+    written: list[str] = []
+    loop_of, write = generation.token_loop, SentenceVAE.write
+
+    def noted_loop(*given: Any) -> list[str]:
+        looped.extend(texts := loop_of(*given))
+        return texts
+
+    def noted_write(*given: Any, **settings: Any) -> Any:
+        found = write(*given, **settings)
+        written.extend(sentence.text for sentence in found)
+        return found
+
+    monkeypatch.setattr(generation, "token_loop", noted_loop)
+    monkeypatch.setattr(SentenceVAE, "write", noted_write)
     arguments = ("--threads", 1, "--rounds", 1, "--seconds", 0, "--length", 4)
     found = measured("generation", *arguments, "--batches", 1, 2)
     assert found["greedy, token loop, 1 thread"]["x token loop"] == [1.0]
     assert len(found) == 3 * 2 + 2
-    for rounds in found.values():
-        assert rounds["tokens/s"][0] == pytest.approx(4 * rounds["sentences/s"][0])
+    assert {len(text.split()) for text in looped} == {4}
+    assert {len(text.split()) for text in written} <= {3, 4}  # with eos or, cut at the end, without: four steps each
+    assert len(written) == 3 * 2 * (1 + 2)  # strategies, calls (the first is not counted), batches
 
 
 def test_the_token_loop_writes_what_greedy_search_writes() -> None:
@@ -401,7 +461,7 @@ def test_lda_goes_on_until_it_is_as_coherent(measured: Any, prepared: PreparedFo
     assert found["ours, topic, 1 thread"]["passes"] == [1]
     for name in lda.OTHERS:
         assert found[f"{name}, 1 thread"]["passes"] == [1]  # no time for another
-    settings = {"folder": str(prepared.path), "topics": 3, "threads": 1, "seconds": 60, "name": "tomotopy"}
+    settings = {"folder": str(prepared.path), "topics": 3, "threads": 1, "seconds": 60, "name": "tomotopy", "seed": 0}
     reached = lda.measure_other(settings | {"goal": found["tomotopy, 1 thread"]["NPMI"][0]})
     assert reached["passes"] == 1
     assert reached["documents/s"] == pytest.approx(Corpus(prepared, "train").documents / reached["seconds"])
@@ -409,10 +469,44 @@ def test_lda_goes_on_until_it_is_as_coherent(measured: Any, prepared: PreparedFo
 
 @pytest.mark.parametrize("name", sorted(lda.OTHERS))
 def test_topics_of_lda_change_with_every_pass(name: str, prepared: PreparedFolder) -> None:
-    passes = lda.OTHERS[name](Corpus(prepared, "train").bags, 3, 1)
-    first, second = (np.array(next(passes)) for _ in range(2))
+    bags = Corpus(prepared, "train").bags
+    passes = lda.OTHERS[name](bags, 3, 1, 0)
+    first, second = (np.array(next(passes)()) for _ in range(2))
     assert first.shape == (3, len(prepared.topic_vocabulary))
     assert not np.allclose(first, second)
+    again, other = (next(lda.OTHERS[name](bags, 3, 1, seed))() for seed in (0, 1))
+    np.testing.assert_allclose(again, first)
+    assert not np.allclose(other, first)
+
+
+def test_every_round_of_lda_has_its_seed_and_its_goal(measured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int, float | None]] = []
+
+    def fresh(task: str, settings: dict[str, Any], threads: int) -> dict[str, float]:
+        seen.append((settings.get("name", "ours"), settings["seed"], settings.get("goal")))
+        return {"NPMI": 0.1 * (1 + settings["seed"])}
+
+    monkeypatch.setattr(lda, "fresh", fresh)
+    found = measured("lda", "--prepared", "somewhere", "--threads", 1, "--rounds", 2)
+    assert seen == [
+        (name, seed, goal if name != "ours" else None)
+        for seed, goal in ((0, 0.1), (1, 0.2))
+        for name in ("ours", *lda.OTHERS)
+    ]
+    assert found["tomotopy, 1 thread"]["NPMI"] == [0.1, 0.2]
+
+
+def test_epochs_that_patience_saves_are_not_counted(monkeypatch: pytest.MonkeyPatch, prepared: PreparedFolder) -> None:
+    def never_better(trainer: Trainer, phase: Phase) -> None:
+        trainer.progress.stale += 1
+
+    monkeypatch.setattr(Trainer, "_validate", never_better)
+    recipe = lda.RECIPES["prodlda"]()
+    phases = {name: replace(phase, patience=2) for name, phase in recipe.train.phases.items()}
+    impatient = replace(recipe, train=replace(recipe.train, phases=phases))
+    monkeypatch.setitem(lda.RECIPES, "prodlda", lambda: impatient)
+    settings = {"folder": str(prepared.path), "recipe": "prodlda", "topics": 3, "epochs": 9, "seed": 0}
+    assert lda.measure_ours(settings)["passes"] == 2
 
 
 def test_scale_has_a_slope_for_every_axis(measured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -564,5 +658,24 @@ def test_recipes_have_the_sizes() -> None:
     assert (found.model.sentence.hidden_size, found.model.topic.topics, found.train.precision) == (6, 3, "bf16")
     (phase,) = found.train.phases.values()
     assert (phase.unit, phase.batch, found.train.device) == ("sentence", 24, "auto")
-    assert recipe("sentence-vae", TINY, "no", "cpu").model.flow_length == 0
+    adaptive = recipe("sentence-vae", replace(TINY, softmax="adaptive"), "no", "cpu").model
+    assert (adaptive.softmax, adaptive.flow_length) == ("adaptive", 0)
     assert recipe("prodlda", TINY, "no", "cpu").kind == "topic"
+
+
+def test_recipes_name_no_option_that_an_older_commit_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: dict[str, Any] = {}
+
+    class Older:
+        def __init__(self, **options: Any) -> None:
+            named.clear()
+            named.update(options)
+
+    monkeypatch.setattr(sizes_module, "SentenceConfig", Older)
+    recipe("sentence-vae", TINY, "no", "cpu")
+    assert set(named) == {"embedding_size", "hidden_size", "latent_size", "flow_length"}
+    recipe("sentence-vae", replace(TINY, bidirectional=False), "no", "cpu")
+    assert named["bidirectional"] is False
+    monkeypatch.setattr(sizes_module, "SentenceConfig", SentenceConfig)
+    for value in (True, False):
+        assert recipe("sentence-vae", replace(TINY, bidirectional=value), "no", "cpu").model.bidirectional is value

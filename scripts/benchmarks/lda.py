@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, fresh, interleaved, rows, threads_of
+from benchmarks.running import Figures, Rounds, fresh, numbers, rows, threads_of
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
@@ -24,8 +23,10 @@ from tgvae.evaluation.topics import top_words
 from tgvae.models.topic import TopicModel
 from tgvae.recipes import RECIPES
 from tgvae.runs import start_run
+from tgvae.training.checkpoint import read_progress
+from tgvae.training.loop import CHECKPOINT
 
-Passes = Iterator[NDArray[np.floating]]  # topics (T, D) after one more pass over the documents, again and again
+Passes = Iterator[Callable[[], NDArray[np.floating]]]  # each makes a pass and gives what tells the topics (T, D) then
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Options:
     """Seconds, passes over the documents, documents a second (documents x passes / seconds) and NPMI of topics.
 
     Ours is trained as its recipe says, start and validation counted; then tomotopy (collapsed Gibbs) and
-    scikit-learn (online variational Bayes) go on until they have its NPMI, or for ``seconds``; scoring them is not
-    counted. NPMI is that of ten words a topic in the training documents.
+    scikit-learn (online variational Bayes) go on until they have its NPMI, or for ``seconds``; reading their topics
+    off and scoring these is not counted. NPMI is that of ten words a topic in the training documents.
     """
 
     prepared: Path
@@ -44,13 +45,13 @@ class Options:
     topics: int = 50
     """T."""
     epochs: int | None = None
-    """Of ours; the recipe's own where not given."""
+    """Of ours, at most; the recipe's own where not given."""
     threads: tuple[int, ...] = (1,)
     """Of torch, and workers of the others."""
     seconds: float = 120.0
     """At most, for LDA."""
     rounds: int = 1
-    """Measurements of each, in turn, with another seed each."""
+    """Measurements of each, in turn; the round's number is the seed of all, and its goal is the NPMI of ours in it."""
     out: Path | None = None
     """File for the result as JSON."""
 
@@ -60,39 +61,47 @@ def run(options: Options) -> list[Row]:
     for threads in options.threads:
         settings = {"folder": str(options.prepared), "topics": options.topics, "threads": threads}
         settings |= {"recipe": options.recipe, "epochs": options.epochs, "seconds": options.seconds}
-        ours = fresh("lda:measure_ours", settings, threads)
-        settings |= {"goal": ours["NPMI"]}
-        each = {name: partial(fresh, "lda:measure_other", settings | {"name": name}, threads) for name in OTHERS}
-        of_threads = {f"ours, {options.recipe}": [ours]} | interleaved(each, options.rounds)
-        found |= {f"{name}, {threads_of(threads)}": figures for name, figures in of_threads.items()}
+        for seed in numbers(options.rounds):
+            for name, figures in one_round(settings | {"seed": seed}, threads).items():
+                found.setdefault(f"{name}, {threads_of(threads)}", []).append(figures)
     return rows(found)
 
 
+def one_round(settings: Mapping[str, Any], threads: int) -> dict[str, Figures]:
+    """Ours, then the others until they are as coherent as it, by name."""
+    ours = fresh("lda:measure_ours", settings, threads)
+    goal = {"goal": ours["NPMI"]}
+    others = {name: fresh("lda:measure_other", {**settings, **goal, "name": name}, threads) for name in OTHERS}
+    return {f"ours, {settings['recipe']}": ours} | others
+
+
 def measure_ours(settings: Mapping[str, Any]) -> Figures:
-    """Train ``recipe`` on ``folder`` with ``topics``, for ``epochs`` unless None."""
+    """Train ``recipe`` on ``folder`` with ``topics`` and ``seed``, for ``epochs`` at most, or its own where None."""
     folder = PreparedFolder.open(settings["folder"])
     recipe = RECIPES[settings["recipe"]]()
     (name, phase), *_ = recipe.train.phases.items()
     phase = replace(phase, epochs=settings["epochs"] or phase.epochs)
     model_config: Any = replace(recipe.model, topics=settings["topics"])
-    plan = replace(recipe, model=model_config, train=replace(recipe.train, phases={name: phase}))
-    begin = time.perf_counter()
+    train = replace(recipe.train, phases={name: phase}, seed=settings["seed"])
     with TemporaryDirectory() as place:
-        model = start_run(plan, folder.path, Path(place) / "run", quiet=True)
-    seconds = time.perf_counter() - begin
+        run = Path(place) / "run"
+        begin = time.perf_counter()
+        model = start_run(replace(recipe, model=model_config, train=train), folder.path, run, quiet=True)
+        seconds = time.perf_counter() - begin
+        passes = read_progress(run / CHECKPOINT).epoch
     assert isinstance(model, TopicModel)
     bags = Corpus(folder, "train").bags
-    return _figures(model.topic.log_beta.detach().cpu().numpy(), bags, phase.epochs, seconds)
+    return _figures(model.topic.log_beta.detach().cpu().numpy(), bags, passes, seconds)
 
 
 def measure_other(settings: Mapping[str, Any]) -> Figures:
     """Passes of ``OTHERS[name]`` until the topics have the NPMI ``goal`` or ``seconds`` have passed."""
     bags, seconds = Corpus(PreparedFolder.open(settings["folder"]), "train").bags, 0.0
     begin = time.perf_counter()
-    passes = OTHERS[settings["name"]](bags, settings["topics"], settings["threads"])
-    for number, beta in enumerate(passes, start=1):
+    passes = OTHERS[settings["name"]](bags, settings["topics"], settings["threads"], settings["seed"])
+    for number, topics in enumerate(passes, start=1):
         seconds += time.perf_counter() - begin
-        figures = _figures(beta, bags, number, seconds)
+        figures = _figures(topics(), bags, number, seconds)
         if figures["NPMI"] >= settings["goal"] or seconds > settings["seconds"]:
             break
         begin = time.perf_counter()
@@ -105,36 +114,40 @@ def _figures(beta: NDArray[np.floating], bags: csr_array, passes: int, seconds: 
     return {"seconds": seconds, "passes": passes, "documents/s": speed, "NPMI": coherence}
 
 
-def gibbs(bags: csr_array, topics: int, threads: int) -> Passes:
+def gibbs(bags: csr_array, topics: int, threads: int, seed: int) -> Passes:
     """tomotopy's LDA with its defaults. Raises UserError where it is not installed."""
     try:
         import tomotopy
     except ImportError:
         raise UserError("tomotopy is not installed: pip install 'tgvae[baselines]'") from None
-    model = tomotopy.LDAModel(k=topics, seed=0)
+    model = tomotopy.LDAModel(k=topics, seed=seed)
     for row in range(bags.shape[0]):
         part = slice(bags.indptr[row], bags.indptr[row + 1])
         if words := [str(w) for w in np.repeat(bags.indices[part], bags.data[part].astype(int))]:
             model.add_doc(words)
+
+    def beta() -> NDArray[np.floating]:
+        found = np.zeros((topics, bags.shape[1]))
+        found[:, [int(word) for word in model.used_vocabs]] = [model.get_topic_word_dist(i) for i in range(topics)]
+        return found
+
     while True:
         model.train(1, workers=threads)
-        beta = np.zeros((topics, bags.shape[1]))
-        beta[:, [int(word) for word in model.used_vocabs]] = [model.get_topic_word_dist(i) for i in range(topics)]
         yield beta
 
 
-def variational(bags: csr_array, topics: int, threads: int) -> Passes:
+def variational(bags: csr_array, topics: int, threads: int, seed: int) -> Passes:
     """scikit-learn's LDA, online, with its defaults and batches of 128 as ours."""
     from sklearn.decomposition import LatentDirichletAllocation
 
     documents = bags.shape[0]
-    model = LatentDirichletAllocation(topics, total_samples=documents, n_jobs=threads, random_state=0)
-    rng = np.random.default_rng(0)
+    model = LatentDirichletAllocation(topics, total_samples=documents, n_jobs=threads, random_state=seed)
+    rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(documents)
         for first in range(0, documents, 128):
             model.partial_fit(bags[order[first : first + 128]])
-        yield model.components_
+        yield lambda: model.components_
 
 
-OTHERS: dict[str, Callable[[csr_array, int, int], Passes]] = {"tomotopy": gibbs, "scikit-learn": variational}
+OTHERS: dict[str, Callable[[csr_array, int, int, int], Passes]] = {"tomotopy": gibbs, "scikit-learn": variational}

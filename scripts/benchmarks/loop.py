@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.peak import synchronize
+from benchmarks.running import peak_memory
 from benchmarks.sizes import Sizes, flops, recipe
 from tgvae.data.corpus import Corpus
 from tgvae.data.rows import Ints, Rows, Unit
@@ -138,17 +138,10 @@ def measure(settings: Mapping[str, Any]) -> dict[str, float]:
     load = timed.load(unit)
     step = load["seconds"] / load["steps"]
     figures = {f"{name}/s": load[name] / step for name in ("tokens", "documents") if load[name]}
-    if unit == "sentence":
+    if unit == "sentence" and sizes.softmax == "full":
         words = corpus.bags.nnz / corpus.documents
         actual = replace(sizes, vocabulary=len(folder.tokenizer), topic_words=len(folder.topic_vocabulary))
         figures["GF/s"] = sum(flops(kind, actual, load | {"words": words}).values()) / step / 1e9
     started = timed.moments[1] - time.perf_counter() + time.time() - settings["began"]
     figures |= {"step ms": 1000 * step, "cores": load["cores"]}
     return figures | {"memory MiB": peak_memory(device), "start s": started}
-
-
-def peak_memory(device: str) -> float:
-    """The most memory in MiB that the process had, or that torch took of the GPU."""
-    if device != "cpu":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -23,7 +24,7 @@ from benchmarks.peak import PRECISIONS
 from benchmarks.peer_files import Peer, lagging, sentence_vae, token_rows
 from benchmarks.reporting import Row
 from benchmarks.running import Figures, Rounds, add_ratio, environment, fresh, interleaved, rows, threads_of
-from benchmarks.sizes import SIZES
+from benchmarks.sizes import SIZES, Softmax
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 
@@ -55,6 +56,8 @@ class Options:
     """Of torch."""
     precision: tuple[Literal["no", "bf16"], ...] = ("no", "bf16")
     """Of ours."""
+    softmax: tuple[Softmax, ...] = ("full",)
+    """Of ours; adaptive is another parametrisation of the same sizes, and as exact."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to train."""
     rounds: int = 3
@@ -101,10 +104,11 @@ def contenders(options: Options) -> Iterator[dict[str, Callable[[int], Figures]]
                 peer = write(copy, tokens, sizes)
                 found[f"peer {name}"] = partial(peer_speed, copy, peer, options.seconds, options.device)
         found["textbook"] = lambda threads: fresh("textbook:measure_sentences", common, threads, tuned=False)
-        for kind in ("sentence-vae", "tgvae"):
-            for precision in options.precision:
-                settings = common | {"kind": kind, "precision": precision, "steps": 10**9}
-                found[f"{kind}, {PRECISIONS[precision]}"] = partial(ours, settings)
+        for kind, softmax, precision in product(("sentence-vae", "tgvae"), options.softmax, options.precision):
+            settings = common | {"kind": kind, "precision": precision, "steps": 10**9}
+            settings |= {"sizes": asdict(replace(sizes, softmax=softmax))}
+            name = kind if softmax == "full" else f"{kind} ({softmax})"
+            found[f"{name}, {PRECISIONS[precision]}"] = partial(ours, settings)
         yield found
 
 

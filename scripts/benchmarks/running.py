@@ -1,9 +1,10 @@
-"""Fresh processes, and rounds in which the settings take turns."""
+"""Fresh processes, their memory, and rounds in which the settings take turns."""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from benchmarks.reporting import Row
 from tgvae.errors import UserError
 
 SCRIPTS = Path(__file__).parent.parent
+PYTHON = (sys.executable, "-P")  # else -m and -c put the working directory, perhaps another tree, ahead of PYTHONPATH
+STATUS = Path("/proc/self/status")  # of Linux, where ru_maxrss starts from that of the parent process
 Figures = dict[str, float]
 Rounds = dict[str, list[Figures]]
 
@@ -35,7 +38,7 @@ def fresh(task: str, settings: Mapping[str, Any], threads: int, tuned: bool = Tr
         RuntimeError: the process failed; the message has what it wrote.
     """
     ran = subprocess.run(
-        [sys.executable, "-m", "benchmarks.worker", task, *(["tuned"] if tuned else [])],
+        [*PYTHON, "-m", "benchmarks.worker", task, *(["tuned"] if tuned else [])],
         input=json.dumps({**settings, "began": time.time()}),
         env=environment(threads, tuned),
         capture_output=True,
@@ -56,19 +59,36 @@ def environment(threads: int, tuned: bool) -> dict[str, str]:
     return env | {"OMP_WAIT_POLICY": "PASSIVE"} if tuned else env
 
 
+def peak_memory(device: str) -> float:
+    """The most memory in MiB that this process had, or that torch took of the GPU."""
+    if device != "cpu":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = STATUS.read_text() if STATUS.is_file() else ""
+    if "VmHWM:" in status:  # not every sandbox has it
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def interleaved(measures: Mapping[str, Callable[[], Figures]], rounds: int) -> Rounds:
     """Figures of every measure, by name, a list of ``rounds``: each round takes all of them in turn.
 
     So a machine that is slower for a while is slower for all; ratios are taken within a round.
     """
-    if rounds < 1:
-        raise UserError(f"rounds is {rounds}; it must be at least 1")
     found: Rounds = {name: [] for name in measures}
-    for number in range(rounds):
+    for number in numbers(rounds):
         for name, measure in measures.items():
             print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
             found[name].append(measure())
     return found
+
+
+def numbers(rounds: int) -> range:
+    """Of the rounds, from 0. Raises UserError for fewer than one."""
+    if rounds < 1:
+        raise UserError(f"rounds is {rounds}; it must be at least 1")
+    return range(rounds)
 
 
 def rows(found: Rounds) -> list[Row]:

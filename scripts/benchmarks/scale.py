@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from benchmarks.loop import WARM, peak_memory
+from benchmarks.loop import WARM
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, fresh, interleaved, rows, slope
-from benchmarks.sizes import SIZES, Sizes
+from benchmarks.running import Figures, Rounds, fresh, interleaved, peak_memory, rows, slope
+from benchmarks.sizes import SIZES, Sizes, Softmax
 from benchmarks.synthetic import Shape, write_folder
 from benchmarks.training import made_up
 from tgvae.data.corpus import Corpus
@@ -28,7 +28,8 @@ class Options:
 
     The slope of a cost per token is 0 where the whole is linear. Sizes are otherwise those of ``small``; the
     vocabulary and the length are those of a sentence VAE, the topics of the topic model alone. Documents of the
-    corpus have one sentence of 10 tokens; `open s` reads them and gathers the first batch.
+    corpus have one sentence of 10 tokens; `open s` reads them and gathers the first batch. Sentences of a corpus all
+    have one length, so nothing is padded; they have lengths of their own in `training --prepared` and in peers.
     """
 
     vocabulary: tuple[int, ...] = (2000, 5000, 10_000, 20_000, 50_000)
@@ -43,6 +44,8 @@ class Options:
     """Of torch."""
     precision: Literal["no", "bf16"] = "no"
     """no is float32."""
+    softmax: Softmax = "full"
+    """Of the sentence VAE."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to train."""
     steps: int = 10
@@ -57,7 +60,7 @@ def run(options: Options) -> list[Row]:
     small = SIZES["small"]
     found: list[Row] = []
     kinds: dict[str, tuple[str, Callable[[int], Sizes]]] = {
-        "vocabulary": ("sentence-vae", lambda n: replace(small, vocabulary=n)),
+        "vocabulary": ("sentence-vae", lambda n: replace(small, vocabulary=n, softmax=options.softmax)),
         "length": ("sentence-vae", lambda n: replace(small, length=n, sentences=max(1, TOKENS // n))),
         "topics": ("topic", lambda n: replace(small, topics=n)),
     }

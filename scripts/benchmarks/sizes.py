@@ -13,6 +13,7 @@ from tgvae.models.topic import TopicConfig
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.training.config import Phase
 
+Softmax = Literal["full", "adaptive"]
 Kind = Literal["sentence-vae", "tgvae", "language-model"]
 TOPIC_HIDDEN = TopicConfig.hidden_size
 WORD_EMBEDDING = TopicConfig.word_embedding_size
@@ -20,7 +21,8 @@ WORD_EMBEDDING = TopicConfig.word_embedding_size
 
 @dataclass(frozen=True)
 class Sizes:
-    """E, H, Z, V of a model, sentences and tokens of a batch; T and D of its topic model, flow length, directions."""
+    """E, H, Z, V of a model, sentences and tokens of a batch; T and D of its topic model, flow length, directions, and
+    whether the softmax over words is adaptive."""
 
     embedding: int
     hidden: int
@@ -32,6 +34,7 @@ class Sizes:
     topic_words: int = 8000
     flow: int = 5
     bidirectional: bool = True
+    softmax: Softmax = "full"
 
 
 SIZES = {
@@ -44,12 +47,18 @@ SIZES = {
 def recipe(kind: str, sizes: Sizes, precision: str, device: str) -> Recipe:
     """The recipe of a kind in these sizes, one phase long; without topics the posterior is the plain one."""
     found = RECIPES[kind]()
+    # where it is the default an option is not named: a commit that `ab` measures may be older than the option
+    options: dict[str, Any] = {
+        name: value
+        for name in ("bidirectional", "softmax")
+        if (value := getattr(sizes, name)) != getattr(SentenceConfig, name, getattr(Sizes, name))
+    }
     sentence = SentenceConfig(
         embedding_size=sizes.embedding,
         hidden_size=sizes.hidden,
         latent_size=sizes.latent,
         flow_length=sizes.flow if kind == "tgvae" else 0,
-        bidirectional=sizes.bidirectional,
+        **options,
     )
     model: Any = found.model
     if isinstance(model, TGVAEConfig):
@@ -75,7 +84,8 @@ def flops(kind: str, sizes: Sizes, load: Mapping[str, float]) -> dict[str, float
 
     Backward has two products for each one forward. A GRU has 3H outputs for its E inputs and H states, the encoder
     in one direction or two; the latent's share of the gates is the same at every token and counted once a sentence.
-    A topic model reads and predicts a document's own words alone, so its outer layers count these and not all D.
+    The softmax is the full one. A topic model reads and predicts a document's own words alone, so its outer layers
+    count these and not all D.
 
     Args:
         kind: of the model.

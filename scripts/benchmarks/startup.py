@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, environment, fresh, interleaved, rows
+from benchmarks.running import PYTHON, Figures, environment, fresh, interleaved, rows
 from benchmarks.sizes import SIZES
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
@@ -51,7 +50,7 @@ def run(options: Options) -> list[Row]:
 def command(*arguments: str) -> Figures:
     """Seconds that Python takes for a command. Raises CalledProcessError where it fails."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], env=environment(1, tuned=True), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*PYTHON, *arguments], env=environment(1, tuned=True), check=True, stdout=subprocess.DEVNULL)
     return {"seconds": time.perf_counter() - begin}
 
 

@@ -24,6 +24,9 @@ class Options:
     """Tokens (eos counted, padding not) and documents a second, milliseconds a step, GF/s and their share of the
     peak (see peak) in the same precision, cores in use (processor time over time: below the threads where others need
     them too), peak memory, and seconds from the start of Python to the first step done.
+
+    Made-up sentences all have one length, which the share of the peak needs: nothing is padded, and sorting by length
+    changes nothing. Sentences have lengths of their own with ``--prepared``, and in peers.
     """
 
     sizes: tuple[Literal["small", "peer", "large"], ...] = ("small", "peer", "large")
