@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK = 512  # tokens whose logits are formed at a time
+MULTIPLE = 64  # of rows in bfloat16: on the CPU its products are compiled anew for every number of rows
 
 
 def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
@@ -45,12 +46,13 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, target: Tensor
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
-        low_h, low_weight, low_bias = h.to(dtype), weight.to(dtype), bias.to(dtype)
-        p = torch.empty(len(h), len(weight), dtype=dtype, device=h.device)
+        count, more = len(h), -len(h) % MULTIPLE if dtype == torch.bfloat16 else 0
+        low_h, low_weight, low_bias = F.pad(h.to(dtype), (0, 0, 0, more)), weight.to(dtype), bias.to(dtype)
+        p = torch.empty(len(low_h), len(weight), dtype=dtype, device=h.device)
         with torch.autocast(h.device.type, enabled=False):
             for rows, out in zip(low_h.split(CHUNK), p.split(CHUNK), strict=True):
                 torch.softmax(torch.addmm(low_bias, rows, low_weight.T), -1, out=out)
-        every = torch.arange(len(p), device=p.device)
+        every = torch.arange(count, device=p.device)
         own = p[every, target]
         p[every, target] = own - 1
         ctx.save_for_backward(low_h, low_weight, p)
@@ -60,6 +62,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, weight, p = ctx.saved_tensors
-        scale = gradient.to(h.dtype).unsqueeze(1)
+        count = len(gradient)
+        scale = F.pad(gradient.to(h.dtype), (0, len(h) - count)).unsqueeze(1)
         with torch.autocast(h.device.type, enabled=False):
-            return scale * (p @ weight), p.T @ (scale * h), (scale.T @ p).squeeze(0), None, None
+            return scale[:count] * (p @ weight)[:count], p.T @ (scale * h), (scale.T @ p).squeeze(0), None, None
