@@ -135,7 +135,7 @@ def measure(settings: Mapping[str, Any]) -> dict[str, float]:
     corpus = first_documents(folder, settings.get("first"))
     timed = Timed(corpus, device, settings["steps"], settings.get("seconds", float("inf")))
     unit = train_model(settings, folder, timed)
-    load = timed.load(unit)
+    load, memory = timed.load(unit), peak_memory(device)  # the memory before the bags of a whole corpus are counted
     step = load["seconds"] / load["steps"]
     figures = {f"{name}/s": load[name] / step for name in ("tokens", "documents") if load[name]}
     if unit == "sentence" and sizes.softmax == "full":
@@ -144,4 +144,4 @@ def measure(settings: Mapping[str, Any]) -> dict[str, float]:
         figures["GF/s"] = sum(flops(kind, actual, load | {"words": words}).values()) / step / 1e9
     started = timed.moments[1] - time.perf_counter() + time.time() - settings["began"]
     figures |= {"step ms": 1000 * step, "cores": load["cores"]}
-    return figures | {"memory MiB": peak_memory(device), "start s": started}
+    return figures | {"memory MiB": memory, "start s": started}

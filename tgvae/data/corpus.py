@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import torch
+from scipy.sparse import csr_array
 
 from tgvae.data.bags import Bags, counted
 from tgvae.data.batch import Batch, Documents
@@ -29,7 +30,6 @@ class Corpus:
         sentences: for each modelled sentence its document and its position there, with shape (N, 2).
         lengths: tokens of each modelled sentence, eos not counted, with shape (N,).
         table: the rows, by default those that the folder has for the split.
-        bags: counts of topic words of every document, with shape (documents, D).
     """
 
     def __init__(self, folder: PreparedFolder, split: str, table: pa.Table | None = None) -> None:
@@ -37,10 +37,7 @@ class Corpus:
         self.table = folder.split(split) if table is None else table
         self._tokens = _Ragged(self.table["tokens"])
         self._words = _one_chunk(self.table["words"]).values.to_numpy()
-        topic_words = _Ragged(self.table["topic_words"])
-        size = len(folder.topic_vocabulary)
-        self.bags = counted(topic_words.values, topic_words.starts[topic_words.rows], size)
-        self._sentence_bags = counted(topic_words.values, topic_words.starts, size)
+        self._topic_words = _Ragged(self.table["topic_words"])
         lengths = self._tokens.lengths
         modelled = np.flatnonzero(lengths)
         parent = np.repeat(np.arange(self.documents), np.diff(self._tokens.rows))
@@ -61,6 +58,26 @@ class Corpus:
         }
         missing = {name: [None] * len(texts) for name in DOCUMENT.names if name not in columns}
         return cls(folder, split, pa.table(columns | missing, schema=DOCUMENT))
+
+    @cached_property
+    def bags(self) -> csr_array:
+        """Counts of topic words of every document, with shape (documents, D): for statistics, and held from then on."""
+        return self._document_bags(np.arange(self.documents))
+
+    def _document_bags(self, documents: Ints) -> csr_array:
+        first, end = (self._topic_words.rows[documents + i] for i in (0, 1))
+        return self._bags(self._topic_words.starts[first], self._topic_words.starts[end])
+
+    def _sentence_bags(self, sentences: Ints) -> csr_array:
+        """Of sentences as the folder counts them, those that are not modelled too."""
+        return self._bags(self._topic_words.starts[sentences], self._topic_words.starts[sentences + 1])
+
+    def _bags(self, first: Ints, end: Ints) -> csr_array:
+        """Counts of the topic words from each first place up to its end, with shape (len(first), D)."""
+        lengths = end - first
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        places = np.arange(starts[-1]) + np.repeat(first - starts[:-1], lengths)
+        return counted(self._topic_words.values[places], starts, len(self.folder.topic_vocabulary))
 
     @property
     def documents(self) -> int:
@@ -117,28 +134,28 @@ class Corpus:
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
         """Bags of words of the documents ``index``."""
         rows = np.array(index, dtype=np.int64)
-        return Documents(Bags.of(self.bags[rows]), torch.from_numpy(rows))
+        return Documents(Bags.of(self._document_bags(rows)), torch.from_numpy(rows))
 
     def gather(self, index: Sequence[int] | Ints) -> Batch:
         """The modelled sentences ``index``, with their documents."""
         rows = np.asarray(index)
         chosen, lengths = self._modelled[rows], self.lengths[rows] + 1
         documents, parent = np.unique(self.sentences[rows, 0], return_inverse=True)
-        own, tokenizer = self._sentence_bags[chosen], self.folder.tokenizer
+        own, bags, tokenizer = self._sentence_bags(chosen), self._document_bags(documents), self.folder.tokenizer
         tokens = self._tokens.padded(chosen, lengths.max(), tokenizer.pad_id)
         targets = tokens.copy()
         targets[np.arange(len(rows)), lengths - 1] = tokenizer.eos_id
         inputs = np.roll(tokens, 1, axis=1)  # the last column is padding, but where a sentence has its eos
         inputs[:, 0] = tokenizer.bos_id
         return Batch(
-            documents=self.gather_documents(documents),
+            documents=Documents(Bags.of(bags), torch.from_numpy(documents)),
             inputs=torch.from_numpy(inputs),
             targets=torch.from_numpy(targets),
             lengths=torch.from_numpy(lengths),
             words=torch.from_numpy(self._words[chosen].astype(np.int64) + 1),
             parent=torch.from_numpy(parent),
             own=Bags.of(own),
-            context=Bags.of(self.bags[self.sentences[rows, 0]] - own),
+            context=Bags.of(bags[parent] - own),
         )
 
     def sentence_batches(self, tokens: int, seed: int | None = None) -> list[Ints]:
