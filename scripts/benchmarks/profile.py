@@ -55,7 +55,6 @@ PARTS: tuple[tuple[type, str, str], ...] = (
     (Accelerator, "clip_grad_norm_", "clipping"),
     (torch.optim.AdamW, "step", "optimiser"),
     (Corpus, "gather", "data"),
-    (Corpus, "gather_documents", "data"),
 )
 MARK = "part: "
 REST = "rest"
