@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from benchmarks.reporting import Row
 from benchmarks.running import Figures, Rounds, fresh, numbers, rows, threads_of
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.errors import UserError
+from tgvae.evaluation.baselines import gibbs_sampler, word_distributions
 from tgvae.evaluation.coherence import npmi
 from tgvae.evaluation.topics import top_words
 from tgvae.models.topic import TopicModel
@@ -116,24 +117,10 @@ def _figures(beta: NDArray[np.floating], bags: csr_array, passes: int, seconds: 
 
 def gibbs(bags: csr_array, topics: int, threads: int, seed: int) -> Passes:
     """tomotopy's LDA with its defaults. Raises UserError where it is not installed."""
-    try:
-        import tomotopy
-    except ImportError:
-        raise UserError("tomotopy is not installed: pip install 'tgvae[baselines]'") from None
-    model = tomotopy.LDAModel(k=topics, seed=seed)
-    for row in range(bags.shape[0]):
-        part = slice(bags.indptr[row], bags.indptr[row + 1])
-        if words := [str(w) for w in np.repeat(bags.indices[part], bags.data[part].astype(int))]:
-            model.add_doc(words)
-
-    def beta() -> NDArray[np.floating]:
-        found = np.zeros((topics, bags.shape[1]))
-        found[:, [int(word) for word in model.used_vocabs]] = [model.get_topic_word_dist(i) for i in range(topics)]
-        return found
-
+    model = gibbs_sampler(bags, topics, seed)
     while True:
         model.train(1, workers=threads)
-        yield beta
+        yield partial(word_distributions, model, bags.shape[1])
 
 
 def variational(bags: csr_array, topics: int, threads: int, seed: int) -> Passes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -21,6 +23,13 @@ def lda_topics(bags: csr_array, topics: int, seed: int, iterations: int = 500) -
     Raises:
         UserError: tomotopy is not installed.
     """
+    model = gibbs_sampler(bags, topics, seed)
+    model.train(iterations, workers=1)
+    return word_distributions(model, bags.shape[1])
+
+
+def gibbs_sampler(bags: csr_array, topics: int, seed: int) -> Any:
+    """tomotopy's LDA over documents with words, not yet trained; arguments and errors are those of ``lda_topics``."""
     try:
         import tomotopy
     except ImportError:
@@ -31,9 +40,13 @@ def lda_topics(bags: csr_array, topics: int, seed: int, iterations: int = 500) -
         words = np.repeat(bags.indices[part], bags.data[part].astype(int))
         if len(words):
             model.add_doc([str(word) for word in words])
-    model.train(iterations, workers=1)
-    beta = np.zeros((topics, bags.shape[1]))
+    return model
+
+
+def word_distributions(model: Any, size: int) -> NDArray[np.float64]:
+    """p(w | topic) of a sampler over a vocabulary of ``size`` words, with shape (T, D)."""
+    beta = np.zeros((model.k, size))
     columns = [int(word) for word in model.used_vocabs]
-    for topic in range(topics):
+    for topic in range(model.k):
         beta[topic, columns] = model.get_topic_word_dist(topic)
     return beta

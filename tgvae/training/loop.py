@@ -55,6 +55,7 @@ class Trainer:
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu(config), kwargs_handlers=[ddp])
         self.wrapped: nn.Module = self.accelerator.prepare(model)
+        self.bfloat16 = precision_of(config) == "bf16"
         first, total = self.accelerator.is_main_process, partial(self.accelerator.reduce, reduction="sum")
         self.journal = Journal(run if first else None, quiet or not first, total)
         self.progress = Progress()
@@ -119,8 +120,7 @@ class Trainer:
         self.model.temperature, self.model.latent_noise = phase.temperature(now), phase.corruption.latent
         for group in optimizer.param_groups:
             group["lr"] = rate
-        low = precision_of(self.config) == "bf16"
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=low):
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16):
             terms = self.wrapped(batch)
         loss = objective(terms, {name: s(now) for name, s in phase.weights.items()}, phase.free_nats)
         self.accelerator.backward(self.accelerator.num_processes * part * loss)
