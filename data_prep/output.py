@@ -13,6 +13,7 @@ from typing import Any
 from data_prep.corpora.base import Skipped
 from tgvae.data.schema import MANIFEST, SKIPPED, file_hash
 from tgvae.errors import UserError
+from tgvae.files import sync, write_text
 
 
 def check_target(out: Path, overwrite: bool) -> None:
@@ -37,29 +38,26 @@ def start_partial(out: Path) -> Path:
 def write_skipped(folder: Path, skipped: Iterable[Skipped]) -> None:
     """Write skipped.jsonl, a JSON object a line."""
     lines = [json.dumps(asdict(document), ensure_ascii=False) + "\n" for document in skipped]
-    (folder / SKIPPED).write_text("".join(lines), encoding="utf-8")
+    write_text(folder / SKIPPED, "".join(lines))
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """Write manifest.json: the content and the SHA-256 of every file in the folder."""
     hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
     text = json.dumps({**content, "files": hashes}, indent=2, ensure_ascii=False) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    write_text(folder / MANIFEST, text)
 
 
 def publish(partial: Path, out: Path) -> None:
     """Put the finished folder in its place, all its bytes on disk first; an older one is removed last."""
     for path in [*partial.iterdir(), partial]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
     old = out.with_name(out.name + ".old")
     if old.exists():
         shutil.rmtree(old)
     if out.exists():
         os.replace(out, old)
     os.replace(partial, out)
+    sync(out.parent)
     if old.exists():
         shutil.rmtree(old)

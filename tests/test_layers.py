@@ -28,6 +28,7 @@ DATA = TEXT | ARRAYS
 ALLOWED: dict[str, set[str]] = {
     "tgvae": {"tgvae.models", "tgvae.generation"},  # the front door, opened lazily
     "tgvae.errors": set(),
+    "tgvae.files": {"tgvae.errors"},
     "tgvae.settings": {"tgvae.errors"},
     "tgvae.kernels": set(),
     "tgvae.distributions": {"tgvae.kernels", "tgvae.errors"},
@@ -35,8 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "tgvae.schedules": {"tgvae.errors"},
     "tgvae.data": set(),
     "tgvae.data.markup": set(),
-    "tgvae.data.tokenizers": {"tgvae.errors", "tgvae.data.markup"},
-    "tgvae.data.vocabulary": {"tgvae.errors", "tgvae.data.tokenizers"},
+    "tgvae.data.tokenizers": {"tgvae.errors", "tgvae.files", "tgvae.data.markup"},
+    "tgvae.data.vocabulary": {"tgvae.errors", "tgvae.files", "tgvae.data.tokenizers"},
     "tgvae.data.open_vocabulary": {"tgvae.data.tokenizers"},
     "tgvae.data.schema": {"tgvae.errors", "tgvae.data.tokenizers", "tgvae.data.vocabulary"},
     "tgvae.data.corruption": {"tgvae.errors"},
@@ -47,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "tgvae.data.pairs": TEXT | ROWS | BATCH | {"tgvae.errors", "tgvae.data.corpus"},
     "tgvae.data.vectors": ROWS | {"tgvae.errors", "tgvae.data.schema"},
     "tgvae.data.graphs": ROWS | {"tgvae.errors"},
-    "tgvae.data.graph_files": {"tgvae.errors", "tgvae.data.graphs"},
+    "tgvae.data.graph_files": {"tgvae.errors", "tgvae.files", "tgvae.data.graphs"},
     "tgvae.divergences": {"tgvae.distributions"},
     "tgvae.trace": {"tgvae.divergences"},
     "tgvae.nn": {"tgvae.kernels", "tgvae.data.bags", "tgvae.distributions", "tgvae.distributions_copy"},
@@ -60,10 +61,12 @@ ALLOWED: dict[str, set[str]] = {
         "tgvae.distributions",
         "tgvae.settings",
         "tgvae.errors",
+        "tgvae.files",
     },
     "tgvae.evaluation": DATA
-    | {"tgvae.models", "tgvae.generation", "tgvae.distributions", "tgvae.trace", "tgvae.errors"},
-    "tgvae.training": DATA | {"tgvae.evaluation", "tgvae.models", "tgvae.trace", "tgvae.schedules", "tgvae.errors"},
+    | {"tgvae.models", "tgvae.generation", "tgvae.distributions", "tgvae.trace", "tgvae.errors", "tgvae.files"},
+    "tgvae.training": DATA
+    | {"tgvae.evaluation", "tgvae.models", "tgvae.trace", "tgvae.schedules", "tgvae.errors", "tgvae.files"},
     "tgvae.recipes": {"tgvae.models", "tgvae.training", "tgvae.schedules", "tgvae.data.corruption"},
     "tgvae.sources": DATA | {"tgvae.models", "tgvae.errors"},
     "tgvae.runs": DATA
@@ -75,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
         "tgvae.models",
         "tgvae.settings",
         "tgvae.errors",
+        "tgvae.files",
     },
     "tgvae.commands": DATA
     | {
@@ -86,10 +90,11 @@ ALLOWED: dict[str, set[str]] = {
         "tgvae.models",
         "tgvae.generation",
         "tgvae.errors",
+        "tgvae.files",
         "data_prep",
     },
     "tgvae.cli": {"tgvae.errors"},  # and, when one is called, a command
-    "data_prep": TEXT | {"tgvae.errors"},
+    "data_prep": TEXT | {"tgvae.errors", "tgvae.files"},
     "scripts": DATA
     | {
         "tgvae.sources",
@@ -105,10 +110,11 @@ ALLOWED: dict[str, set[str]] = {
         "tgvae.distributions",
         "tgvae.nn",
         "tgvae.errors",
+        "tgvae.files",
         "data_prep",
     },
 }
-WITHOUT_TORCH = {"data_prep", "tgvae.cli", "tgvae.errors", "tgvae.settings", "tgvae.schedules"} | TEXT
+WITHOUT_TORCH = {"data_prep", "tgvae.cli", "tgvae.errors", "tgvae.files", "tgvae.settings", "tgvae.schedules"} | TEXT
 
 
 def layer(module: str) -> str:

@@ -33,6 +33,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.generated import Writer, real_sentences
 from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import has_topics, topic_quality
+from tgvae.files import write_text
 from tgvae.models.base import CONFIG, WEIGHTS, Model, load
 from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.models.summarizer import Summarizer
@@ -83,7 +84,7 @@ def _make_folder(recipe: Recipe, data: Data, run: Path) -> None:
         "data": describe(data),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
-    (run / RUN).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(run / RUN, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
 
 def resume_run(run: Path) -> Model:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from tgvae.commands.documents import Document
 from tgvae.errors import UserError
-from tgvae.models.base import replace_file
+from tgvae.files import write_text
 
 CHUNK = 2**20  # bytes read at a time
 REMEDY = "choose another --out, or remove the file"
@@ -131,9 +131,7 @@ class ResumableFile:
         return self._written.hexdigest()
 
     def _note(self, progress: Progress) -> None:
-        partial = self.notes.with_name(f"{self.notes.name}.partial")
-        partial.write_text(json.dumps(asdict(progress), indent=2) + "\n", encoding="utf-8")
-        replace_file(partial, self.notes)
+        write_text(self.notes, json.dumps(asdict(progress), indent=2) + "\n")
         self._progress = progress
 
     @contextmanager

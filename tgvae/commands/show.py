@@ -29,6 +29,7 @@ from tgvae.evaluation.uses import (
     samples,
 )
 from tgvae.evaluation.uses.shown import Shown, as_seen, left_out, require
+from tgvae.files import write_text
 from tgvae.models.vector import VectorConfig, VectorVAE
 from tgvae.recipes import RECIPES, Recipe, annealed, in_phases, weighted_latent
 from tgvae.runs import ensure_run, load_run, open_data, read_recipe
@@ -214,5 +215,5 @@ def write(use: UseName, shown: Shown, about: Mapping[str, str], path: Path) -> P
         "About": about_list(about),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page_of(f"{use.capitalize()}, {about['data']}", sections), encoding="utf-8")
+    write_text(path, page_of(f"{use.capitalize()}, {about['data']}", sections))
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,6 +11,7 @@ from scipy.sparse import csr_array
 
 from tgvae.data.graphs import Graph, simple_edges
 from tgvae.errors import UserError
+from tgvae.files import write_text
 
 
 def open_graph(source: str) -> Graph:
@@ -44,9 +44,7 @@ def write_edges(graph: Graph, path: Path) -> None:
     alone = np.setdiff1d(np.arange(graph.nodes), graph.edges)
     pairs = np.concatenate((graph.edges, np.stack((alone, alone), axis=1)))
     lines = (f"{graph.names[i]}\t{graph.names[j]}\n" for i, j in pairs)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text("".join(lines), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, "".join(lines))
 
 
 def require_new(path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tgvae.data.markup import without_markup
 from tgvae.errors import UserError
+from tgvae.files import write_bytes, write_text
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -191,7 +192,7 @@ class SentencePieceTokenizer(SentenceTokenizer):
     def save(self, folder: Path) -> Path:
         """Write `sentence.model`."""
         path = folder / SENTENCEPIECE_FILE
-        path.write_bytes(self._processor.serialized_model_proto())
+        write_bytes(path, self._processor.serialized_model_proto())
         return path
 
 
@@ -225,7 +226,7 @@ class WordTokenizer(SentenceTokenizer):
     def save(self, folder: Path) -> Path:
         """Write `sentence_words.txt`, a word a line, id = line number from 0."""
         path = folder / WORDS_FILE
-        path.write_text("\n".join(self.pieces) + "\n", encoding="utf-8")
+        write_text(path, "\n".join(self.pieces) + "\n")
         return path
 
 

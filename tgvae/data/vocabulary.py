@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
 from tgvae.errors import UserError
+from tgvae.files import write_text
 
 
 @lru_cache(maxsize=200_000)
@@ -75,7 +76,7 @@ class TopicVocabulary:
 
     def save(self, path: Path) -> None:
         """Write a word a line, id = line number from 0."""
-        path.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8")
+        write_text(path, "".join(f"{word}\n" for word in self.words))
 
     @classmethod
     def load(cls, path: Path) -> TopicVocabulary:

@@ -21,7 +21,8 @@ from tgvae.data.schema import file_hash
 from tgvae.errors import UserError
 from tgvae.evaluation.exhibits import SummaryRow, TopicRow
 from tgvae.evaluation.figure import Figure, Parts, Report
-from tgvae.models.base import WEIGHTS, replace_file
+from tgvae.files import replacing
+from tgvae.models.base import WEIGHTS
 
 FORMAT = 1
 FOLDER, REPORT, PARTS, PAGE = "evaluation", "report.json", "parts.safetensors", "report.html"
@@ -63,21 +64,23 @@ def save_evaluation(
         if figure.parts is not None
         for array in ARRAYS
     }
-    partial = {name: folder / f"{name}.partial" for name in (PARTS, PAGE, REPORT)}
-    save_file(parts, partial[PARTS])
-    content = {
-        "format": FORMAT,
-        **about,
-        "weights_sha256": file_hash(run / WEIGHTS),
-        "parts_sha256": file_hash(partial[PARTS]),
-        "sections": described(report),
-        "topics": [asdict(topic) for topic in topics],
-        "summaries": [asdict(row) for row in summaries],
-    }
-    partial[PAGE].write_text(page, encoding="utf-8")
-    partial[REPORT].write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name, path in partial.items():
-        replace_file(path, folder / name)
+    with (  # put in place in the opposite order, when all of them are written
+        replacing(folder / REPORT) as new_report,
+        replacing(folder / PAGE) as new_page,
+        replacing(folder / PARTS) as new_parts,
+    ):
+        save_file(parts, new_parts)
+        content = {
+            "format": FORMAT,
+            **about,
+            "weights_sha256": file_hash(run / WEIGHTS),
+            "parts_sha256": file_hash(new_parts),
+            "sections": described(report),
+            "topics": [asdict(topic) for topic in topics],
+            "summaries": [asdict(row) for row in summaries],
+        }
+        new_page.write_text(page, encoding="utf-8")
+        new_report.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
 
 

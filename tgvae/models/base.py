@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
+from tgvae.files import replacing, write_text
 from tgvae.settings import from_json
 from tgvae.trace import Trace
 
@@ -95,13 +95,12 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         self.save(save_directory)
 
     def save(self, save_directory: Path) -> None:
-        """Write the model into a folder; weights that are there already are replaced in one step, last."""
+        """Write the model into a folder, the weights last; every file that is there already is replaced in one step."""
         config = {"format": FORMAT, "model": self.kind, "config": asdict(self.config)}
-        (save_directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        write_text(save_directory / CONFIG, json.dumps(config, indent=2) + "\n")
         self.save_data(save_directory)
-        partial = save_directory / f"{WEIGHTS}.partial"
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
-        replace_file(partial, save_directory / WEIGHTS)
+        with replacing(save_directory / WEIGHTS) as partial:
+            save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
 
     @classmethod
     def from_pretrained(
@@ -163,13 +162,6 @@ class TextModel(Model):
     @classmethod
     def read_data(cls, config: Any, folder: Path) -> Self:
         return cls(config, load_tokenizer(folder), TopicVocabulary.load(folder / TOPIC_WORDS))
-
-
-def replace_file(partial: Path, path: Path) -> None:
-    """Sync a written file and rename it into place: a reader finds the old one or the new one, whole."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def read_config(folder: Path) -> tuple[str, dict[str, Any]]:

@@ -33,6 +33,7 @@ from torch import Tensor
 from tgvae.data.graphs import Graph, GraphBatch
 from tgvae.distributions import diagonal_normal
 from tgvae.errors import UserError
+from tgvae.files import write_text
 from tgvae.models.base import Model
 from tgvae.nn.graph import GraphConvolution, Links, log_odds
 from tgvae.nn.heads import scale_of
@@ -87,7 +88,7 @@ class GraphVAE(Model):
         return cls(config, data.nodes if data.features is None else data.features.shape[1])
 
     def save_data(self, folder: Path) -> None:
-        (folder / DATA).write_text(json.dumps({"features": self.features}) + "\n", encoding="utf-8")
+        write_text(folder / DATA, json.dumps({"features": self.features}) + "\n")
 
     @classmethod
     def read_data(cls, config: GraphConfig, folder: Path) -> Self:

@@ -26,6 +26,7 @@ from torch.distributions import Bernoulli, Independent, OneHotCategorical
 from tgvae.data.vectors import Space, VectorBatch, Vectors, VectorSplit
 from tgvae.distributions import diagonal_normal, gumbel_softmax
 from tgvae.errors import UserError
+from tgvae.files import write_text
 from tgvae.models.base import Model
 from tgvae.models.writing import drawing
 from tgvae.nn.heads import NormalHead, mlp
@@ -163,7 +164,7 @@ class VectorVAE(Model):
         return Independent(OneHotCategorical(logits=logits, validate_args=False), 1, validate_args=False)
 
     def save_data(self, folder: Path) -> None:
-        (folder / SPACE).write_text(json.dumps(asdict(self.space)) + "\n", encoding="utf-8")
+        write_text(folder / SPACE, json.dumps(asdict(self.space)) + "\n")
 
     @classmethod
     def read_data(cls, config: VectorConfig, folder: Path) -> Self:

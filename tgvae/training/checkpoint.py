@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
-from tgvae.models.base import replace_file
+from tgvae.files import replacing
 
 
 @dataclass
@@ -39,10 +39,9 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
-    partial = path.with_suffix(".partial")
     contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
-    save_file(contiguous, partial, metadata={"progress": json.dumps(asdict(progress))})
-    replace_file(partial, path)
+    with replacing(path) as partial:
+        save_file(contiguous, partial, metadata={"progress": json.dumps(asdict(progress))})
 
 
 def read_progress(path: Path) -> Progress:
