@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgvae.kernels.concurrent import concurrently
-from tgvae.kernels.cross_entropy import CHUNK, linear_cross_entropy
+from tgvae.kernels.concurrent import concurrently, threads, threads_for_calls
+from tgvae.kernels.cross_entropy import CHUNK, FEWEST_TOKENS, linear_cross_entropy
 from tgvae.nn.gru import FEWEST_ROWS, GRUEncoder, run_gru
 
 E, H, V = 6, 8, 40
@@ -145,6 +145,33 @@ def test_concurrent_calls_know_the_autocast_of_the_caller(four_threads: None) ->
     with torch.autocast("cpu", torch.bfloat16):
         assert {part.dtype for part in concurrently(torch.mm, [(weight, weight)] * 2)} == {torch.bfloat16}
     assert {part.dtype for part in concurrently(torch.mm, [(weight, weight)] * 2)} == {torch.float32}
+
+
+def test_within_calls_have_the_threads_and_all_else_has_one(four_threads: None) -> None:
+    x = torch.randn(64, 3)
+    with threads_for_calls():
+        assert (threads(), torch.get_num_threads()) == (4, 1)
+        with threads_for_calls():
+            found = concurrently(torch.clone, [(x,)] * 4)
+        assert (threads(), torch.get_num_threads()) == (4, 1)
+    assert (threads(), torch.get_num_threads()) == (4, 4)
+    torch.testing.assert_close(found, [x] * 4)
+    with pytest.raises(ZeroDivisionError), threads_for_calls():
+        concurrently(lambda rows: rows / (1 // 0), [(x,), (x,)])
+    assert (threads(), torch.get_num_threads()) == (4, 4)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_cross_entropy_in_threads_is_that_of_one(gradient: bool, four_threads: None) -> None:
+    (h, weight, bias), target = softmax_case(4 * FEWEST_TOKENS + 3)
+    with torch.set_grad_enabled(gradient), threads_for_calls():
+        found = linear_cross_entropy(h, weight, bias, target)
+    wanted = F.cross_entropy(F.linear(h, weight, bias), target, reduction="none")
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    if gradient:
+        scale = torch.rand(len(h))
+        ours = gradients((scale * found).sum(), h, weight, bias)
+        torch.testing.assert_close(ours, gradients((scale * wanted).sum(), h, weight, bias), rtol=1e-4, atol=1e-4)
 
 
 def _child() -> None:

@@ -66,7 +66,15 @@ ALLOWED: dict[str, set[str]] = {
     "tgvae.evaluation": DATA
     | {"tgvae.models", "tgvae.generation", "tgvae.distributions", "tgvae.trace", "tgvae.errors", "tgvae.files"},
     "tgvae.training": DATA
-    | {"tgvae.evaluation", "tgvae.models", "tgvae.trace", "tgvae.schedules", "tgvae.errors", "tgvae.files"},
+    | {
+        "tgvae.evaluation",
+        "tgvae.kernels",
+        "tgvae.models",
+        "tgvae.trace",
+        "tgvae.schedules",
+        "tgvae.errors",
+        "tgvae.files",
+    },
     "tgvae.recipes": {"tgvae.models", "tgvae.training", "tgvae.schedules", "tgvae.data.corruption"},
     "tgvae.sources": DATA | {"tgvae.models", "tgvae.errors"},
     "tgvae.runs": DATA

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tgvae.distributions import HouseholderNormal
+from tgvae.nn.dropout import STEPS, Dropout
 from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
 from tgvae.nn.heads import HouseholderHead, NormalHead, mlp, scale_of
 
@@ -163,3 +164,34 @@ def test_mlp_has_the_sizes_and_ends_in_relu() -> None:
     h = torch.randn(B, H)
     torch.testing.assert_close(net(h), second(first(h).relu()).relu())
     assert net(h).shape == (B, 9)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.999])
+def test_dropout_hides_its_share_and_keeps_the_mean(rate: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1000, 999, requires_grad=True)
+    y = Dropout(rate)(x)
+    shown = y != 0
+    assert (~shown).double().mean() == pytest.approx(rate, abs=4 * (rate * (1 - rate) / x.numel()) ** 0.5 + 1 / STEPS)
+    torch.testing.assert_close(y[shown], torch.full_like(y[shown], 1 / (1 - rate)), rtol=1e-2, atol=0)
+    assert y.double().mean().item() == pytest.approx(1, abs=4 * (rate / (1 - rate) / x.numel()) ** 0.5 + 1e-6)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gradient, y.detach())
+
+
+def test_draws_of_dropout_are_independent_within_and_between_its_draws_of_64_bits() -> None:
+    torch.manual_seed(1)
+    hidden = (Dropout(0.5)(torch.ones(100_000, 8)) == 0).double()
+    correlation = torch.corrcoef(hidden.T) - torch.eye(8)
+    assert correlation.abs().max() < 5 / 100_000**0.5
+
+
+def test_dropout_is_torchs_in_evaluation_and_repeats_by_seed() -> None:
+    dropout, x = Dropout(0.5), torch.randn(7, 3)
+    torch.manual_seed(2)
+    first = dropout(x)
+    torch.manual_seed(2)
+    assert torch.equal(dropout(x), first)
+    assert torch.equal(dropout.eval()(x), x)
+    assert dropout.train()(x.bfloat16()).dtype == torch.bfloat16
+    assert dropout(torch.empty(0, 3)).shape == (0, 3)

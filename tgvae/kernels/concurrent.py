@@ -3,14 +3,17 @@
 A GRU goes token by token, and every token's product is too small to be worth sharing: on two threads torch's own GRU
 takes as long as on one. Rows of a batch have nothing to do with each other, so here each thread takes some rows
 through all tokens by itself. Torch's backward pass runs the nodes of the CPU one after another; these run side by side.
+
+In training they are all that runs in several threads, see ``threads_for_calls``.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -19,6 +22,33 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Function = Callable[..., Tensor]
+_threads: int | None = None  # that calls have while torch has one; None where torch has them
+
+
+def threads() -> int:
+    """Threads that calls are shared among."""
+    return _threads or torch.get_num_threads()
+
+
+@contextmanager
+def threads_for_calls() -> Iterator[None]:
+    """Within, torch's threads are those of ``concurrently``, and an operation by itself has one.
+
+    A training step has hundreds of operations of some fifty microseconds between its few large ones; to wake a second
+    thread for each costs as much as it saves.
+    """
+    global _threads
+    if _threads is not None:
+        yield
+        return
+    _threads = torch.get_num_threads()
+    try:
+        _pool(_threads)
+        torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(_threads)
+        _threads = None
 
 
 def concurrently(function: Function, calls: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
@@ -31,7 +61,7 @@ def concurrently(function: Function, calls: Sequence[tuple[Tensor, ...]]) -> lis
         function: of tensors, to a tensor.
         calls: its arguments, as many for each call. Gradients go to all that need one.
     """
-    if len(calls) < 2 or torch.get_num_threads() < 2 or calls[0][0].device.type != "cpu":
+    if len(calls) < 2 or threads() < 2 or calls[0][0].device.type != "cpu":
         return [function(*call) for call in calls]
     if not torch.is_grad_enabled():
         return _in_threads(_as_here(function, gradient=False), calls)
@@ -82,7 +112,7 @@ def _as_here(function: Function, gradient: bool) -> Callable[[Sequence[Tensor]],
 
 
 def _in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
-    return list(_pool(torch.get_num_threads()).map(function, *arguments))
+    return list(_pool(threads()).map(function, *arguments))
 
 
 @cache

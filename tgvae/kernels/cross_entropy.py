@@ -18,7 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tgvae.kernels.concurrent import concurrently, threads
+
 CHUNK = 512  # tokens whose logits are formed at a time
+FEWEST_TOKENS = 256  # for a thread of its own
 MULTIPLE = 64  # of rows in bfloat16: on the CPU its products are compiled anew for every number of rows
 
 
@@ -34,6 +37,12 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, target: Tensor
         bias: b with shape (V,).
         target: y with shape (N,).
     """
+    share = max(1, min(threads(), len(h) // FEWEST_TOKENS))
+    pieces = zip(h.tensor_split(share), target.tensor_split(share), strict=True)
+    return torch.cat(concurrently(_cross_entropy, [(rows, weight, bias, y) for rows, y in pieces]))
+
+
+def _cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (h, weight, bias)):
         kind = h.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype

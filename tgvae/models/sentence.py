@@ -20,6 +20,7 @@ from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_norma
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import TextModel
 from tgvae.models.writing import Sentence, between, drawing, read, write
+from tgvae.nn.dropout import Dropout
 from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
 from tgvae.nn.heads import HouseholderHead
 from tgvae.trace import Latent, Observed, Trace
@@ -62,7 +63,7 @@ class SentenceCore(nn.Module):
         self.encoder = GRUEncoder(config.embedding_size, config.hidden_size, config.bidirectional)
         self.head = HouseholderHead(self.encoder.features, config.latent_size, config.flow_length)
         self.decoder = GRUDecoder(embedding, config.hidden_size, config.latent_size, config.dropout, adaptive)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def posterior(self, tokens: Tensor, lengths: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
         """q(z | y), around ``centre`` if given."""

@@ -35,6 +35,7 @@ from tgvae.distributions import diagonal_normal, log_of
 from tgvae.errors import UserError
 from tgvae.models.base import TextModel
 from tgvae.models.words import ExpertProduct, TopicMixture
+from tgvae.nn.dropout import Dropout
 from tgvae.nn.heads import BagLinear, NormalHead, mlp, scale_of
 from tgvae.trace import Latent, Observed, Trace
 
@@ -80,7 +81,7 @@ class DocumentTopics(nn.Module, ABC):
         self.size = config.topics
         first = BagLinear(vocabulary_size, config.hidden_size)
         rest = mlp([config.hidden_size, config.hidden_size], config.dropout)
-        self.encoder = nn.Sequential(first, nn.ReLU(), nn.Dropout(config.dropout), *rest)
+        self.encoder = nn.Sequential(first, nn.ReLU(), Dropout(config.dropout), *rest)
 
     @property
     @abstractmethod
@@ -192,7 +193,7 @@ class ProductCore(DocumentTopics):
         if config.concentration is not None:
             self.prior_scale = laplace_scale(config.concentration, t)
         self.loc, self.log_variance = NormalisedLinear(h, t), NormalisedLinear(h, t)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.experts = NormalisedLinear(t, vocabulary_size)
 
     @property

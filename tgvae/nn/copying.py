@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tgvae.distributions import TokenSequence
 from tgvae.distributions_copy import CopySequence, mixed_log_probs
 from tgvae.nn.attention import AdditiveAttention, Memory
+from tgvae.nn.dropout import Dropout
 from tgvae.nn.gru import run_gru
 
 
@@ -68,7 +69,7 @@ class CopyDecoder(nn.Module):
         self.direct = nn.Linear(latent_size, size, bias=False) if latent_size else None
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
         self.gate = nn.Linear(hidden_size + features + size, 1) if copy else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def within(self, ids: Tensor) -> Tensor:
         """The ids with unk in place of those beyond the vocabulary."""

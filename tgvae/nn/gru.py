@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from tgvae.distributions import TokenSequence
 from tgvae.kernels.adaptive import Clusters, adaptive_log_probs, new_clusters
-from tgvae.kernels.concurrent import concurrently
+from tgvae.kernels.concurrent import concurrently, threads
+from tgvae.nn.dropout import Dropout
 
 State = tuple[Tensor, Tensor]
 FEWEST_ROWS = 16  # for a thread of its own: products of fewer rows do not keep it busy
 
 
 def run_gru(*runs: tuple[nn.GRU, Tensor, Tensor]) -> list[Tensor]:
-    """States of GRUs of one layer and direction, all at the same time; rows are shared out among torch's threads.
+    """States of GRUs of one layer and direction, all at the same time; rows are shared out among threads.
 
     Args:
         runs: each a GRU, its embedded rows with shape (R, L, E), and their first states with shape (R, H); R and L are
@@ -30,7 +31,7 @@ def run_gru(*runs: tuple[nn.GRU, Tensor, Tensor]) -> list[Tensor]:
     _, rows, _ = runs[0]
     if len(rows) < FEWEST_ROWS or rows.shape[1] == 1 or rows.device.type != "cpu":
         return [_states(rows, first, *gru.parameters()) for gru, rows, first in runs]
-    share = max(1, min(torch.get_num_threads() // len(runs), len(rows) // FEWEST_ROWS))
+    share = max(1, min(threads() // len(runs), len(rows) // FEWEST_ROWS))
     calls = [
         (*piece, *gru.parameters())
         for gru, rows, first in runs
@@ -118,7 +119,7 @@ class GRUDecoder(nn.Module):
         self.direct = nn.Linear(latent_size, embedding.embedding_dim, bias=False) if latent_size else None
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
         self.clusters = new_clusters(embedding.embedding_dim, embedding.num_embeddings) if adaptive else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def start(self, z: Tensor) -> State:
         """State before the first token for latents z with shape (B, Z); Z = 0 for a language model."""

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from tgvae.data.bags import Bags
 from tgvae.distributions import HouseholderNormal, diagonal_normal
+from tgvae.nn.dropout import Dropout
 
 
 def mlp(sizes: list[int], dropout: float = 0.0) -> nn.Sequential:
     """Linear layers of the given sizes, each followed by ReLU and dropout."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(n_in, n_out), nn.ReLU(), Dropout(dropout)]
     return nn.Sequential(*layers)
 
 
@@ -42,7 +43,7 @@ class BagLinear(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *options: Any) -> None:
         if (name := prefix + "weight") in state_dict:
-            state_dict[name] = state_dict[name].T
+            state_dict[name] = state_dict[name].T.contiguous()
         super()._load_from_state_dict(state_dict, prefix, *options)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tgvae.data.rows import Examples, Ints
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import bound_of
+from tgvae.kernels.concurrent import threads_for_calls
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.trace import objective
 from tgvae.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
@@ -255,6 +256,6 @@ def train(
         UserError: nothing to resume from, or a split without sentences.
     """
     trainer = Trainer(model, corpora, config, run, watch, quiet)
-    with trainer.journal:
+    with trainer.journal, threads_for_calls():
         trainer.train(resume)
     return model.eval()
