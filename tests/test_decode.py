@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
-from tgvae.generation.decode import Decoded, DecodeSettings, _draw, decode, select
+from tgvae.generation.decode import Decoded, DecodeSettings, _draw, _likeliest, decode, select
 
 PAD, BOS, EOS, FIRST_WORD = 0, 1, 2, 3
 FORBIDDEN = (PAD, BOS)
@@ -241,6 +241,32 @@ def test_no_draw_is_a_token_that_is_not_permitted(uniform: float, token: int, mo
     monkeypatch.setattr(torch, "rand", lambda *size, **kind: torch.full(size, uniform, dtype=kind["dtype"]))
     scores = torch.tensor([[-math.inf, 0.3, 0.1, 0.2, -math.inf]])
     assert _draw(scores, None).tolist() == [token]
+
+
+@pytest.mark.parametrize("words", [1, 63, 64, 65, 300])
+def test_draws_are_where_the_distribution_function_reaches_a_uniform_number(words: int) -> None:
+    """By brute force, over all tokens in double precision; a third of them is not permitted."""
+    torch.manual_seed(words)
+    scores = 3 * torch.randn(500, words)
+    scores[:, 1::3] = -math.inf
+    generator = torch.Generator().manual_seed(1)
+    drawn = _draw(scores, generator)
+    uniform = 1 - torch.rand(500, 1, dtype=torch.float64, generator=generator.manual_seed(1))
+    reached = scores.double().softmax(-1).cumsum(-1)
+    rows = torch.arange(500)
+    before = (reached - scores.double().softmax(-1))[rows, drawn]
+    assert (before - 1e-6 < uniform[:, 0]).all()
+    assert (uniform[:, 0] < reached[rows, drawn] + 1e-6).all()
+    assert (scores[rows, drawn] > -math.inf).all()
+
+
+@pytest.mark.parametrize("words", [1, 63, 64, 65, 300])
+def test_the_likeliest_is_the_first_of_the_largest(words: int) -> None:
+    torch.manual_seed(words)
+    scores = torch.randint(5, (500, words)).float()
+    scores[::2, : words // 2] = -math.inf
+    first = [row.index(max(row)) for row in scores.tolist()]
+    assert _likeliest(scores).tolist() == first
 
 
 def test_draws_depend_on_the_generator_alone() -> None:

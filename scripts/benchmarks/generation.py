@@ -51,6 +51,8 @@ class Options:
     """Of torch."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to write."""
+    precision: Literal["no", "bf16"] = "no"
+    """bf16: batches are written under autocast; the token loop stays in float32."""
     seconds: float = 2.0
     """Of each measurement, at least."""
     rounds: int = 3
@@ -61,6 +63,7 @@ class Options:
 
 def run(options: Options) -> list[Row]:
     common: dict[str, Any] = {"length": options.length, "seconds": options.seconds, "device": options.device}
+    common["precision"] = options.precision
     common |= {"run": options.run and str(options.run), "sizes": asdict(SIZES[options.size])}
     summarizes = options.run is not None and isinstance(load_run(options.run), Summarizer)
     strategies = [s for s in options.strategies if not summarizes or s != "sample"]
@@ -87,7 +90,8 @@ def measure(settings: Mapping[str, Any]) -> Figures:
     """Sentences and tokens a second.
 
     Args:
-        settings: ``run`` or None and ``sizes``, ``strategy``, ``length``, ``batch``, ``loop``, ``seconds``, ``device``.
+        settings: ``run`` or None and ``sizes``, ``strategy``, ``length``, ``batch``, ``loop``, ``seconds``, ``device``,
+            ``precision``.
 
     Raises:
         UserError: the run is of a model that does not write from latents.
@@ -102,7 +106,8 @@ def measure(settings: Mapping[str, Any]) -> Figures:
         if settings["loop"]:
             token_loop(model, z, wanted)
         else:
-            model.write(z, wanted)
+            with torch.autocast(settings["device"], torch.bfloat16, enabled=settings["precision"] == "bf16"):
+                model.write(z, wanted)
 
     speed = batch * calls_a_second(once, settings["seconds"], settings["device"])
     return {"sentences/s": speed, "tokens/s": speed * length}

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tgvae.errors import UserError
@@ -21,6 +22,7 @@ S = TypeVar("S")
 Strategy = Literal["sample", "greedy", "beam"]
 Process = Callable[[Tensor, Tensor], Tensor]  # tokens so far (R, L), scores (R, V) -> scores (R, V)
 Pick = Callable[[Tensor], Tensor]  # scores (R, V) -> ids (R,)
+BLOCK = 64  # scores among which a choice is made last
 
 
 class StepDecoder(Protocol[S]):
@@ -138,7 +140,7 @@ def decode(
         _beam(decoder, tokens, state, process, eos_id, settings, out)
     else:
         draw = settings.strategy == "sample"
-        pick = partial(_draw, generator=generator) if draw else partial(torch.argmax, dim=-1)
+        pick = partial(_draw, generator=generator) if draw else _likeliest
         _chain(decoder, tokens, state, process, eos_id, pick, out)
     used = (out.ids != pad_id).any(0).nonzero()
     return out._replace(ids=out.ids[:, : int(used.max()) + 1 if len(used) else 0])
@@ -204,12 +206,37 @@ def _except(process: Process, permitted: Tensor) -> Process:
 def _draw(scores: Tensor, generator: torch.Generator | None) -> Tensor:
     """Where the distribution function first reaches a uniform number of (0, 1]: one number a row.
 
-    ``torch.multinomial`` draws one for every token of the vocabulary, which takes half the time of sampling.
+    First the block, then the place in it. ``torch.multinomial`` draws a number for every token of the vocabulary,
+    which takes half the time of sampling; sums over all of it in double precision take a quarter.
     """
     precise = torch.float32 if scores.device.type == "mps" else torch.float64  # which Apple's GPUs lack
-    reached = scores.softmax(-1).cumsum(-1, dtype=precise)
+    blocks = _blocks(scores.softmax(-1), 0.0)
+    reached = blocks.sum(-1).cumsum(-1, dtype=precise)
     uniform = 1 - torch.rand(len(scores), 1, dtype=precise, device=scores.device, generator=generator)
-    return torch.searchsorted(reached, uniform * reached[:, -1:]).squeeze(1)
+    uniform = uniform * reached[:, -1:]
+    block = torch.searchsorted(reached, uniform)
+    before = torch.where(block > 0, reached.gather(1, (block - 1).clamp_min(0)), 0)
+    share = (uniform - before) / (reached.gather(1, block) - before)  # above 0, so that nothing impossible is drawn
+    inside = _block(blocks, block).cumsum(-1, dtype=precise)
+    return (BLOCK * block + torch.searchsorted(inside, share * inside[:, -1:])).squeeze(1)
+
+
+def _likeliest(scores: Tensor) -> Tensor:
+    """The place of the maximum: ``torch.argmax`` goes over all scores one by one, and that of blocks by vectors."""
+    blocks = _blocks(scores, -math.inf)
+    block = blocks.amax(-1).argmax(-1, keepdim=True)
+    return (BLOCK * block + _block(blocks, block).argmax(-1, keepdim=True)).squeeze(1)
+
+
+def _blocks(scores: Tensor, filler: float) -> Tensor:
+    """With shape (R, ceil(V / BLOCK), BLOCK), filled up at the end."""
+    more = -scores.shape[-1] % BLOCK
+    return (F.pad(scores, (0, more), value=filler) if more else scores).unflatten(-1, (-1, BLOCK))
+
+
+def _block(blocks: Tensor, number: Tensor) -> Tensor:
+    """The block ``number`` (R, 1) of every row, with shape (R, BLOCK)."""
+    return blocks.gather(1, number.unsqueeze(-1).expand(-1, -1, BLOCK)).squeeze(1)
 
 
 def _chain(
