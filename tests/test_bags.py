@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from tests.dense import DenseWords
 from tgvae.data.bags import Bags, bags_of
 from tgvae.distributions import log_of
-from tgvae.models.topic import diversity
+from tgvae.models.topic import TopicConfig, TopicCore, diversity
 from tgvae.models.words import ExpertProduct, TopicMixture
 from tgvae.nn.heads import BagLinear
 
@@ -147,3 +148,16 @@ def test_diversity_is_that_of_angles() -> None:
     diversity(twins).backward()
     assert twins.grad is not None
     assert torch.isfinite(twins.grad).all(), "equal topics have a finite gradient"
+
+
+def test_of_many_topics_some_are_compared_at_a_time_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their diversity is that of some three topics of five, each three at some time; in evaluation it is that of all."""
+    monkeypatch.setattr("tgvae.models.topic.COMPARED", 3)
+    torch.manual_seed(0)
+    core = TopicCore(TopicConfig(topics=5, word_embedding_size=4, hidden_size=8), D)
+    t = torch.full((1, 2, 5), 0.2)
+    beta = core.log_beta.exp()
+    threes = [round(-diversity(beta[list(three)]).item(), 5) for three in combinations(range(5), 3)]
+    found = {round(core.likelihood(t)[1]["similarity"].item(), 5) for _ in range(200)}
+    assert found == set(threes)
+    torch.testing.assert_close(core.eval().likelihood(t)[1]["similarity"], -diversity(beta).unsqueeze(0))

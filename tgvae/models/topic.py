@@ -71,6 +71,9 @@ class TopicConfig:
             raise UserError(f"the concentration is {self.concentration}; it must be positive and finite")
 
 
+COMPARED = 128  # topics, drawn anew for each batch, whose diversity is trained
+
+
 class DocumentTopics(nn.Module, ABC):
     """Abstract: topics, their inference from bags of words, and the bound of documents, with g ~ N(0, s^2 I)."""
 
@@ -151,7 +154,10 @@ class TopicCore(DocumentTopics):
 
     def likelihood(self, t: Tensor) -> tuple[TopicMixture, dict[str, Tensor]]:
         words = TopicMixture(t, self.log_beta)
-        return words, {"similarity": -diversity(words.beta).unsqueeze(0)}
+        compared = words.beta
+        if self.training and self.size > COMPARED:  # pairs of all would cost more than all else
+            compared = compared[torch.randperm(self.size, device=compared.device)[:COMPARED]]
+        return words, {"similarity": -diversity(compared).unsqueeze(0)}
 
     @torch.no_grad()
     def start_from(self, word_vectors: Tensor, centres: Tensor, background: Tensor) -> None:
