@@ -151,7 +151,7 @@ def test_diversity_is_that_of_angles() -> None:
 
 
 def test_of_many_topics_some_are_compared_at_a_time_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their diversity is that of some three topics of five, each three at some time; in evaluation it is that of all."""
+    """The diversity is that of some three topics of five, each three at some time; in evaluation that of all."""
     monkeypatch.setattr("tgvae.models.topic.COMPARED", 3)
     torch.manual_seed(0)
     core = TopicCore(TopicConfig(topics=5, word_embedding_size=4, hidden_size=8), D)
