@@ -23,11 +23,12 @@ from torch.autograd.function import once_differentiable
 
 Function = Callable[..., Tensor]
 _threads: int | None = None  # that calls have while torch has one; None where torch has them
+_here = threading.local()
 
 
 def threads() -> int:
-    """Threads that calls are shared among."""
-    return _threads or torch.get_num_threads()
+    """Threads that calls are shared among: in one of them no others, or each would wait for the rest."""
+    return 1 if hasattr(_here, "shares") else _threads or torch.get_num_threads()
 
 
 @contextmanager
@@ -123,6 +124,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     def start() -> None:
         torch.get_num_threads()  # the first question sets the number to that of the process, so ask before setting it
         torch.set_num_threads(1)
+        _here.shares = True
         started.wait()
 
     for _ in range(threads):

@@ -25,7 +25,7 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of any shape."""
-        if not self.training or x.device.type != "cpu":
+        if not (self.training and self.rate) or x.device.type != "cpu":
             return F.dropout(x, self.rate, self.training)
         hidden = min(round(self.rate * STEPS), STEPS - 1)
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
