@@ -10,6 +10,7 @@ import torch
 from tests.test_training import small_recipe
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
+from tgvae.errors import out_of_memory
 from tgvae.evaluation.report import Protocol, evaluate
 from tgvae.models.tgvae import TGVAE
 from tgvae.runs import start_run
@@ -38,3 +39,9 @@ def test_training_and_figures_on_a_gpu(precision: str, prepared: PreparedFolder,
         ("topics", "topic NPMI", 1e-5),
     ):
         assert on_gpu[section][name].value == pytest.approx(on_cpu[section][name].value, rel=tolerance)
+
+
+def test_too_little_memory_of_a_gpu_is_known_as_such() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(10**15, device="cuda")
+    assert out_of_memory(error.value)

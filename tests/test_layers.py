@@ -23,13 +23,14 @@ ARRAYS = (ROWS | BATCH) | {
     "tgvae.data.vectors",
     "tgvae.data.graphs",
     "tgvae.data.graph_files",
+    "tgvae.data.pickles",
 }
 DATA = TEXT | ARRAYS
 ALLOWED: dict[str, set[str]] = {
     "tgvae": {"tgvae.models", "tgvae.generation"},  # the front door, opened lazily
     "tgvae.errors": set(),
     "tgvae.files": {"tgvae.errors"},
-    "tgvae.settings": {"tgvae.errors"},
+    "tgvae.settings": {"tgvae.errors", "tgvae.files"},
     "tgvae.kernels": set(),
     "tgvae.distributions": {"tgvae.kernels", "tgvae.errors"},
     "tgvae.distributions_copy": {"tgvae.distributions"},
@@ -39,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "tgvae.data.tokenizers": {"tgvae.errors", "tgvae.files", "tgvae.data.markup"},
     "tgvae.data.vocabulary": {"tgvae.errors", "tgvae.files", "tgvae.data.tokenizers"},
     "tgvae.data.open_vocabulary": {"tgvae.data.tokenizers"},
-    "tgvae.data.schema": {"tgvae.errors", "tgvae.data.tokenizers", "tgvae.data.vocabulary"},
+    "tgvae.data.schema": {"tgvae.errors", "tgvae.settings", "tgvae.data.tokenizers", "tgvae.data.vocabulary"},
     "tgvae.data.corruption": {"tgvae.errors"},
     "tgvae.data.rows": {"tgvae.errors", "tgvae.data.corruption"},
     "tgvae.data.bags": set(),
@@ -48,7 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     "tgvae.data.pairs": TEXT | ROWS | BATCH | {"tgvae.errors", "tgvae.data.corpus"},
     "tgvae.data.vectors": ROWS | {"tgvae.errors", "tgvae.data.schema"},
     "tgvae.data.graphs": ROWS | {"tgvae.errors"},
-    "tgvae.data.graph_files": {"tgvae.errors", "tgvae.files", "tgvae.data.graphs"},
+    "tgvae.data.pickles": {"tgvae.files"},
+    "tgvae.data.graph_files": {"tgvae.errors", "tgvae.files", "tgvae.data.graphs", "tgvae.data.pickles"},
     "tgvae.divergences": {"tgvae.distributions"},
     "tgvae.trace": {"tgvae.divergences"},
     "tgvae.nn": {"tgvae.kernels", "tgvae.data.bags", "tgvae.distributions", "tgvae.distributions_copy"},
@@ -64,7 +66,15 @@ ALLOWED: dict[str, set[str]] = {
         "tgvae.files",
     },
     "tgvae.evaluation": DATA
-    | {"tgvae.models", "tgvae.generation", "tgvae.distributions", "tgvae.trace", "tgvae.errors", "tgvae.files"},
+    | {
+        "tgvae.models",
+        "tgvae.generation",
+        "tgvae.distributions",
+        "tgvae.trace",
+        "tgvae.settings",
+        "tgvae.errors",
+        "tgvae.files",
+    },
     "tgvae.training": DATA
     | {
         "tgvae.evaluation",
@@ -90,16 +100,28 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tgvae.commands": DATA
     | {
+        "tgvae.cli",  # the list of commands
         "tgvae.sources",
+        "tgvae.web",
         "tgvae.runs",
         "tgvae.recipes",
         "tgvae.training",
         "tgvae.evaluation",
         "tgvae.models",
         "tgvae.generation",
+        "tgvae.settings",
         "tgvae.errors",
         "tgvae.files",
         "data_prep",
+    },
+    "tgvae.web": DATA
+    | {
+        "tgvae.evaluation",
+        "tgvae.models",
+        "tgvae.generation",
+        "tgvae.distributions",
+        "tgvae.settings",
+        "tgvae.errors",
     },
     "tgvae.cli": {"tgvae.errors"},  # and, when one is called, a command
     "data_prep": TEXT | {"tgvae.errors", "tgvae.files"},

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -16,16 +18,19 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 
 from tgvae.data.schema import PreparedFolder
+from tgvae.errors import Stopped
 from tgvae.models.base import load
 from tgvae.models.graph import GraphConfig
 from tgvae.models.sentence import SentenceConfig
 from tgvae.recipes import Recipe
 from tgvae.runs import resume_run, start_run
 from tgvae.training import loop
+from tgvae.training.checkpoint import read_progress
 from tgvae.training.config import Phase, TrainConfig
-from tgvae.training.loop import share
+from tgvae.training.processes import share
 
 SIZES = SentenceConfig(embedding_size=12, hidden_size=10, latent_size=4, flow_length=2, dropout=0.0)
 LANGUAGE_MODEL = Recipe(
@@ -34,32 +39,37 @@ LANGUAGE_MODEL = Recipe(
 SENTENCE_VAE = replace(LANGUAGE_MODEL, kind="sentence-vae")
 GRAPH_VAE = Recipe("graph-vae", GraphConfig(), TrainConfig({"edges": Phase("node", 3)}, device="cpu"))
 CUT = replace(LANGUAGE_MODEL, train=replace(LANGUAGE_MODEL.train, save_minutes=0.0))
-KILLED_AT = 5  # of some twenty steps
+SIGNALLED_AT, KILLED_AT = 3, 5  # of some twenty steps; at the fifth processes ask each other
 
 
-class KilledError(Exception):
-    """Stands for a kill at some step."""
+def disturbed_run(source: str, run: Path, number: signal.Signals, step: int) -> None:
+    """A run of a language model whose last process gets a signal after a step."""
+    note = loop.Journal.step
 
+    def noted(self: loop.Journal, now: int, *arguments: object) -> None:
+        note(self, now, *arguments)
+        state = PartialState()
+        if now == step and state.process_index == state.num_processes - 1:
+            signal.raise_signal(number)
 
-def killed_run(source: str, run: Path) -> None:
-    """A run of a language model that is killed after its checkpoint at a step."""
-    save = loop.Trainer._save
-
-    def killed(self: loop.Trainer, optimizer: object) -> None:
-        save(self, optimizer)
-        if self.progress.step == KILLED_AT:
-            raise KilledError
-
-    with patch.object(loop.Trainer, "_save", killed), pytest.raises(KilledError):
+    with patch.object(loop.Journal, "step", noted):
         start_run(CUT, source, run, quiet=True)
 
 
 def main(source: str, edges: str, folder: Path) -> None:
-    """All runs, in every process that was launched."""
+    """All runs, in every process that was launched; the last one never ends."""
     start_run(LANGUAGE_MODEL, source, folder / "language-model", quiet=True)
     start_run(SENTENCE_VAE, source, folder / "sentence-vae", quiet=True)
     start_run(GRAPH_VAE, edges, folder / "graph-vae", quiet=True)
-    killed_run(source, folder / "cut")
+    with pytest.raises(Stopped, match=f"SIGTERM after step {SIGNALLED_AT if alone() else KILLED_AT}, which is saved"):
+        disturbed_run(source, folder / "stopped", signal.SIGTERM, SIGNALLED_AT)
+    if not alone():
+        print(f"killed at {time.time()}", flush=True)
+        disturbed_run(source, folder / "killed", signal.SIGKILL, KILLED_AT + 1)
+
+
+def alone() -> bool:
+    return PartialState().num_processes == 1
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +91,7 @@ def one(prepared: PreparedFolder, edges: str, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def two(prepared: PreparedFolder, edges: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes, a thread each."""
+    """Runs of two processes, a thread each; the job ends soon after one of them was killed."""
     folder = tmp_path_factory.mktemp("two")
     launch = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0"
     settings = "--mixed_precision no --dynamo_backend no -m tests.test_processes"
@@ -89,7 +99,9 @@ def two(prepared: PreparedFolder, edges: str, tmp_path_factory: pytest.TempPathF
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert "another process of the training has ended; what was saved is kept" in done.stderr
+    assert time.time() - float(done.stdout.split()[-1]) < 30
     return folder
 
 
@@ -126,9 +138,12 @@ def test_draws_of_each_process_leave_the_curve_where_it_is(one: Path, two: Path)
         assert left["nll/tokens"] == pytest.approx(right["nll/tokens"], rel=0.03)
 
 
-def test_one_process_finishes_what_two_began(one: Path, two: Path) -> None:
-    resume_run(two / "cut")
-    assert_same_weights(two / "cut", one / "language-model", 1e-4)
+@pytest.mark.parametrize("name", ["stopped", "killed"])
+def test_one_process_finishes_what_two_began(name: str, one: Path, two: Path) -> None:
+    assert read_progress(two / name / loop.CHECKPOINT).step == KILLED_AT
+    resume_run(two / name)
+    assert_same_weights(two / name, one / "language-model", 1e-4)
+    assert_same_curve(two / name, one / "language-model", 1e-4)
 
 
 @pytest.mark.parametrize(("rows", "processes"), [(1, 1), (1, 3), (2, 3), (7, 2), (7, 3), (9, 3)])

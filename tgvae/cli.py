@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tgvae.errors import UserError
+from tgvae.errors import Stopped, UserError, in_words
 
 COMMANDS = {
     "demo": "prepare, train and show everything on the embedded corpus (about 5 minutes)",
@@ -24,19 +24,23 @@ COMMANDS = {
     "summarize": "summaries of texts, files, folders and tables",
     "evaluate": "how good runs are: figures with units, estimators, errors and baselines; a page of pictures",
     "show": "what a VAE is used for, a picture each: samples, completion, clusters, anomalies, ...",
+    "reproduce": "a run made anew from its corpus, and compared: data, weights, sentences",
+    "serve": "a page to play with a run, and a JSON API",
     "compare": "evaluated runs side by side, differences with confidence intervals",
+    "plot": "pictures of a run, a file each: topics, their map, documents, latents, training",
+    "completion": "a script that lets bash or zsh complete commands and options",
 }
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
 USAGE = "usage: tgvae COMMAND [options]\n\ncommands:\n{}\n\n`tgvae COMMAND --help` shows the options of a command."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 for a mistake that the user can mend."""
+    """Run a command; returns the exit status: 0, 2 for what the user can mend, 130 or 143 when stopped by a signal."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE.format("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())))
+        print(USAGE.format("\n".join(f"  {name:12}{text}" for name, text in COMMANDS.items())))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from importlib.metadata import version
@@ -45,16 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         run(arguments[0], arguments[1:])
-    except UserError as error:
-        if debug:
-            raise
-        print(f"tgvae: {error}", file=sys.stderr)
-        return 2
+    except Stopped as stop:
+        print(f"tgvae: {stop}", file=sys.stderr)
+        return 128 + stop.signal
     except KeyboardInterrupt:
         print("tgvae: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (UserError, OSError, MemoryError, RuntimeError) as error:
+        if debug or not (told := in_words(error)):
+            raise
+        print(f"tgvae: {told}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -79,12 +86,14 @@ def keep_memory() -> None:
     """Let the C library keep freed blocks for the next step instead of giving them back to the system.
 
     Else every step of training pays for page faults: the softmax over 8,500 words took 1.45 times as long in a
-    trial. Without effect where the C library is not glibc.
+    trial. Blocks are kept in two places, not in eight a core: threads that write leave holes in each of them, and
+    memory grows for hours. Without effect where the C library is not glibc.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        library.mallopt(M_ARENA_MAX, 2)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 config.json, model.safetensors, vocabularies   the best model, loadable by itself (models/base.py)
 run.json                                        recipe, settings, seed, corpus, versions
+README.md                                       the model card: all that for people, and figures once evaluated
 last.safetensors                                to resume from
 metrics.jsonl, tensorboard/                     figures over time
 """
@@ -30,25 +31,31 @@ from tgvae.data.pairs import Pairs
 from tgvae.data.rows import Examples
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.errors import UserError
+from tgvae.evaluation.card import write_card
 from tgvae.evaluation.generated import Writer, real_sentences
 from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import has_topics, topic_quality
-from tgvae.files import write_text
-from tgvae.models.base import CONFIG, WEIGHTS, Model, load
+from tgvae.files import write_text, writing
+from tgvae.models.base import CARD, CONFIG, WEIGHTS, Model, load
 from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicCore
 from tgvae.recipes import Recipe, language_model
-from tgvae.settings import from_json
+from tgvae.settings import from_json, read_described
 from tgvae.sources import Data, describe, examples_of, fingerprint, open_source
+from tgvae.training.checkpoint import CHECKPOINT
 from tgvae.training.config import Phase
-from tgvae.training.hardware import on_cpu, precision_of
-from tgvae.training.loop import CHECKPOINT, train
+from tgvae.training.faults import explained
+from tgvae.training.hardware import machine_of, on_cpu, precision_of
+from tgvae.training.journal import BOARD, METRICS
+from tgvae.training.loop import train
+from tgvae.training.stopping import Stopping
 from tgvae.training.topic_start import start_topics
 
 FORMAT = 1
 RUN = "run.json"
+FORM = {"recipe": {"kind": str, "model": dict, "train": {"seed": int}}, "data": {"path": str}, "versions": dict}
 PACKAGES = ("tgvae", "torch", "transformers", "accelerate", "numpy", "scikit-learn")
 
 
@@ -61,7 +68,10 @@ def start_run(recipe: Recipe, source: str | Path, run: Path, overwrite: bool = F
     data = open_source(kind_of(recipe), str(source))
     recipe, state = settled(recipe), PartialState(cpu=on_cpu(recipe.train))
     if state.is_main_process and run.exists() and any(run.iterdir()) and not overwrite:
-        raise UserError(f"{run}: exists already; choose another --out, or go on with `tgvae train --resume {run}`")
+        raise UserError(
+            f"{run}: exists already; choose another --out, go on with `tgvae train --resume {run}`, or train anew "
+            "with --overwrite"
+        )
     model = build(recipe, data)
     examples = _examples(model, recipe, data)
     for split, phase in product(examples.values(), recipe.train.phases.values()):
@@ -73,22 +83,46 @@ def start_run(recipe: Recipe, source: str | Path, run: Path, overwrite: bool = F
 
 
 def _make_folder(recipe: Recipe, data: Data, run: Path) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    for old in ("metrics.jsonl", CHECKPOINT, CONFIG, WEIGHTS):
-        (run / old).unlink(missing_ok=True)
-    for old in ("tensorboard", "evaluation"):
-        shutil.rmtree(run / old, ignore_errors=True)
+    """An empty run. Killed on the way, it is still the old one, if any: with all it had, or to be trained again."""
+    _clear(run)
     described = {
         "format": FORMAT,
         "recipe": asdict(recipe),
         "data": describe(data),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": versions(),
+        "machine": machine_of(recipe.train),
     }
     write_text(run / RUN, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
 
+def versions() -> dict[str, str]:
+    """Of what the weights of a run depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _clear(run: Path) -> None:
+    """Make the folder, or take out what training wrote but run.json: the checkpoint first, so none is of another model.
+
+    Raises:
+        UnwritableError: it cannot be made, or nothing taken out of it.
+    """
+    with writing(run):
+        run.mkdir(parents=True, exist_ok=True)
+        for old in (CHECKPOINT, WEIGHTS, CONFIG, METRICS, CARD):
+            (run / old).unlink(missing_ok=True)
+        for folder in (run / BOARD, run / "evaluation"):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+
 def resume_run(run: Path) -> Model:
-    """Go on with an interrupted run, from its last checkpoint, as if it had never stopped."""
+    """Go on with an interrupted run, from its last checkpoint, as if it had never stopped.
+
+    Without one, as it was stopped before the first, from the start.
+
+    Raises:
+        UserError: there is no run, its data is gone or another, or training failed.
+    """
     return _go_on(read_recipe(run), open_data(run), run)
 
 
@@ -98,7 +132,7 @@ def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = Fals
     Raises:
         UserError: the folder holds a run with other settings, or of other data.
     """
-    if not (run / CHECKPOINT).is_file():
+    if not _begun(run):
         return start_run(recipe, source, run, overwrite=True, quiet=quiet)
     found, auto = read_recipe(run), recipe.train.precision == "auto"
     if found != (replace(recipe, train=replace(recipe.train, precision=found.train.precision)) if auto else recipe):
@@ -108,7 +142,12 @@ def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = Fals
 
 def _go_on(recipe: Recipe, data: Data, run: Path, quiet: bool = False) -> Model:
     model = build(recipe, data)
-    return _train(model, recipe, _examples(model, recipe, data), data, run, resume=True, quiet=quiet)
+    return _train(model, recipe, _examples(model, recipe, data), data, run, resume=_begun(run), quiet=quiet)
+
+
+def _begun(run: Path) -> bool:
+    """Whether there is anything that to train from the start would lose."""
+    return any((run / name).is_file() for name in (CHECKPOINT, WEIGHTS))
 
 
 def settled(recipe: Recipe) -> Recipe:
@@ -142,7 +181,7 @@ def _examples(model: Model, recipe: Recipe, data: Data) -> dict[str, Examples]:
 def _train(
     model: Model, recipe: Recipe, examples: dict[str, Examples], data: Data, run: Path, resume: bool, quiet: bool
 ) -> Model:
-    """Train; of pairs and graphs it is told what there is of them, and what was cut or left out."""
+    """Train, until a signal says to stop. Of pairs and graphs it tells what there is, and what was cut or left out."""
     if PartialState().is_main_process and not quiet:
         told = [data] if isinstance(data, Graph) else examples.values() if isinstance(model, Summarizer) else []
         print(*told, sep="\n", end="\n" if told else "", file=sys.stderr)
@@ -150,7 +189,11 @@ def _train(
     split = examples["train"]
     corpus = split.corpus if isinstance(split, Pairs) else split
     look = partial(watch, corpus=corpus) if has_topics(model) and isinstance(corpus, Corpus) else None
-    return train(model, examples, recipe.train, run, resume=resume, watch=look, quiet=quiet)
+    with explained(run), Stopping() as stopping:
+        model = train(model, examples, recipe.train, run, resume=resume, watch=look, quiet=quiet, stopping=stopping)
+    if PartialState().is_main_process:
+        write_card(run, read_run(run), model, data)
+    return model
 
 
 def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
@@ -191,24 +234,20 @@ def fit_language_model(texts: Sequence[str], folder: PreparedFolder, seed: int =
 
 def read_run(run: Path) -> dict[str, Any]:
     """The parsed run.json. Raises UserError where there is none, or one of another format."""
-    path = run / RUN
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        if described["format"] != FORMAT:
-            raise UserError(f"{path}: format {described['format']}, this tgvae reads {FORMAT}")
+        return read_described(run / RUN, FORMAT, FORM, "get the whole run anew, or train again")
     except FileNotFoundError:
-        raise UserError(f"{run}: not a run folder (no {RUN}); give a folder made by `tgvae train`") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error!r})") from error
-    return dict(described)
+        raise UserError(
+            f"{run}: not a run folder (no {RUN}), or stopped before it was one; give a folder made by `tgvae train`"
+        ) from None
 
 
 def read_recipe(run: Path) -> Recipe:
     """The recipe that a run was trained with."""
     saved = read_run(run)["recipe"]
-    kind = Model.kinds.get(saved.get("kind"))
+    kind = Model.kinds.get(saved["kind"])
     if kind is None:
-        raise UserError(f"{run / RUN}: unknown kind of model {saved.get('kind')!r}")
+        raise UserError(f"{run / RUN}: unknown kind of model {saved['kind']!r}")
     settings: Any = from_json(kind.config_class, saved["model"], str(run / RUN))
     return from_json(Recipe, saved | {"model": settings}, str(run / RUN))
 
@@ -237,7 +276,7 @@ def open_folder(run: Path, source: str | Path | None = None) -> PreparedFolder:
 
 def load_run(run: Path, device: str = "cpu") -> Model:
     """The trained model of a run folder, whatever its kind. Raises UserError where there is none."""
-    if not (run / CONFIG).is_file():
+    if not (run / WEIGHTS).is_file():  # written last
         raise UserError(f"{run}: no trained model here; give a folder made by `tgvae train`")
     return load(run, map_location=device)
 

@@ -15,12 +15,11 @@ from tgvae.commands import evaluate, topics
 from tgvae.commands.parsing import parse
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.errors import UserError
 from tgvae.evaluation.archive import FOLDER, PAGE
 from tgvae.evaluation.report import Protocol
 from tgvae.generation.decode import DecodeSettings
 from tgvae.recipes import demo
-from tgvae.runs import load_tgvae, start_run
+from tgvae.runs import ensure_run, load_tgvae
 
 SETTINGS = PrepareSettings(since=1960, max_sentence_words=30, vocabulary_size=3000)
 
@@ -31,7 +30,10 @@ FLUENT = DecodeSettings("beam", no_repeat_ngram=2)
 
 @dataclass(frozen=True)
 class Demo:
-    """Prepare the State of the Union addresses since 1960, train a small model, and show what it does."""
+    """Prepare the State of the Union addresses since 1960, train a small model, and show what it does.
+
+    Called again after it was interrupted, it goes on from where it was.
+    """
 
     out: Path = Path("demo")
     """Folder for the corpus and the run."""
@@ -41,15 +43,13 @@ def main(arguments: Sequence[str]) -> None:
     out = parse(Demo, "demo", arguments).out
     console, started = Console(highlight=False), time.monotonic()
     data, run = out / "prepared", out / "run"
-    if run.exists():
-        raise UserError(f"{run}: exists already; choose another --out, or remove the folder")
     console.rule("1. Prepare: State of the Union addresses since 1960")
     if not data.exists():
         prepare("sotu", data, SETTINGS)
     console.print(f"in {data}; look inside with: tgvae inspect {data}")
 
     console.rule("2. Train: topics first, then topics and sentences together")
-    start_run(demo(), data, run)
+    ensure_run(demo(), data, run)
     model, folder = load_tgvae(run), PreparedFolder.open(data)
     train = Corpus(folder, "train")
 

@@ -1,4 +1,4 @@
-"""One file that holds all that a run needs to go on: weights, optimiser state and progress.
+"""One file that holds all that a run needs to go on: weights, optimiser state, progress, figures not yet written.
 
 Safetensors with the progress as JSON in its header: no pickle. Files are written beside their place,
 synced and renamed, so that a reader finds the old one or the new one.
@@ -12,11 +12,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
 from tgvae.files import replacing
+
+CHECKPOINT = "last.safetensors"
+SUMS = "journal.sums"
+EARLIER = "made by an earlier version of tgvae, which cannot be resumed; train with --overwrite"
 
 
 @dataclass
@@ -34,9 +38,26 @@ class Progress:
     stale: int = 0
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Replace the checkpoint at ``path``."""
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, sums: Tensor | None = None
+) -> None:
+    """Replace the checkpoint at ``path``, which is kept until the new one is on disk.
+
+    So there must be room for two: each is about three times the size of the weights, which are saved with the two
+    moments that AdamW has of every weight.
+
+    Args:
+        path: of the file.
+        model: its weights and buffers.
+        optimizer: its state.
+        progress: where the run stands.
+        sums: of figures that the journal has not written yet.
+
+    Raises:
+        UnwritableError: no room or no right; the checkpoint that was there is kept.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {} if sums is None else {SUMS: sums}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
     contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
@@ -55,24 +76,27 @@ def read_progress(path: Path) -> Progress:
         raise UserError(f"{path}: not a checkpoint of tgvae ({error})") from error
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights and optimiser state back. The optimiser must be over the same parameters.
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor | None:
+    """Put weights and optimiser state back; returns the sums that were saved with them.
+
+    The optimiser must be over the same parameters.
 
     Raises:
-        UserError: the state is of parameters with other shapes.
+        UserError: the state is of parameters with other names or shapes, or none at all.
     """
-    weights: dict[str, Tensor] = {}
-    states: dict[int, dict[str, Tensor]] = {}
-    with safe_open(path, "pt") as file:
-        for key in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-            kind, name = key.split(".", 1)
-            if kind == "model":
-                weights[name] = file.get_tensor(key)
-            else:
-                number, part = name.split(".")
-                states.setdefault(int(number), {})[part] = file.get_tensor(key)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    if any(states[n]["exp_avg"].shape != parameters[n].shape for n in states):  # which AdamW would not notice
-        raise UserError(f"{path}: made by an earlier version of tgvae, which cannot be resumed; train with --overwrite")
-    model.load_state_dict(weights)
+    try:
+        tensors = load_file(path)
+        sums = tensors.pop(SUMS, None)
+        weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        states: dict[int, dict[str, Tensor]] = {}
+        for key in tensors.keys() - {f"model.{name}" for name in weights}:
+            _, number, part = key.split(".")
+            states.setdefault(int(number), {})[part] = tensors[key]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if any(states[n]["exp_avg"].shape != parameters[n].shape for n in states):  # which AdamW would not notice
+            raise UserError(f"{path}: {EARLIER}")
+        model.load_state_dict(weights)
+    except (SafetensorError, KeyError, IndexError, RuntimeError) as error:
+        raise UserError(f"{path}: {EARLIER} ({error})") from error
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return sums

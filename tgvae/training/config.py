@@ -61,6 +61,8 @@ class TrainConfig:
             their updates and validation are in float32.
         device: ``auto`` takes the accelerator if there is one.
         save_minutes: between checkpoints within an epoch; one is made after every epoch anyhow.
+        largest_loss: an objective above it stops training as one that is not finite does; in nats a row, which is a
+            document, sentence, vector or node. Text of a million words has some ten million nats.
     """
 
     phases: dict[str, Phase] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class TrainConfig:
     precision: Literal["auto", "no", "bf16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
     save_minutes: float = 5.0
+    largest_loss: float = 1e8
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:

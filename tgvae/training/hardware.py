@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Literal
 
 import torch
+from accelerate import PartialState
 
 from tgvae.training.config import TrainConfig
 
@@ -12,6 +14,16 @@ from tgvae.training.config import TrainConfig
 def on_cpu(config: TrainConfig) -> bool:
     """Whether to train on the CPU: as asked, or for want of an accelerator. Processes find each other only if told."""
     return config.device == "cpu" or not torch.accelerator.is_available()
+
+
+def machine_of(config: TrainConfig) -> dict[str, str | int]:
+    """What the last digits of weights depend on beside seed and versions, for run.json."""
+    return {
+        "device": "cpu" if on_cpu(config) else torch.cuda.get_device_name() if torch.cuda.is_available() else "other",
+        "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),
+        "processes": PartialState(cpu=on_cpu(config)).num_processes,
+    }
 
 
 def precision_of(config: TrainConfig) -> Literal["no", "bf16"]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,15 +21,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from tgvae.data.batch import Batch
 from tgvae.evaluation.likelihood import Bound
+from tgvae.files import sync, write_text, writing
+from tgvae.training.board import Board
 from tgvae.training.config import Phase
 
 if TYPE_CHECKING:
     from tgvae.training.checkpoint import Progress as RunProgress
 
+METRICS, BOARD = "metrics.jsonl", "tensorboard"
 EVERY = 50  # steps between two lines of metrics
 COLLAPSED_NATS = 0.5
 SHOWN = 20  # validations of a phase that the console gets
@@ -37,7 +41,11 @@ class Journal:
     """Writes ``metrics.jsonl`` and ``tensorboard/`` into a run folder and tells the console.
 
     A context manager. Without a ``run`` it writes nothing: for the processes that are not the first.
-    ``total`` sums a tensor over processes; all of them must write at the same steps.
+    ``total`` sums a tensor over processes; all of them must write at the same steps. Lines are of the same steps in a
+    resumed run as in one that was not interrupted.
+
+    Raises:
+        UnwritableError: no room for a line, or no right.
     """
 
     def __init__(self, run: Path | None, quiet: bool, total: Callable[[Tensor], Tensor]) -> None:
@@ -51,13 +59,39 @@ class Journal:
         self._steps = 0
         self._since = time.monotonic()
 
+    def begin(self, step: int) -> None:
+        """Start after ``step``: what the files have of later steps, or of half a line, is of a run that was killed."""
+        if not self.run:
+            return
+        path = self.run / METRICS
+        found = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.is_file() else []
+        write_text(path, "".join(takewhile(partial(_until, step), found)))
+        with writing(self.run / BOARD):
+            self._board = Board(self.run / BOARD, step)
+
+    def restore(self, sums: Tensor | None, batch: int) -> None:
+        """Go on within an epoch, after ``batch`` batches, with the ``pending`` sums of then.
+
+        The next speed is that of the steps to come.
+        """
+        if sums is not None:
+            sums[-1] = 0
+            self._sums = sums if self.run else torch.zeros_like(sums)
+            self._steps = batch % EVERY
+
+    def pending(self) -> Tensor | None:
+        """Sums over processes of the steps since the last line, if any; the lines before are on disk."""
+        if self.run and (self.run / METRICS).is_file():
+            sync(self.run / METRICS)
+        return None if self._sums is None else self._total(self._sums)
+
     def begin_epoch(self, title: str, batches: int, done: int) -> None:
         """Start the progress bar of an epoch, ``done`` of whose ``batches`` are behind."""
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
         self._task = self._bar.add_task(title, total=batches, completed=done)
         self._bar.start()
-        self._reset()
+        self._since = time.monotonic()
 
     def step(self, step: int, terms: Mapping[str, Tensor], norm: Tensor, rate: float, batch: Any, part: float) -> None:
         """Note a step on ``part`` of a batch; every ``EVERY`` of them the means go to the file and the board.
@@ -98,21 +132,10 @@ class Journal:
             self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
 
     def __enter__(self) -> Self:
-        if self.run:
-            self._file = (self.run / "metrics.jsonl").open("a", encoding="utf-8")
-            self._board = SummaryWriter(self.run / "tensorboard")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        if self.run:
-            self._file.close()
-            self._board.close()
-
-    def _reset(self) -> None:
-        self._sums = None
-        self._steps = 0
-        self._since = time.monotonic()
 
     def flush(self) -> None:
         """Write the means of the steps since the last flush, over all processes."""
@@ -121,15 +144,23 @@ class Journal:
             means = {name: value / self._steps for name, value in zip(self._names, sums, strict=True)}
             speed = tokens / (time.monotonic() - self._since)
             self._write("train", self._step, means | {"learning_rate": self._rate, "tokens_per_second": speed})
-        self._reset()
+        self._sums, self._steps, self._since = None, 0, time.monotonic()
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         if not self.run:
             return
-        self._file.write(json.dumps({"kind": kind, "step": step} | dict(values)) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+        with writing(self.run / METRICS), (self.run / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step} | dict(values)) + "\n")
+        with writing(self.run / BOARD):
+            self._board.add({f"{kind}/{name}": value for name, value in values.items()}, step)
+
+
+def _until(step: int, line: str) -> bool:
+    """Whether a line of metrics is whole, and of a step up to ``step``."""
+    try:
+        return line.endswith("\n") and bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def warnings(figures: Mapping[str, float]) -> list[str]:

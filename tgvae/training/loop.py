@@ -6,8 +6,11 @@ steps as an uninterrupted one. Several processes share every batch: their number
 
 from __future__ import annotations
 
+import math
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,23 +23,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tgvae.data.rows import Examples, Ints
-from tgvae.errors import UserError
+from tgvae.errors import Stopped
 from tgvae.evaluation.likelihood import bound_of
 from tgvae.kernels.concurrent import threads_for_calls
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.trace import objective
-from tgvae.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
+from tgvae.training.checkpoint import CHECKPOINT, Progress, load_checkpoint, read_progress, save_checkpoint
 from tgvae.training.config import Phase, TrainConfig, learning_rate
+from tgvae.training.faults import DivergedError, enough_memory, wrong_with
 from tgvae.training.hardware import on_cpu, precision_of
 from tgvae.training.journal import Journal
+from tgvae.training.processes import share, wished_by_any
+from tgvae.training.stopping import Stopping
 
-CHECKPOINT = "last.safetensors"
-
-
-class DivergedError(UserError):
-    """The loss is not a number; the run folder holds the last good state."""
-
-
+ASK_EVERY = 5  # steps after which several processes ask each other whether to stop: it takes a wait for all of them
 Watch = Callable[[Model, Phase], dict[str, float]]
 
 
@@ -51,15 +51,17 @@ class Trainer:
         run: Path,
         watch: Watch | None,
         quiet: bool = False,
+        stopping: Stopping | None = None,
     ) -> None:
         self.model, self.corpora, self.config, self.run, self.watch = model, corpora, config, run, watch
+        self.stopping = stopping or Stopping()
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu(config), kwargs_handlers=[ddp])
         self.wrapped: nn.Module = self.accelerator.prepare(model)
         self.bfloat16 = precision_of(config) == "bf16"
         first, total = self.accelerator.is_main_process, partial(self.accelerator.reduce, reduction="sum")
         self.journal = Journal(run if first else None, quiet or not first, total)
-        self.progress = Progress()
+        self.progress, self._saved = Progress(), time.monotonic()
         for phase in config.phases.values():  # what is wrong is told before the first phase, not after it
             model.require_noise_is_read(phase.corruption)
             for examples in corpora.values():
@@ -70,21 +72,25 @@ class Trainer:
     def train(self, resume: bool) -> None:
         if resume:
             self.progress = read_progress(self.run / CHECKPOINT)
+        self.journal.begin(self.progress.step)
         for number, (name, phase) in enumerate(self.config.phases.items()):
             if number >= self.progress.phase:
-                self._train_phase(number, name, phase, resume)
+                with enough_memory(name, phase.batch):
+                    self._train_phase(number, name, phase, resume)
                 resume = False
 
     def _train_phase(self, number: int, name: str, phase: Phase, resume: bool) -> None:
         """Train one phase; with ``resume``, from where its checkpoint stands."""
         optimizer = self.optimizer(phase)
         if resume:
-            load_checkpoint(self.run / CHECKPOINT, self.model, optimizer.optimizer)
+            sums = load_checkpoint(self.run / CHECKPOINT, self.model, optimizer.optimizer)
+            self.journal.restore(None if sums is None else sums.to(self.accelerator.device), self.progress.batch)
         else:
             self.progress = Progress(phase=number, step=self.progress.step)
             self._save(optimizer)
         total = phase.epochs * len(self._batches(phase, 0))
         while self.progress.epoch < phase.epochs and self.progress.stale < phase.patience:
+            self._stop_if_any(*wished_by_any(self.accelerator, self.stopping.signal is not None))
             self._train_epoch(name, phase, optimizer, total)
             self._validate(phase)
             self._save(optimizer)
@@ -121,12 +127,18 @@ class Trainer:
         self.model.temperature, self.model.latent_noise = phase.temperature(now), phase.corruption.latent
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16):
+        rows = batch.counted["documents"]
+        with (
+            self._checked("train", phase, rows),
+            torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16),
+        ):
             terms = self.wrapped(batch)
         loss = objective(terms, {name: s(now) for name, s in phase.weights.items()}, phase.free_nats)
         self.accelerator.backward(self.accelerator.num_processes * part * loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self._require_finite({"objective": loss, "gradient": norm} | terms, phase, batch)
+        value, size = torch.stack([loss.detach(), norm]).tolist()  # waits for the device, once
+        if wrong := wrong_with(value, size, terms, self.config.largest_loss):
+            raise self._diverged(wrong, "train", phase, rows)
         optimizer.step()
         optimizer.zero_grad()
         return {name: value.detach() for name, value in terms.items()}, norm
@@ -136,7 +148,6 @@ class Trainer:
         p, batches = self.progress, self._batches(phase, self.progress.epoch)
         self.wrapped.train()
         self.journal.begin_epoch(f"{name}, epoch {p.epoch + 1}/{phase.epochs}", len(batches), p.batch)
-        saved = time.monotonic()
         for index in batches[p.batch :]:
             torch.manual_seed(self._seed(p.step, self.accelerator.process_index))
             mine, part = self._share(phase, index)
@@ -146,21 +157,41 @@ class Trainer:
             terms, norm = self.update(phase, optimizer, batch, done / total, rate, part)
             p.step, p.batch = p.step + 1, p.batch + 1
             self.journal.step(p.step, terms, norm, rate, batch, part)
-            if time.monotonic() - saved > 60 * self.config.save_minutes:
-                self._save(optimizer)
-                saved = time.monotonic()
+            if p.batch < len(batches):  # after the last one validation comes first
+                self._pause(optimizer)
         self.journal.flush()
         p.epoch, p.batch = p.epoch + 1, 0
+
+    def _pause(self, optimizer: Any) -> None:
+        """Save, where it is time to or a signal has come; then stop, where one has."""
+        if self.accelerator.num_processes > 1 and self.progress.batch % ASK_EVERY:
+            return
+        due = time.monotonic() - self._saved > 60 * self.config.save_minutes
+        stop, due = wished_by_any(self.accelerator, self.stopping.signal is not None, due)
+        if stop or due:
+            self._save(optimizer)
+        self._stop_if_any(stop)
+
+    def _stop_if_any(self, stop: bool) -> None:
+        """Stop, all that was done being saved."""
+        if stop:
+            number = self.stopping.signal or signal.SIGTERM  # another process got it
+            told = f"stopped by {number.name} after step {self.progress.step}, which is saved"
+            raise Stopped(f"{told}; go on with `tgvae train --resume {self.run}`", number)
 
     def _validate(self, phase: Phase) -> None:
         """Score the validation split, read as in training, by the last weights of the terms; keep the best state.
 
         Free nats are left out: they are a means of training.
         """
-        bound = bound_of(self.model, self.corpora["valid"], phase.unit, corruption=phase.corruption)
+        with self._checked("valid", phase, torch.empty(0, dtype=torch.long)):
+            bound = bound_of(self.model, self.corpora["valid"], phase.unit, corruption=phase.corruption)
         weights = {name: schedule(1.0) for name, schedule in phase.weights.items()}
         score = sum(weights.get(name, 1.0) * bound.mean(name) for name in bound.terms)
         score = broadcast_object_list([score])[0]  # one judge, or processes might part ways
+        if wrong := wrong_with(score, 0.0, bound.terms, self.config.largest_loss):
+            worst = bound.total().nan_to_num(math.inf).argsort(descending=True)
+            raise self._diverged(wrong, "valid", phase, bound.documents[worst])
         better = score < self.progress.best
         self.progress.stale = 0 if better else self.progress.stale + 1
         if better:
@@ -173,8 +204,10 @@ class Trainer:
         self.journal.validation(self.progress, phase, bound, better, found | figures)
 
     def _save(self, optimizer: Any) -> None:
+        sums = self.journal.pending()
         if self.accelerator.is_main_process:
-            save_checkpoint(self.run / CHECKPOINT, self.model, optimizer.optimizer, self.progress)
+            save_checkpoint(self.run / CHECKPOINT, self.model, optimizer.optimizer, self.progress, sums)
+        self._saved = time.monotonic()
 
     def _restore_best(self) -> None:
         if (self.run / WEIGHTS).is_file():
@@ -194,37 +227,27 @@ class Trainer:
         state = np.random.SeedSequence([self.config.seed, stream, number]).generate_state(1, np.uint64)
         return int(state[0] >> 1)
 
-    def _require_finite(self, values: Mapping[str, Tensor], phase: Phase, batch: Any) -> None:
-        """Raise before a bad gradient reaches the weights.
+    @contextmanager
+    def _checked(self, split: str, phase: Phase, rows: Tensor) -> Iterator[None]:
+        """torch's complaint about the parameters of a distribution, as the divergence that it is."""
+        try:
+            yield
+        except ValueError as error:
+            if "to satisfy the constraint" not in str(error):
+                raise
+            wrong = "a distribution got parameters that are not finite, or a scale of 0"
+            raise self._diverged(wrong, split, phase, rows) from error
 
-        Only the sum of objective and gradient is looked at, as that waits for the device: it is finite only where
-        all that went into it is.
-        """
-        if torch.isfinite(values["objective"].detach() + values["gradient"]):
-            return
-        bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
-        found = batch.counted["documents"].unique().cpu().numpy()
-        names = self.corpora["train"].rows(phase.unit).names(found)
-        raise DivergedError(
-            f"step {self.progress.step}: {', '.join(bad)} not finite. The last good state is in {self.run}; "
-            f"lower the learning rate or the clip. Rows of the batch: {', '.join(names[:20])}"
+    def _diverged(self, wrong: str, split: str, phase: Phase, rows: Tensor) -> DivergedError:
+        """The error to raise before a bad gradient reaches the weights, or bad weights the best model."""
+        named = list(dict.fromkeys(rows.tolist()))[:20]
+        names = self.corpora[split].rows(phase.unit).names(np.array(named, dtype=np.int64)) or ["not known"]
+        option = f"--train.phases.{list(self.config.phases)[self.progress.phase]}.learning-rate"
+        return DivergedError(
+            f"step {self.progress.step}: {wrong}. The last good state is kept in {self.run}, but to resume would lead "
+            f"here again: train anew with a lower {option} (now {phase.learning_rate:g}) or --train.clip (now "
+            f"{self.config.clip:g}). Rows at fault, of {split}: {', '.join(names)}"
         )
-
-
-def share(index: Ints, process: int, processes: int) -> tuple[Ints, float]:
-    """The rows of a batch that one of W processes takes, and their part of the batch, n_r / n.
-
-    Terms are means over rows, and the gradients of processes are averaged. With W n_r / n as weight of the loss of
-    process r the average is the gradient of the whole batch, as one process has it:
-
-        1/W sum_r W n_r/n (1/n_r sum_{i in r} grad l_i)  =  1/n sum_i grad l_i
-
-    It holds approximately where a term is no mean over these rows: of documents in a batch of sentences (each process
-    has a mean over its own), under a floor of free nats, and with batch norm. A process without rows takes the
-    first one, with part 0: all of them must take part in a step.
-    """
-    mine = index[process::processes]
-    return (mine, len(mine) / len(index)) if len(mine) else (index[:1], 0.0)
 
 
 def train(
@@ -236,6 +259,7 @@ def train(
     resume: bool = False,
     watch: Watch | None = None,
     quiet: bool = False,
+    stopping: Stopping | None = None,
 ) -> Model:
     """Train a model; returns it with the best weights of its last phase.
 
@@ -250,12 +274,14 @@ def train(
         resume: go on from ``last.safetensors``.
         watch: more figures for every validation, such as the fidelity of generated sentences.
         quiet: tell nothing on the console.
+        stopping: entered, takes signals as a wish to stop; without it they do what they do elsewhere.
 
     Raises:
-        DivergedError: a loss that is not finite.
-        UserError: nothing to resume from, or a split without sentences.
+        DivergedError: a loss that is not finite, or absurd.
+        UserError: nothing to resume from, a split without sentences, or a file that cannot be written.
+        Stopped: by a signal, after a step that is saved.
     """
-    trainer = Trainer(model, corpora, config, run, watch, quiet)
+    trainer = Trainer(model, corpora, config, run, watch, quiet, stopping)
     with trainer.journal, threads_for_calls():
         trainer.train(resume)
     return model.eval()

@@ -8,12 +8,14 @@ together and none has to be found by chance.
 from __future__ import annotations
 
 from typing import cast
+from warnings import catch_warnings
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
 from tgvae.errors import UserError
@@ -35,7 +37,8 @@ def start_topics(topic: TopicCore, bags: csr_array, seed: int) -> None:
         raise UserError(f"{topics} topics, but only {bags.shape[1]} topic words: ask for fewer topics")
     words = word_vectors(bags, size, seed)
     frequency = bags.sum(0)
-    clusters = KMeans(topics, n_init=3, random_state=seed).fit(words, sample_weight=np.sqrt(frequency))
+    with catch_warnings(action="ignore", category=ConvergenceWarning):  # words that all documents have are alike
+        clusters = KMeans(topics, n_init=3, random_state=seed).fit(words, sample_weight=np.sqrt(frequency))
     centres = SHARPNESS * _unit(clusters.cluster_centers_)
     background = np.log(np.maximum(frequency, 1) / frequency.sum()).astype(np.float32)
     topic.start_from(torch.from_numpy(words), torch.from_numpy(centres), torch.from_numpy(background))
