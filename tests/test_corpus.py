@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
@@ -27,16 +26,15 @@ from tgvae.errors import UserError
 SEEDS = [None, 0, 10**12]
 
 
-def rewritten(prepared: PreparedFolder, target: Path, rows: list[dict[str, Any]], per_chunk: int) -> Corpus:
-    """The prepared folder with other training documents, in record batches of ``per_chunk``."""
-    path = Path(shutil.copytree(prepared.path, target / "prepared"))
-    with pa.ipc.new_file(path / "train.arrow", DOCUMENT) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT), max_chunksize=per_chunk)
-    return Corpus(PreparedFolder.open(path), "train")
+def rewritten(prepared: PreparedFolder, rows: list[dict[str, Any]], per_chunk: int) -> Corpus:
+    """Other training documents in the place of those prepared, in record batches of ``per_chunk``."""
+    table = pa.Table.from_pylist(rows, schema=DOCUMENT)
+    batches = table.to_batches(max_chunksize=per_chunk)
+    return Corpus(prepared, "train", pa.Table.from_batches(batches, schema=DOCUMENT))
 
 
 @pytest.fixture(scope="module")
-def gaps(prepared: PreparedFolder, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+def gaps(prepared: PreparedFolder) -> Corpus:
     """A corpus with sentences and documents that are not modelled, in several record batches."""
     rows = prepared.split("train").to_pylist()[:60]
     for i, row in enumerate(rows):
@@ -45,7 +43,7 @@ def gaps(prepared: PreparedFolder, tmp_path_factory: pytest.TempPathFactory) -> 
                 row["tokens"][j], row["words"][j] = [], 0
     rows[5] |= {"sentences": [], "tokens": [], "topic_words": [], "words": []}
     rows[7]["topic_words"] = [[] for _ in rows[7]["sentences"]]
-    return rewritten(prepared, tmp_path_factory.mktemp("gaps"), rows, per_chunk=17)
+    return rewritten(prepared, rows, per_chunk=17)
 
 
 @pytest.fixture(params=["whole", "gaps"])
@@ -158,8 +156,8 @@ def test_iterators_pass_over_the_split_once(either: Corpus) -> None:
     assert rows.tolist() == list(range(either.documents))
 
 
-def test_record_batches_do_not_matter(prepared: PreparedFolder, corpus: Corpus, tmp_path: Path) -> None:
-    again = rewritten(prepared, tmp_path, corpus.table.to_pylist(), per_chunk=7)
+def test_record_batches_do_not_matter(prepared: PreparedFolder, corpus: Corpus) -> None:
+    again = rewritten(prepared, corpus.table.to_pylist(), per_chunk=7)
     assert again.table["tokens"].num_chunks > 1
     ours, theirs = again.gather([3, 99, 0]), corpus.gather([3, 99, 0])
     assert torch.equal(ours.targets, theirs.targets)
@@ -168,11 +166,11 @@ def test_record_batches_do_not_matter(prepared: PreparedFolder, corpus: Corpus, 
 
 
 @pytest.mark.parametrize("documents", [0, 3])
-def test_a_split_without_sentences(prepared: PreparedFolder, tmp_path: Path, documents: int) -> None:
+def test_a_split_without_sentences(prepared: PreparedFolder, documents: int) -> None:
     rows = prepared.split("train").to_pylist()[:documents]
     for row in rows:
         row |= {"tokens": [[] for _ in row["tokens"]], "words": [0 for _ in row["words"]]}
-    empty = rewritten(prepared, tmp_path, rows, per_chunk=10)
+    empty = rewritten(prepared, rows, per_chunk=10)
     assert empty.documents == documents
     for ask in (empty.require_sentences, lambda: empty.sentence_batches(100, 0), lambda: empty.rows("sentence")):
         with pytest.raises(UserError, match="the train split has no sentence to model"):

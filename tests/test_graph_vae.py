@@ -210,7 +210,7 @@ def test_a_saved_model_embeds_alike(tmp_path: Path, config: GraphConfig, feature
     assert (again.config, again.features) == (config, model.features)
     assert torch.equal(again.embed(batch), model.embed(batch))
     (tmp_path / DATA).write_text("{}")
-    with pytest.raises(UserError, match=r"graph\.json: damaged or missing .*; train the model again"):
+    with pytest.raises(UserError, match=r"graph\.json: the setting 'features' is missing"):
         load(tmp_path)
 
 
@@ -225,8 +225,8 @@ def test_another_graph_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"latent_size": 0}, "32 and 0; each must"),
-        ({"hidden_size": -1}, "-1 and 16"),
+        ({"latent_size": 0}, "latent_size is 0; it must be at least 1"),
+        ({"hidden_size": -1}, "hidden_size is -1"),
         ({"dropout": 1.0}, "dropout is 1.0"),
     ],
 )

@@ -198,7 +198,7 @@ def test_generation(prepared: PreparedFolder) -> None:
         ({"topic": "qwertz"}, "topic vocabulary"),
         ({"topic": 1, "like": "army"}, "not several"),
         ({"mixture": {0: 0.0}}, "weight 0"),
-        ({"mixture": {0: float("nan")}}, "finite"),
+        ({"mixture": {0: float("nan")}}, "from 0 to"),
         ({"topic": 0, "num": 0}, "at least 1"),
         ({"like": ""}, "topic vocabulary"),
     ],
@@ -218,12 +218,12 @@ def test_damaged_folders_are_refused(prepared: PreparedFolder, tmp_path: Path) -
     weights = (tmp_path / "model.safetensors").read_bytes()
     cases = {
         "config.json": [
-            (b"{", "not the config"),
+            (b"{", "damaged"),
             (json.dumps(config | {"format": 99}).encode(), "format 99"),
             (json.dumps(config | {"model": "nonsense"}).encode(), "nonsense"),
             (json.dumps(config | {"config": {"latent_size": "big"}}).encode(), "latent_size"),
             (json.dumps(config | {"config": {"depth": 3}}).encode(), "depth"),
-            (json.dumps(config | {"config": {"latent_size": 7}}).encode(), "model.safetensors"),
+            (json.dumps(config | {"config": {"latent_size": 7}}).encode(), r"config\.json: changed"),
         ],
         "model.safetensors": [(weights[:100], "model.safetensors"), (b"", "model.safetensors")],
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,16 +28,15 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 Rewrite = Callable[[dict[str, Any], int], None]
 
 
-def with_words(tmp_path: Path, prepared: PreparedFolder, change: Rewrite, rows: int = 6) -> Corpus:
+def with_words(prepared: PreparedFolder, change: Rewrite, rows: int = 6) -> Corpus:
     """The training split with a word tokenizer of few words and rows changed."""
-    path = Path(shutil.copytree(prepared.path, tmp_path / "prepared"))
     documents = prepared.split("train").to_pylist()[:rows]
     for number, row in enumerate(documents):
         change(row, number)
-    with pa.ipc.new_file(path / "train.arrow", DOCUMENT) as writer:
-        writer.write_table(pa.Table.from_pylist(documents, schema=DOCUMENT), max_chunksize=4)
-    folder = PreparedFolder.open(path)
+    batches = pa.Table.from_pylist(documents, schema=DOCUMENT).to_batches(max_chunksize=4)
+    folder = PreparedFolder.open(prepared.path)
     vars(folder)["tokenizer"] = WordTokenizer(WORDS)
+    vars(folder)["split"] = {"train": pa.Table.from_batches(batches, schema=DOCUMENT)}.__getitem__
     return Corpus(folder, "train")
 
 
@@ -127,14 +125,14 @@ def test_summaries_never_hold_unk(summarizer_run: Path) -> None:
     assert summaries[0::4] == summaries[2::4], "both signs are the same to it"
 
 
-def test_batches_are_a_rebuild_from_the_table(prepared: PreparedFolder, tmp_path: Path) -> None:
+def test_batches_are_a_rebuild_from_the_table(prepared: PreparedFolder) -> None:
     titles = ["The Ruritania army", None, "won won won", "", "zyx army", "the"]
 
     def change(row: dict[str, Any], number: int) -> None:
         row["title"] = titles[number]
         row["sentences"] = [f"The Ruritania {number} army won.", "A battle."] if number < 5 else []
 
-    corpus = with_words(tmp_path, prepared, change)
+    corpus = with_words(prepared, change)
     pairs = Pairs(corpus, "title", source_tokens=5)
     assert pairs.index.tolist() == [0, 2, 4]
     assert (pairs.left_out, pairs.cut) == (3, 3)
@@ -153,32 +151,32 @@ def test_batches_are_a_rebuild_from_the_table(prepared: PreparedFolder, tmp_path
     assert "3 documents with a title, 3 without, 3 longer" in str(pairs)
 
 
-def test_sources_hold_sentences_too_long_to_be_modelled(prepared: PreparedFolder, tmp_path: Path) -> None:
+def test_sources_hold_sentences_too_long_to_be_modelled(prepared: PreparedFolder) -> None:
     def change(row: dict[str, Any], number: int) -> None:
         row["title"], row["sentences"], row["tokens"] = "the army", ["the army", "won a battle"], [[4, 5], []]
 
-    batch = Pairs(with_words(tmp_path, prepared, change), "title", 100).gather([0])
+    batch = Pairs(with_words(prepared, change), "title", 100).gather([0])
     assert batch.source.tolist() == [[4, 5, 6, 7, 8]]
 
 
-def test_a_summary_is_cut_into_sentences_as_its_document_is(prepared: PreparedFolder, tmp_path: Path) -> None:
+def test_a_summary_is_cut_into_sentences_as_its_document_is(prepared: PreparedFolder) -> None:
     """So that the end of a sentence is the same token in both, and a word of its own."""
     text = "The army won. Ruritania won a battle.\n\nThe battle"
 
     def change(row: dict[str, Any], number: int) -> None:
         row["title"], row["sentences"] = text, split_sentences(text)
 
-    batch = Pairs(with_words(tmp_path, prepared, change), "title", 100).gather([0])
+    batch = Pairs(with_words(prepared, change), "title", 100).gather([0])
     assert UNK not in batch.targets
     assert batch.targets[0, :-1].tolist() == batch.source[0].tolist()
     assert batch.words.tolist() == [4 + 5 + 2 + 1]
 
 
-def test_what_stands_for_a_rare_word_is_one_word(prepared: PreparedFolder, tmp_path: Path) -> None:
+def test_what_stands_for_a_rare_word_is_one_word(prepared: PreparedFolder) -> None:
     def change(row: dict[str, Any], number: int) -> None:
         row["title"], row["sentences"] = "<unk> won . UNK won .", ["<unk> won .", "UNK won ."]
 
-    corpus = with_words(tmp_path, prepared, change)
+    corpus = with_words(prepared, change)
     for tokenizer in (corpus.folder.tokenizer, prepared.tokenizer):
         vars(corpus.folder)["tokenizer"] = tokenizer
         batch = Pairs(corpus, "title", 100).gather([0])
@@ -186,7 +184,7 @@ def test_what_stands_for_a_rare_word_is_one_word(prepared: PreparedFolder, tmp_p
         assert batch.targets[0].tolist().count(UNK) == 2
 
 
-def test_subwords_of_a_summary_have_no_line_end(prepared: PreparedFolder, tmp_path: Path) -> None:
+def test_subwords_of_a_summary_have_no_line_end(prepared: PreparedFolder) -> None:
     """A sentence that goes on after a blank line, as after a formula, stays one: nupunkt sees no end there."""
     text = "The army won.\n\nA law says that\n\nis always true.\n\nNo end"
     encode = prepared.tokenizer.encode
@@ -194,7 +192,7 @@ def test_subwords_of_a_summary_have_no_line_end(prepared: PreparedFolder, tmp_pa
     def change(row: dict[str, Any], number: int) -> None:
         row["title"], row["sentences"] = text, split_sentences(text)
 
-    corpus = with_words(tmp_path, prepared, change)
+    corpus = with_words(prepared, change)
     vars(corpus.folder)["tokenizer"] = prepared.tokenizer
     batch = Pairs(corpus, "title", 100).gather([0])
     expected = [*encode("The army won."), *encode("A law says that is always true."), *encode("No end")]
@@ -242,7 +240,7 @@ def test_pairs_are_those_of_a_plain_loop(
         if number == 59:
             row["sentences"], row["title"] = ["\u2581"] * 30 + ["won"] * 30, "won"  # to sentencepiece a blank
 
-    corpus = with_words(tmp_path, prepared, change, rows=60)
+    corpus = with_words(prepared, change, rows=60)
     if kind == "subwords":
         vars(corpus.folder)["tokenizer"] = prepared.tokenizer
     monkeypatch.setattr("tgvae.data.pairs.AT_ONCE", 7)
@@ -274,18 +272,18 @@ def test_only_what_is_read_is_encoded(
         row["title"] = "a battle" if number in (1, 3) else None
         row["sentences"] = [f"The army of {number} won." if number < 3 else "won"] * 50
 
-    corpus = with_words(tmp_path, prepared, change)
+    corpus = with_words(prepared, change)
     monkeypatch.setattr("tgvae.data.open_vocabulary.word_tokenize", tokenize)
     pairs = Pairs(corpus, "title", 12)
     assert pairs.cut == len(pairs.index) == 2
     assert Counter(encoded) == {"the army of 1 won.": 4, "won": 13, "a battle": 2}
 
 
-def test_every_pair_once_by_length_and_shuffled_by_seed(prepared: PreparedFolder, tmp_path: Path) -> None:
+def test_every_pair_once_by_length_and_shuffled_by_seed(prepared: PreparedFolder) -> None:
     def change(row: dict[str, Any], number: int) -> None:
         row["title"], row["sentences"] = "the army", ["the army won"] * (number + 1)
 
-    pairs = Pairs(with_words(tmp_path, prepared, change), "title", 100)
+    pairs = Pairs(with_words(prepared, change), "title", 100)
     for seed in (None, 1, 1, 2):
         batches = pairs.sentence_batches(40, seed)
         assert sorted(np.concatenate(batches).tolist()) == list(range(6))
@@ -307,7 +305,7 @@ def test_what_more_documents_have_is_written(
         row["summary"] = "the army" if number < summaries else None
         row["title"] = "a battle" if number < titles else None
 
-    corpus = with_words(tmp_path, prepared, change)
+    corpus = with_words(prepared, change)
     assert target_field(corpus.folder) == field
     assert target_field(corpus.folder, "title") == "title"
     assert target_field(corpus.folder, "summary") == "summary"

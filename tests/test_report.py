@@ -365,8 +365,8 @@ def test_damaged_files_are_told(name: str, damage: str, run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, this tgvae reads 1"),
-        ({"format": None}, "format None"),
+        ({"format": 2}, "format 2, but this tgvae reads 1; update tgvae"),
+        ({"format": None}, "format is None"),
         ({"sections": None}, "damaged"),
         ({"sections": {"language": {"x": {"unit": "nats"}}}}, "damaged"),
         ({"sections": {"language": {"x": {"value": 1, "unit": "", "parts": {"paired": True}}}}}, "damaged"),

@@ -1,14 +1,100 @@
-"""Settings as JSON and back: dataclasses of numbers, strings, tuples, dicts and dataclasses."""
+"""Settings as JSON and back: dataclasses of numbers, strings, tuples, dicts and dataclasses; and the files they are in.
+
+A file may come from anybody, so everything in it is looked at before it is used.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import sys
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from reprlib import repr as shortened
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from tgvae.errors import UserError
+from tgvae.files import read_bytes
 
 T = TypeVar("T")
+SEEDS = 2**32
+"""Seeds are whole numbers from 0 to less than this: what all sources of random numbers take."""
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it cannot be read, is not JSON in Unicode, or nests too deep; ``remedy`` says what to do.
+    """
+    try:
+        return json.loads(read_bytes(path))
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({error}); {remedy}") from error
+
+
+def read_described(path: Path, known: int, form: Mapping[str, Any], remedy: str) -> dict[str, Any]:
+    """The object in a JSON file that says its ``format``, and of what form it is.
+
+    Args:
+        path: the file.
+        known: the format that this program reads.
+        form: type of every value that must be there, by name; of objects again a form.
+        remedy: what to do about a damaged file, or one of an older format.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is damaged, of another form, or of another format.
+    """
+    found = read_json(path, remedy)
+    if wrong := misfit(found, {"format": int}):
+        raise UserError(f"{path}: damaged ({wrong}); {remedy}")
+    require_format(path, found["format"], known, remedy)
+    if wrong := misfit(found, form):
+        raise UserError(f"{path}: damaged ({wrong}); {remedy}")
+    return dict(found)
+
+
+def read_settings(cls: type[T], path: Path, remedy: str) -> T:
+    """A settings dataclass from a JSON file. Raises UserError where that is missing or damaged, or as ``from_json``."""
+    try:
+        return from_json(cls, read_json(path, remedy), str(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {remedy}") from None
+
+
+def require_format(path: Path, found: int, known: int, remedy: str) -> None:
+    """Raises UserError where a file is not of the format that this program reads."""
+    if found != known:
+        raise UserError(
+            f"{path}: format {found}, but this tgvae reads {known}; {'update tgvae' if found > known else remedy}"
+        )
+
+
+def misfit(value: Any, form: Any, name: str = "") -> str:
+    """What of a JSON value is not as ``form`` has it, in words; nothing if all is."""
+    if not isinstance(form, Mapping):
+        return "" if isinstance(value, form) else f"{name} is {shortened(value)}"
+    if not isinstance(value, dict):
+        return f"{name or 'all'} is {shortened(value)}, not an object"
+    if absent := sorted(set(form) - set(value)):
+        return f"{name}{'.' if name else ''}{absent[0]} is missing"
+    inner = (misfit(value[key], part, f"{name}.{key}" if name else key) for key, part in form.items())
+    return next(filter(None, inner), "")
+
+
+def require_range(settings: object, low: float, below: float, *names: str) -> None:
+    """Raises UserError where a setting of these names is less than ``low``, not below ``below``, or not a number."""
+    for name in names:
+        value = getattr(settings, name)
+        if not low <= value < below:
+            most = f" and less than {below}" if below < math.inf else ""
+            raise UserError(f"{name} is {value}; it must be at least {low}{most}")
 
 
 def from_json(cls: type[T], values: Any, where: str) -> T:
@@ -23,14 +109,18 @@ def from_json(cls: type[T], values: Any, where: str) -> T:
         UserError: an unknown field, one without a default that is absent, or a value of the wrong type.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where}: expected an object with settings, found {values!r}")
+        raise UserError(f"{where}: expected an object with settings, found {shortened(values)}")
     hints, known = get_type_hints(cls), fields(cls)  # type: ignore[arg-type]
     if unknown := sorted(set(values) - {f.name for f in known}):
-        raise UserError(f"{where}: unknown setting {unknown[0]!r}; made by another version of tgvae?")
+        raise UserError(f"{where}: unknown setting {shortened(unknown[0])}; made by another version of tgvae?")
     required = {f.name for f in known if f.default is MISSING and f.default_factory is MISSING}
     if absent := sorted(required - set(values)):
         raise UserError(f"{where}: the setting {absent[0]!r} is missing; made by another version of tgvae?")
-    return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+    settings = {name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()}
+    try:
+        return cls(**settings)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
@@ -40,13 +130,19 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(_value(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict and isinstance(value, dict):
-        return {key: _value(arguments[1], v, f"{where}[{key!r}]") for key, v in value.items()}
+        return {key: _value(arguments[1], v, f"{where}[{shortened(key)}]") for key, v in value.items()}
     if origin is Literal and value in arguments:
         return value
     if origin is UnionType and type(value) in arguments:  # str | None, or an object that is built already
         return value
-    if hint is float and type(value) in (int, float):
+    if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # NaN is not, nor infinity
         return float(value)
-    if isinstance(hint, type) and type(value) is hint:
+    if hint is int and type(value) is int and abs(value) <= sys.maxsize:
         return value
-    raise UserError(f"{where}: {value!r} is not a value of {hint.__name__ if isinstance(hint, type) else hint}")
+    if isinstance(hint, type) and hint not in (int, float) and type(value) is hint:
+        return value
+    raise UserError(f"{where}: {shortened(value)} is not a value of {_name(hint)}")
+
+
+def _name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint)

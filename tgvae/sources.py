@@ -64,7 +64,7 @@ def _hash(text: str, *arrays: NDArray[Any]) -> str:
 
 def fingerprint(described: dict[str, Any]) -> str:
     """The hash in what ``describe`` says: of a corpus that of its manifest."""
-    return str(described.get("manifest_sha256") or described["sha256"])
+    return str(described.get("manifest_sha256") or described.get("sha256"))
 
 
 def examples_of(model: Model, data: Data, split: str, seed: int) -> Examples:

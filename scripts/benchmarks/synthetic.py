@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tgvae.data.schema import DOCUMENT, FORMAT, MANIFEST, SPLITS, TOPIC_WORDS, arrow_file
+from tgvae.data.schema import DOCUMENT, FORMAT, MANIFEST, SPLITS, TOPIC_WORDS, arrow_file, file_hash
 from tgvae.data.tokenizers import SPECIALS, WordTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 
@@ -52,9 +52,16 @@ def write_folder(path: Path, shape: Shape, seed: int = 0) -> Path:
                 writer.write_table(_documents(shape, first, min(AT_ONCE, documents - first), orders, rng))
     tokens = WordTokenizer([f"w{i}" for i in range(shape.vocabulary - len(SPECIALS))]).save(path)
     TopicVocabulary([f"t{i}" for i in range(shape.topic_words)]).save(path / TOPIC_WORDS)
-    files = dict.fromkeys([tokens.name, TOPIC_WORDS, *map(arrow_file, SPLITS)], "")
-    settings = {"max_sentence_words": shape.length}
-    (path / MANIFEST).write_text(json.dumps({"format": FORMAT, "settings": settings, "files": files}), encoding="utf-8")
+    files = {name: file_hash(path / name) for name in (tokens.name, TOPIC_WORDS, *map(arrow_file, SPLITS))}
+    manifest = {
+        "format": FORMAT,
+        "source": {"name": "made up", "licence": "none"},
+        "settings": {"max_sentence_words": shape.length},
+        "counts": {},
+        "skipped": {},
+        "files": files,
+    }
+    (path / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     return path
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,9 +20,11 @@ from typing import Any, Self
 from tgvae.commands.documents import Document
 from tgvae.errors import UserError
 from tgvae.files import write_text
+from tgvae.settings import misfit
 
 CHUNK = 2**20  # bytes read at a time
 REMEDY = "choose another --out, or remove the file"
+NOTED = {"made_with": dict, "documents": int, "documents_sha256": str, "size": int, "size_sha256": str}
 NOTHING = hashlib.sha256().hexdigest()
 
 
@@ -146,10 +149,14 @@ def _read_progress(notes: Path) -> Progress | None:
     """What is noted; None if there is nothing. Raises UserError for a file of another kind."""
     try:
         noted = json.loads(notes.read_text(encoding="utf-8"))
-        return Progress(**noted | {"made_with": dict(noted["made_with"])})
+        if wrong := misfit(noted, NOTED):
+            raise ValueError(wrong)
+        if not all(noted[name] in range(sys.maxsize) for name in ("documents", "size")):
+            raise ValueError("counts that cannot be")
+        return Progress(**noted)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{notes}: would be overwritten, but is no note of progress ({error!r}); {REMEDY}") from error
 
 

@@ -10,16 +10,19 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from tgvae.data.graphs import Graph, simple_edges
+from tgvae.data.pickles import require_arrays
 from tgvae.errors import UserError
 from tgvae.files import write_text
+
+PICKLED = ("x", "tx", "allx", "y", "ty", "ally", "graph")
 
 
 def open_graph(source: str) -> Graph:
     """A graph from a file with a list of edges, or from ``FOLDER/NAME`` where FOLDER has Planetoid's ind.NAME.* files.
 
     A list has two names a line, separated by a TAB, else by a comma, else by blanks; lines that start with # are
-    comments. A name linked to itself is a node, without that edge. Planetoid's files are pickles, which can run
-    code when they are opened: open those that you trust.
+    comments. A name linked to itself is a node, without that edge. Planetoid's files are pickles, which could run
+    code; of them only arrays, dicts and lists are admitted.
 
     Raises:
         UserError: there is no such graph, a line is not two names, or torch-geometric is not installed.
@@ -88,8 +91,10 @@ def _planetoid(path: Path) -> Graph:
     except ImportError as error:
         raise UserError(f"{path}: reading Planetoid's files needs pip install 'tgvae[graphs]' ({error})") from error
     try:
+        for part in PICKLED:
+            require_arrays(path.parent / f"ind.{path.name.lower()}.{part}")
         data = read_planetoid_data(str(path.parent), path.name)
-    except (OSError, EOFError, UnpicklingError) as error:
+    except (OSError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
         raise UserError(f"{path}: cannot be read ({error}); get all files ind.{path.name}.* anew") from error
     test = data.test_mask.numpy()
     gaps = ~test & (np.arange(len(test)) > test.argmax())

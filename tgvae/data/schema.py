@@ -6,28 +6,40 @@ SPLIT.arrow        Arrow IPC file, a row a document, columns as in DOCUMENT
 topic_words.txt    bag-of-words vocabulary, a word a line
 sentence.model     sentence tokenizer (sentence_words.txt for whole words)
 skipped.jsonl      documents left out: id, where, reason
+origin.json        where the corpus was; not in the manifest, which is the same wherever that is
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.errors import UserError
+from tgvae.errors import UserError, out_of_memory
+from tgvae.settings import read_described
 
 FORMAT = 1
 SPLITS = ("train", "valid", "test")
 MANIFEST = "manifest.json"
 TOPIC_WORDS = "topic_words.txt"
 SKIPPED = "skipped.jsonl"
+FORM = {
+    "files": dict,
+    "source": {"name": str, "licence": str},
+    "settings": {"max_sentence_words": int},
+    "counts": dict,
+    "skipped": dict,
+}
+"""What a manifest must hold; see ``tgvae.settings.misfit``."""
 
 DOCUMENT = pa.schema(
     [
@@ -63,33 +75,41 @@ class PreparedFolder:
     manifest: dict[str, Any]
 
     @classmethod
-    def open(cls, path: Path | str, verify: bool = False) -> PreparedFolder:
+    def open(cls, path: Path | str, verify: bool = True) -> PreparedFolder:
         """Open a folder that `data_prep.pipeline.prepare` wrote.
 
-        `verify` compares every file with its SHA-256 in the manifest. Raises UserError where the folder
-        is missing, unfinished, damaged or of a newer format.
+        `verify` compares every file with its SHA-256 in the manifest, at a GB or more a second. Raises UserError
+        where the folder is missing, unfinished, damaged or of another format.
         """
         path = Path(path)
         manifest = _read_manifest(path)
-        for name, digest in manifest["files"].items():
-            if not (path / name).is_file():
-                raise UserError(f"{path}: {name} is missing; prepare the corpus again.")
-            if verify and file_hash(path / name) != digest:
-                raise UserError(f"{path / name}: changed since it was prepared (SHA-256); prepare again.")
+        require_files(path, manifest["files"], "prepare the corpus again", verify)
         return cls(path, manifest)
 
     def split(self, name: str) -> pa.Table:
-        """Documents of train, valid or test with the columns of DOCUMENT, memory-mapped."""
+        """Documents of train, valid or test with the columns of DOCUMENT, memory-mapped.
+
+        Its ids are those of the folder's vocabularies, also where somebody else wrote file and hash. Raises UserError
+        where they are not, or the file cannot be read.
+        """
         if name not in SPLITS:
             raise UserError(f"{self.path}: no split '{name}'; choose one of {', '.join(SPLITS)}.")
         path = self.path / arrow_file(name)
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except pa.ArrowInvalid as error:
+            if not table.schema.equals(DOCUMENT):
+                raise UserError(f"{path}: its columns are not those of format {FORMAT}; prepare the corpus again.")
+            _require_sound(table, self._id_limits)
+        except (pa.ArrowException, OSError) as error:
+            if out_of_memory(error):
+                raise MemoryError(str(error)) from error
             raise UserError(f"{path}: not a readable Arrow file ({error}); prepare the corpus again.") from error
-        if not table.schema.equals(DOCUMENT):
-            raise UserError(f"{path}: its columns are not those of format {FORMAT}; prepare the corpus again.")
         return table
+
+    @property
+    def _id_limits(self) -> dict[str, int]:
+        """What the numbers of columns with one or more a sentence are below."""
+        return {"tokens": len(self.tokenizer), "topic_words": len(self.topic_vocabulary), "words": 2**31}
 
     @cached_property
     def topic_vocabulary(self) -> TopicVocabulary:
@@ -102,20 +122,66 @@ class PreparedFolder:
         return load_tokenizer(self.path)
 
 
+def require_files(folder: Path, digests: Mapping[str, Any], remedy: str, verify: bool = True) -> None:
+    """Check that the files of a folder are there, and with ``verify`` that each is what it was, by its SHA-256.
+
+    A file may be a link, as in the Hub's cache; but no name leads to a place outside the folder.
+
+    Raises:
+        UserError: one is missing or changed, or its name is a path.
+    """
+    for name, digest in digests.items():
+        path = folder / name
+        if Path(name).name != name:
+            raise UserError(f"{folder}: names the file {name!r}, which would be outside the folder; {remedy}")
+        if not os.path.isfile(path):
+            raise UserError(f"{folder}: {name} is missing; {remedy}")
+        if verify and file_hash(path) != digest:
+            raise UserError(f"{path}: changed since it was written (SHA-256); {remedy}")
+
+
+def _require_sound(table: pa.Table, sizes: Mapping[str, int]) -> None:
+    """Raises ArrowInvalid for rows that no preparation makes: they could end the program where they are used.
+
+    Args:
+        table: with the columns of DOCUMENT.
+        sizes: of columns with something for every sentence, by name, what their numbers are below.
+    """
+    table.validate(full=True)
+    per_document = pc.list_value_length(table["sentences"])
+    for name in ("id", "sentences", *sizes):
+        values = _values(table[name])
+        if name not in sizes:
+            continue
+        least, most = (number.as_py() for number in pc.min_max(values).values())
+        if len(values) and not 0 <= least <= most < sizes[name]:
+            raise pa.ArrowInvalid(f"{name} from {least} to {most}, but there are {sizes[name]}")
+        if not pc.list_value_length(table[name]).equals(per_document):
+            raise pa.ArrowInvalid(f"{name}: not one for every sentence")
+
+
+def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """What lists in lists hold. Raises ArrowInvalid where something is null, or stands between the lists."""
+    while pa.types.is_list(column.type) and not column.null_count:
+        held = pc.list_flatten(column)
+        if len(held) != sum(len(chunk.values) for chunk in column.chunks):
+            raise pa.ArrowInvalid("values that belong to no document")
+        column = held
+    if column.null_count:
+        raise pa.ArrowInvalid("values are missing")
+    return column
+
+
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+    path, remedy = folder / MANIFEST, "prepare the corpus again"
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; make it with `tgvae prepare`.")
-    if not path.is_file():
-        raise UserError(f"{folder}: no {MANIFEST}, so not a prepared folder; make one with `tgvae prepare`.")
+        replaced = folder.with_name(f"{folder.name}.replaced")  # an overwriting `tgvae prepare` was killed
+        remedy = f"rename {replaced}, which was here" if replaced.is_dir() else "make it with `tgvae prepare`"
+        raise UserError(f"{folder}: no such folder; {remedy}.")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version, files = manifest["format"], manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error!r}); prepare the corpus again.") from error
-    if version != FORMAT:
-        remedy = "update tgvae" if isinstance(version, int) and version > FORMAT else "prepare the corpus again"
-        raise UserError(f"{path}: format {version}, this program reads format {FORMAT}; {remedy}.")
-    if not isinstance(files, dict) or not {TOPIC_WORDS, *map(arrow_file, SPLITS)} <= files.keys():
-        raise UserError(f"{path}: damaged (its list of files is incomplete); prepare the corpus again.")
+        manifest = read_described(path, FORMAT, FORM, remedy)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no {MANIFEST}, so not a prepared folder; make one with `tgvae prepare`.") from None
+    if not {TOPIC_WORDS, *map(arrow_file, SPLITS)} <= manifest["files"].keys():
+        raise UserError(f"{path}: damaged (its list of files is incomplete); {remedy}.")
     return manifest

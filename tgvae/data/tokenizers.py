@@ -13,12 +13,13 @@ from typing import Any
 
 from tgvae.data.markup import without_markup
 from tgvae.errors import UserError
-from tgvae.files import write_bytes, write_text
+from tgvae.files import read_bytes, write_bytes, write_text
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 SENTENCEPIECE_FILE = "sentence.model"
 WORDS_FILE = "sentence_words.txt"
+ANEW = "copy the whole folder anew, or make it again"
 
 _QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b", "'") | dict.fromkeys("\u201c\u201d\u201e\u201f", '"'))
 # Control and format characters, lone surrogates and soft hyphens; the (non-)joiners U+200C and U+200D
@@ -30,6 +31,8 @@ _INVISIBLE = re.compile(
 _PARAGRAPH = re.compile(r"\n\s*\n|\u2029")
 _LOOSE_DASH = re.compile(r" ([\u2013\u2014]) ")
 _MISSING_SPACE = re.compile(r"(?<=[a-z]{2}[.!?])(?=[A-Z][a-z]*\s)")
+# No prose, but where it is full of "!" the time that nupunkt takes is quadratic in its length.
+_LONG_WORD = re.compile(r"(?<!\S)(\S{4000,})")
 
 
 def clean_text(text: str) -> str:
@@ -53,13 +56,15 @@ def split_sentences(text: str) -> list[str]:
     """Sentences of a cleaned text, by nupunkt's pretrained Punkt model (English abbreviations).
 
     A space missing after a full stop ("devices.This chapter") is supplied first; a blank line is a
-    boundary. Right on 59 of 68 hard cases (tests/test_tokenizers.py). Known failures: a boundary after
-    some words in pairs the model has learned ("century. And"), after "p.m." and after one-letter
-    symbols ("the group G. We"); "2. Then" in numbered lists and "5 deg. C" are cut.
+    boundary, and a word of 4,000 characters or more is a sentence. Right on 59 of 68 hard cases
+    (tests/test_tokenizers.py). Known failures: a boundary after some words in pairs the model has learned
+    ("century. And"), after "p.m." and after one-letter symbols ("the group G. We"); "2. Then" in numbered
+    lists and "5 deg. C" are cut.
     """
     import nupunkt
 
-    return nupunkt.sentences(_MISSING_SPACE.sub(" ", text))
+    parts = _LONG_WORD.split(_MISSING_SPACE.sub(" ", text))
+    return [s for i, part in enumerate(parts) for s in ([part] if i % 2 else nupunkt.sentences(part))]
 
 
 @cache
@@ -142,7 +147,11 @@ class SentencePieceTokenizer(SentenceTokenizer):
     def __init__(self, model: bytes) -> None:
         import sentencepiece
 
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._processor = sentencepiece.SentencePieceProcessor()
+        self._processor.LoadFromSerializedProto(model)
+        special = [getattr(self._processor, f"{name}_id")() for name in ("pad", "unk", "bos", "eos")]
+        if special != [PAD, UNK, BOS, EOS]:
+            raise RuntimeError(f"its special ids are {special}, not {[PAD, UNK, BOS, EOS]}")
         self.pieces = [self._processor.id_to_piece(i) for i in range(len(self._processor))]
         self.byte_ids = [i for i in range(len(self.pieces)) if self._processor.is_byte(i)]
         whole = set(range(len(self.pieces))).difference(self.byte_ids)
@@ -231,18 +240,61 @@ class WordTokenizer(SentenceTokenizer):
 
 
 def load_tokenizer(folder: Path) -> SentenceTokenizer:
-    """The tokenizer that was saved in the folder. Raises UserError where there is none."""
-    if (path := folder / SENTENCEPIECE_FILE).is_file():
-        return SentencePieceTokenizer(path.read_bytes())
-    if (path := folder / WORDS_FILE).is_file():
-        return WordTokenizer(path.read_text(encoding="utf-8").split("\n")[len(SPECIALS) : -1])
+    """The tokenizer that was saved in the folder.
+
+    Raises:
+        UserError: there is none, it cannot be read, or its pieces are not as ours are.
+    """
+    if (path := folder / SENTENCEPIECE_FILE).exists():
+        try:
+            tokenizer = SentencePieceTokenizer(read_bytes(path))
+        except (RuntimeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not a tokenizer of sentencepiece ({error}); {ANEW}") from error
+        _require_pieces(path, tokenizer.pieces)
+        return tokenizer
+    if (path := folder / WORDS_FILE).exists():
+        _require_pieces(path, words := read_words(path))
+        return WordTokenizer(words[len(SPECIALS) :])
     raise UserError(f"{folder}: no sentence tokenizer ({SENTENCEPIECE_FILE} or {WORDS_FILE}) in this folder.")
+
+
+def _require_pieces(path: Path, pieces: Sequence[str]) -> None:
+    if tuple(pieces[: len(SPECIALS)]) != SPECIALS:
+        raise UserError(f"{path}: does not begin with {', '.join(SPECIALS)}; {ANEW}")
+    if wrong := _unusable(pieces):
+        raise UserError(f"{path}: {wrong}; {ANEW}")
+
+
+def read_words(path: Path) -> list[str]:
+    """Words of a file, a word a line.
+
+    Raises:
+        UserError: it is missing or cut off, not UTF-8, or has a word that preparation does not make.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {ANEW}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error}); {ANEW}") from error
+    *words, rest = text.split("\n")
+    if wrong := f"cut off after {rest[:60]!r}" if rest else _unusable(words):
+        raise UserError(f"{path}: {wrong}; {ANEW}")
+    return words
+
+
+def _unusable(words: Sequence[str]) -> str:
+    """What is wrong with a vocabulary: words that are empty, there twice, or hold what no cleaned text does."""
+    if bad := [word for word in words if word.split() != [word] or _INVISIBLE.search(word)]:
+        return f"holds the word {bad[0][:60]!r}, which no text has"
+    return "holds a word twice" if len(set(words)) < len(words) else ""
 
 
 def cut_words(sentence: str, words: list[str], length: int) -> str:
     """The sentence up to its word number `length`, where `words` are all its Treebank words."""
     end = 0
     for word in words[:length]:
-        forms = (word, '"') if word in ("``", "''") else (word,)
-        end = min(at + len(form) for form in forms if (at := sentence.find(form, end)) >= 0)
+        while sentence[end].isspace():
+            end += 1
+        end += 1 if word in ("``", "''") and sentence[end] == '"' else len(word)
     return sentence[:end]

@@ -10,6 +10,7 @@ Shape legend: N vectors, D values of each, B batch.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -36,10 +37,19 @@ DAMAGED = (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZi
 
 @dataclass(frozen=True)
 class Space:
-    """What a model must know of its vectors: ``size`` D, and height and width where they are pictures, else nothing."""
+    """What a model must know of its vectors: ``size`` D, and height and width where they are pictures, else nothing.
+
+    Raises:
+        UserError: no such vectors.
+    """
 
     size: int
     picture: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = self.picture or (1, self.size)
+        if min(self.size, *shape) < 1 or len(shape) != 2 or math.prod(shape) != self.size:
+            raise UserError(f"there are no vectors of size {self.size} with height and width {self.picture}")
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 
-from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
-from tgvae.errors import UserError
+from tgvae.data.tokenizers import clean_text, read_words, split_sentences, word_tokenize
 from tgvae.files import write_text
 
 
@@ -80,8 +79,5 @@ class TopicVocabulary:
 
     @classmethod
     def load(cls, path: Path) -> TopicVocabulary:
-        """Read what `save` wrote. Raises UserError for a repeated or empty word."""
-        words = path.read_text(encoding="utf-8").split("\n")[:-1]
-        if len(set(words)) < len(words) or "" in words:
-            raise UserError(f"{path}: an empty or repeated word; prepare the corpus again.")
-        return cls(words)
+        """Read what `save` wrote. Raises UserError as ``read_words``."""
+        return cls(read_words(path))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -23,8 +24,20 @@ from tgvae.evaluation.exhibits import SummaryRow, TopicRow
 from tgvae.evaluation.figure import Figure, Parts, Report
 from tgvae.files import replacing
 from tgvae.models.base import WEIGHTS
+from tgvae.settings import misfit, read_described
 
 FORMAT = 1
+AGAIN = "evaluate the run again"
+FORM = {"weights_sha256": str, "parts_sha256": str, "sections": dict}
+FIGURE = {
+    "value": float | int | None,
+    "unit": str,
+    "estimator": str,
+    "size": int | None,
+    "seed": int | None,
+    "error": float | int | None,
+    "marks": dict,
+}
 FOLDER, REPORT, PARTS, PAGE = "evaluation", "report.json", "parts.safetensors", "report.html"
 ARRAYS = ("x", "w", "unit")
 
@@ -92,9 +105,7 @@ def load_evaluation(run: Path) -> tuple[dict[str, Any], Report]:
     """
     path = run / FOLDER / REPORT
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise UserError(f"{path}: format {about['format']}, this tgvae reads {FORMAT}; evaluate the run again")
+        about = read_described(path, FORMAT, FORM, AGAIN)
         if about["weights_sha256"] != file_hash(run / WEIGHTS):
             raise UserError(f"{run}: trained further since it was evaluated; run `tgvae evaluate {run}` again")
         if about["parts_sha256"] != file_hash(run / FOLDER / PARTS):
@@ -107,19 +118,32 @@ def load_evaluation(run: Path) -> tuple[dict[str, Any], Report]:
         }
     except FileNotFoundError:
         raise UserError(f"{run}: not evaluated yet; run `tgvae evaluate {run}` first") from None
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: damaged ({error!r}); evaluate the run again") from error
+        raise UserError(f"{path}: damaged ({error!r}); {AGAIN}") from error
     return about, report
 
 
 def _figure(key: str, saved: Mapping[str, Any], arrays: Mapping[str, Any]) -> Figure:
+    if wrong := misfit(saved, FIGURE):
+        raise ValueError(f"{key}: {wrong}")
     fields = dict(saved)
-    flags = fields.pop("parts", None)
-    value = fields.pop("value")
-    parts = None if flags is None else Parts(*(arrays[f"{key}/{array}"] for array in ARRAYS), **flags)
-    return Figure(float("nan") if value is None else value, parts=parts, **fields)
+    flags, value, marks = fields.pop("parts", None), _number(fields.pop("value")), fields.pop("marks")
+    parts = None if flags is None else _parts([arrays[f"{key}/{array}"] for array in ARRAYS], flags)
+    return Figure(value, parts=parts, marks={name: _number(mark) for name, mark in marks.items()}, **fields)
+
+
+def _parts(arrays: Sequence[NDArray[Any]], flags: Mapping[str, Any]) -> Parts:
+    x, w, unit = arrays
+    if not x.shape == w.shape == unit.shape == (x.size,) or any(array.dtype.kind not in "biuf" for array in arrays):
+        raise ValueError(f"parts {[(array.dtype, array.shape) for array in arrays]}")
+    return Parts(x, w, unit, **flags)
+
+
+def _number(value: Any) -> float:
+    """A number from JSON: null becomes NaN."""
+    return float("nan") if value is None else value
 
 
 def _plain(value: Any) -> Any:

@@ -11,8 +11,6 @@ from typing import Any, ClassVar, Self
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tgvae.data.corruption import Corruption
@@ -20,12 +18,13 @@ from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
-from tgvae.files import replacing, write_text
-from tgvae.settings import from_json
+from tgvae.files import read_bytes, write_text
+from tgvae.models.weights import ANEW, WithoutValues, load_weights, save_weights
+from tgvae.settings import from_json, read_described
 from tgvae.trace import Trace
 
 FORMAT = 1
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/tgvae/tgvae", tags=["tgvae"]):
@@ -40,6 +39,8 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 
     temperature = 1.0
     latent_noise = 0.0
+    card: str | None = None
+    """The model card of the folder that it was loaded from, which is published with it."""
     noise_read: ClassVar[bool] = False
     """Whether its encoder reads what corruption leaves, and its decoder z with noise."""
 
@@ -66,13 +67,17 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         """Latents and observations of a batch with ``samples`` draws of every latent."""
 
     @abstractmethod
-    def save_data(self, folder: Path) -> None:
-        """Write what belongs to the data into the folder of a saved model."""
+    def save_data(self, folder: Path) -> list[Path]:
+        """Write what belongs to the data into the folder of a saved model; returns the files."""
 
     @classmethod
     @abstractmethod
     def read_data(cls, config: Any, folder: Path) -> Self:
-        """A model without weights yet, from what ``save_data`` wrote."""
+        """A model without weights yet, from what ``save_data`` wrote: anybody may have written it.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
 
     def forward(self, batch: Any, samples: int = 1) -> dict[str, Tensor]:
         """The terms of the trace; the call that wrappers for several devices pass through."""
@@ -93,22 +98,25 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
+        if self.card is not None:  # else the mixin writes one
+            write_text(save_directory / CARD, self.card)
 
     def save(self, save_directory: Path) -> None:
         """Write the model into a folder, the weights last; every file that is there already is replaced in one step."""
         config = {"format": FORMAT, "model": self.kind, "config": asdict(self.config)}
         write_text(save_directory / CONFIG, json.dumps(config, indent=2) + "\n")
-        self.save_data(save_directory)
-        with replacing(save_directory / WEIGHTS) as partial:
-            save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
+        others = [save_directory / CONFIG, *self.save_data(save_directory)]
+        save_weights(self.state_dict(), save_directory / WEIGHTS, others)
 
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path, *, map_location: str = "cpu", **hub: Any
     ) -> Self:
-        """A saved model from a folder, or by name from the Hub.
+        """A saved model from a folder, or by name from the Hub, made by whomever.
 
-        In place of the mixin's own, which reads config.json before it can be checked.
+        In place of the mixin's own, which reads config.json before it can be checked. Only JSON, safetensors, words and
+        a model of sentencepiece are read, and only of this folder (its files may be links, as the Hub's cache has it).
+        No memory is taken for weights before they are known to fit.
 
         Args:
             pretrained_model_name_or_path: a run folder, or OWNER/NAME on the Hub.
@@ -135,12 +143,14 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         if found is None or not issubclass(found, cls):
             raise UserError(f"{folder / CONFIG}: holds a model of kind {kind!r}, which is not a {cls.__name__}")
         settings: Any = from_json(found.config_class, config, str(folder / CONFIG))
-        model = found.read_data(settings, folder)
         try:
-            weights = load_file(folder / WEIGHTS, device=map_location)
-            model.load_state_dict(weights)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise UserError(f"{folder / WEIGHTS}: cannot be loaded: {error}") from error
+            with torch.device("meta"), WithoutValues():
+                model = found.read_data(settings, folder)
+        except RuntimeError as error:
+            raise UserError(f"{folder / CONFIG}: of sizes that no model can have; {ANEW}") from error
+        load_weights(model, folder / WEIGHTS)
+        if (folder / CARD).is_file():
+            model.card = read_bytes(folder / CARD).decode("utf-8", "replace")
         return model.to(map_location).eval()
 
 
@@ -155,9 +165,9 @@ class TextModel(Model):
     def of(cls, config: Any, data: PreparedFolder) -> Self:
         return cls(config, data.tokenizer, data.topic_vocabulary)
 
-    def save_data(self, folder: Path) -> None:
-        self.tokenizer.save(folder)
+    def save_data(self, folder: Path) -> list[Path]:
         self.vocabulary.save(folder / TOPIC_WORDS)
+        return [self.tokenizer.save(folder), folder / TOPIC_WORDS]
 
     @classmethod
     def read_data(cls, config: Any, folder: Path) -> Self:
@@ -168,20 +178,13 @@ def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
     """Kind and settings of a saved model.
 
     Raises:
-        UserError: the folder is not a saved model, or one of a newer format.
+        UserError: the folder is not a saved model, or one of another format.
     """
     try:
-        saved = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        version, kind, config = saved["format"], saved["model"], saved["config"]
+        saved = read_described(folder / CONFIG, FORMAT, {"model": str, "config": dict}, ANEW)
     except FileNotFoundError:
         raise UserError(f"{folder}: no {CONFIG} here; give the folder that `tgvae train` wrote") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / CONFIG}: not the config of a tgvae model ({error!r})") from error
-    if version != FORMAT:
-        raise UserError(
-            f"{folder / CONFIG}: format {version}, but this tgvae reads {FORMAT}; update tgvae or train again"
-        )
-    return kind, config
+    return saved["model"], saved["config"]
 
 
 def load(folder: str | Path, map_location: str = "cpu") -> Model:

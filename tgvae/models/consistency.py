@@ -24,7 +24,7 @@ def token_words(tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> Te
     A topic word that the tokenizer cuts into pieces is out of reach.
     """
     words = [vocabulary.encode([piece.removeprefix("▁")]) for piece in tokenizer.pieces]
-    return torch.tensor([ids[0] if ids else -1 for ids in words])
+    return torch.tensor([ids[0] if ids else -1 for ids in words], device="cpu")  # where shapes alone are built, too
 
 
 def relaxed_bags(

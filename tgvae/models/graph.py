@@ -22,6 +22,7 @@ Shape legend: S samples, N nodes, M pairs of nodes, F features, H hidden, Z late
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -35,8 +36,10 @@ from tgvae.distributions import diagonal_normal
 from tgvae.errors import UserError
 from tgvae.files import write_text
 from tgvae.models.base import Model
+from tgvae.models.weights import ANEW
 from tgvae.nn.graph import GraphConvolution, Links, log_odds
 from tgvae.nn.heads import scale_of
+from tgvae.settings import read_settings, require_range
 from tgvae.trace import Latent, Observed, Trace
 
 DATA = "graph.json"
@@ -62,10 +65,18 @@ class GraphConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.hidden_size, self.latent_size) < 1:
-            raise UserError(f"sizes of {self.hidden_size} and {self.latent_size}; each must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
+        require_range(self, 1, math.inf, "hidden_size", "latent_size")
+        require_range(self, 0, 1, "dropout")
+
+
+@dataclass(frozen=True)
+class GraphSpace:
+    """What a model must know of its graph: ``features`` F, at least 1."""
+
+    features: int
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, math.inf, "features")
 
 
 class GraphVAE(Model):
@@ -87,16 +98,13 @@ class GraphVAE(Model):
     def of(cls, config: GraphConfig, data: Graph) -> Self:
         return cls(config, data.nodes if data.features is None else data.features.shape[1])
 
-    def save_data(self, folder: Path) -> None:
+    def save_data(self, folder: Path) -> list[Path]:
         write_text(folder / DATA, json.dumps({"features": self.features}) + "\n")
+        return [folder / DATA]
 
     @classmethod
     def read_data(cls, config: GraphConfig, folder: Path) -> Self:
-        try:
-            features = int(json.loads((folder / DATA).read_text(encoding="utf-8"))["features"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder / DATA}: damaged or missing ({error!r}); train the model again") from error
-        return cls(config, features)
+        return cls(config, read_settings(GraphSpace, folder / DATA, ANEW).features)
 
     def read(self, batch: GraphBatch) -> Tensor:
         """Hidden states of the nodes with shape (N, H). Raises UserError for a graph with other features."""

@@ -5,6 +5,7 @@ Shape legend: S samples, B sentences, L tokens, E embedding, H hidden, Z latent,
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_normal
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import TextModel
-from tgvae.models.writing import Sentence, between, drawing, read, write
+from tgvae.models.writing import Sentence, between, generator_of, read, write
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
 from tgvae.nn.heads import HouseholderHead
+from tgvae.settings import require_range
 from tgvae.trace import Latent, Observed, Trace
+
+MOST_REFLECTIONS = 100
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class SentenceConfig:
         softmax: ``full``, or ``adaptive``, by clusters of words: another model of the same words, as exact, and much
             faster to train where the vocabulary is large. It counts on ids in order of frequency, as those of both
             tokenizers are: words by their counts, pieces by their probability after the special ids and the bytes.
+
+    Raises:
+        UserError: a size below 1, more than a hundred reflections, or a dropout that is no share below 1.
     """
 
     embedding_size: int = 128
@@ -51,6 +58,11 @@ class SentenceConfig:
     word_dropout: float = 0.0
     bidirectional: bool = True
     softmax: Literal["full", "adaptive"] = "full"
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, math.inf, "embedding_size", "hidden_size", "latent_size")
+        require_range(self, 0, MOST_REFLECTIONS + 1, "flow_length")
+        require_range(self, 0, 1, "dropout", "word_dropout")
 
 
 class SentenceCore(nn.Module):
@@ -85,16 +97,23 @@ class LatentWriter(TextModel):
         """Posterior means of single sentences, with shape (B, Z)."""
 
     @torch.no_grad()
-    def write(self, z: Tensor, settings: DecodeSettings | None = None) -> list[Sentence]:
-        """A sentence for every row of z with shape (N, Z); plain samples unless ``settings`` say otherwise."""
-        return write(self.sentence.decoder, self.tokenizer, z, settings or DecodeSettings())
+    def write(
+        self, z: Tensor, settings: DecodeSettings | None = None, generator: torch.Generator | None = None
+    ) -> list[Sentence]:
+        """A sentence for every row of z with shape (N, Z).
+
+        Args:
+            z: latents.
+            settings: decoding; plain sampling by default.
+            generator: source of the draws, on the device of the model; None is torch's own, which all threads share.
+        """
+        return write(self.sentence.decoder, self.tokenizer, z, settings or DecodeSettings(), generator)
 
     def reconstruct(
         self, sentences: Sequence[str], settings: DecodeSettings | None = None, seed: int = 0
     ) -> list[Sentence]:
         """Each sentence encoded to its mean and written again."""
-        with drawing(seed, self.device):
-            return self.write(self.encode(sentences), settings)
+        return self.write(self.encode(sentences), settings, generator_of(seed, self.device))
 
     def interpolate(
         self,
@@ -106,8 +125,7 @@ class LatentWriter(TextModel):
     ) -> list[Sentence]:
         """Sentences along the straight line between the latents of two sentences."""
         a, b = self.encode([start, end])
-        with drawing(seed, self.device):
-            return self.write(between(a, b, steps), settings)
+        return self.write(between(a, b, steps), settings, generator_of(seed, self.device))
 
 
 class SentenceVAE(LatentWriter):
@@ -139,8 +157,9 @@ class SentenceVAE(LatentWriter):
     @torch.no_grad()
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
         """``num`` sentences from the prior."""
-        with drawing(seed, self.device):
-            return self.write(self.prior().sample((num,)), settings)
+        generator = generator_of(seed, self.device)
+        z = torch.randn(num, self.config.latent_size, generator=generator, device=self.device)
+        return self.write(z, settings, generator)
 
 
 class LanguageModel(TextModel):
@@ -179,8 +198,8 @@ class LanguageModel(TextModel):
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
         """``num`` sentences."""
         no_latent = torch.zeros(num, 0, device=self.device)
-        with drawing(seed, self.device):
-            return write(self.decoder, self.tokenizer, no_latent, settings or DecodeSettings())
+        generator = generator_of(seed, self.device)
+        return write(self.decoder, self.tokenizer, no_latent, settings or DecodeSettings(), generator)
 
 
 def token_embedding(tokenizer: SentenceTokenizer, size: int) -> nn.Embedding:

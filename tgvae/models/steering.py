@@ -18,7 +18,10 @@ from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import TextModel
 from tgvae.models.sentence import LatentWriter
 from tgvae.models.topic import TopicCore
-from tgvae.models.writing import Sentence, drawing
+from tgvae.models.writing import Sentence, generator_of
+
+LARGEST = 1e30
+"""Weight of a topic in a mixture, so that the sum is finite in 32 bits."""
 
 
 class TopicFinder(TextModel):
@@ -37,8 +40,8 @@ class TopicFinder(TextModel):
         for number, weight in mixture.items():
             if not 0 <= number < len(weights):
                 raise UserError(f"no topic {number}: this model has topics 0 to {len(weights) - 1}")
-            if not 0 <= weight < float("inf"):
-                raise UserError(f"the weight of topic {number} is {weight}; give a finite number of at least 0")
+            if not 0 <= weight <= LARGEST:
+                raise UserError(f"the weight of topic {number} is {weight}; give a number from 0 to {LARGEST:g}")
             weights[number] = weight
         if weights.sum() == 0:
             raise UserError("the mixture gives every topic the weight 0")
@@ -121,14 +124,14 @@ class TopicWriter(TopicFinder, LatentWriter):
             weights = self.mixed_topics(mixture)
         else:
             weights = self.topics_of(like) if like is not None else self.usual_topics()
-        with drawing(seed, self.device):
-            return self.write(self.draw(weights.expand(num, -1), strength), settings)
+        generator = generator_of(seed, self.device)
+        return self.write(self.draw(weights.expand(num, -1), strength, generator), settings, generator)
 
     @torch.no_grad()
-    def draw(self, weights: Tensor, strength: float = 1.0) -> Tensor:
+    def draw(self, weights: Tensor, strength: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """A latent for every row of topic proportions (N, T): m + strength (z - m), z ~ p(z | t), (N, Z).
 
-        m is the mean of the prior over documents, where topics cancel out.
+        m is the mean of the prior over documents, where topics cancel out. ``generator`` as in ``write``.
         """
         common = self.prior(self.usual_topics()).mean
-        return torch.lerp(common, self.prior(weights).sample(), strength)
+        return torch.lerp(common, self.prior(weights).sample(generator=generator), strength)

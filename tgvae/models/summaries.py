@@ -20,7 +20,7 @@ from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
 from tgvae.errors import UserError
 from tgvae.generation.decode import Decoded, DecodeSettings
 from tgvae.models.steering import TopicFinder
-from tgvae.models.writing import decode_tokens, drawing
+from tgvae.models.writing import decode_tokens, generator_of
 from tgvae.nn.copying import CopyDecoder, CopyWriter, Source
 
 SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=40)
@@ -179,10 +179,10 @@ class SummaryWriter(TopicFinder):
         here = torch.where(ids < size, ids, size + torch.searchsorted(beyond, ids))
         source = self.read(here, torch.tensor(list(map(len, sources)), device=self.device))
         proportions = self._proportions(documents)
-        with drawing(wish.seed, self.device):
-            writer, z = CopyWriter(self.decoder, source, len(beyond)), self.draw(source, proportions, wish)
-            each = max(1, AT_ONCE // (len(sources) * wish.settings.open_hypotheses))
-            decoded = [(len(some), self._decode(writer, some, wish.settings)) for some in z.split(each)]
+        writer, z = CopyWriter(self.decoder, source, len(beyond)), self.draw(source, proportions, wish)
+        generator = generator_of(wish.seed, self.device)
+        each = max(1, AT_ONCE // (len(sources) * wish.settings.open_hypotheses))
+        decoded = [(len(some), self._decode(writer, some, wish.settings, generator)) for some in z.split(each)]
         written: list[list[Summary]] = [[] for _ in sources]
         open_ids = [*range(size), *beyond.tolist()]
         for draws, part in decoded:
@@ -192,11 +192,11 @@ class SummaryWriter(TopicFinder):
         for i, summaries in enumerate(written):
             yield summaries, {} if proportions is None else _main_topics(proportions[i])
 
-    def _decode(self, writer: CopyWriter, z: Tensor, settings: DecodeSettings) -> Decoded:
+    def _decode(self, writer: CopyWriter, z: Tensor, settings: DecodeSettings, generator: torch.Generator) -> Decoded:
         """Rows of the result: the K latents of z with shape (K, B, Z) of one document, then those of the next."""
         documents = torch.arange(z.shape[1], device=self.device).repeat_interleave(len(z))
         state = writer.start(z.transpose(0, 1).flatten(0, 1), documents)
-        return decode_tokens(writer, state, self.tokenizer, settings)
+        return decode_tokens(writer, state, self.tokenizer, settings, generator)
 
     def _proportions(self, documents: list[list[str]]) -> Tensor | None:
         """Topic proportions (B, T) of documents, each a list of sentences."""

@@ -16,6 +16,7 @@ Shape legend: S samples, B documents, N source tokens, L summary tokens, T topic
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,6 +40,7 @@ from tgvae.nn.attention import coverage_loss
 from tgvae.nn.copying import CopyDecoder, Source
 from tgvae.nn.gru import GRUEncoder, drop_words
 from tgvae.nn.heads import ComponentHead, HouseholderHead
+from tgvae.settings import require_range
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -73,8 +75,8 @@ class SummarizerConfig:
     source_tokens: int = 400
 
     def __post_init__(self) -> None:
-        if self.source_tokens < 1:
-            raise UserError(f"source_tokens is {self.source_tokens}; it must be at least 1")
+        require_range(self, 1, math.inf, "source_tokens")
+        require_range(self, 0, math.inf, "evidence")
         if not self.sentence.bidirectional:
             raise UserError("a summarizer reads its documents both ways: leave sentence.bidirectional as it is")
         if self.sentence.softmax != "full":

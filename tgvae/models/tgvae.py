@@ -14,6 +14,7 @@ Shape legend: S samples, B sentences, U documents, T topics, Z latent, D bag-of-
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -35,6 +36,7 @@ from tgvae.models.topic import TopicConfig, TopicCore, assignment
 from tgvae.models.words import mixture_of
 from tgvae.models.writing import read
 from tgvae.nn.heads import ComponentHead
+from tgvae.settings import require_range
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -51,6 +53,9 @@ class TGVAEConfig:
         guide_topics: let the sentence's loss shape the topics; else its gradient into t and beta stops.
         consistency_sentences: sentences drawn a batch for the term ``aux/consistency``; 0 leaves it out.
         straight_through: relaxed draws are one-hot forward (they always are in evaluation).
+
+    Raises:
+        UserError: a weight or number of sentences below 0.
     """
 
     topic: TopicConfig = field(default_factory=TopicConfig)
@@ -60,6 +65,9 @@ class TGVAEConfig:
     guide_topics: bool = False
     consistency_sentences: int = 0
     straight_through: bool = True
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, math.inf, "evidence", "consistency_sentences")
 
 
 class TGVAE(TopicWriter):

@@ -37,6 +37,7 @@ from tgvae.models.base import TextModel
 from tgvae.models.words import ExpertProduct, TopicMixture
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.heads import BagLinear, NormalHead, mlp, scale_of
+from tgvae.settings import require_range
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -54,7 +55,8 @@ class TopicConfig:
             g ~ N(0, I). A mixture learns its prior of t through W and b.
 
     Raises:
-        UserError: a concentration that is not positive, or that of a mixture.
+        UserError: a size below 1, a dropout that is no share below 1, or a concentration that is not positive, or of a
+            mixture.
     """
 
     topics: int = 50
@@ -65,6 +67,8 @@ class TopicConfig:
     concentration: float | None = None
 
     def __post_init__(self) -> None:
+        require_range(self, 1, math.inf, "topics", "word_embedding_size", "hidden_size")
+        require_range(self, 0, 1, "dropout")
         if self.concentration is not None and self.likelihood == "mixture":
             raise UserError("a mixture learns its prior: leave out the concentration, or set likelihood to product")
         if self.concentration is not None and not 0 < self.concentration < math.inf:

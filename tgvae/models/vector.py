@@ -17,7 +17,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,14 @@ from tgvae.distributions import diagonal_normal, gumbel_softmax
 from tgvae.errors import UserError
 from tgvae.files import write_text
 from tgvae.models.base import Model
+from tgvae.models.weights import ANEW
 from tgvae.models.writing import drawing
 from tgvae.nn.heads import NormalHead, mlp
-from tgvae.settings import from_json
+from tgvae.settings import read_settings, require_range
 from tgvae.trace import Latent, Observed, Trace
 
 SPACE = "space.json"
+MOST_LAYERS = 100
 LEAST_SPREAD = math.exp(-6)
 """Standard deviation that a normal likelihood never goes below; it has no upper limit, as data has none."""
 
@@ -50,6 +52,9 @@ class VectorConfig:
         straight_through: relaxed draws are one-hot forward in training (they always are in evaluation).
         likelihood: ``bernoulli`` for values that are 0 or 1 (others in [0, 1] are drawn once), or ``normal`` with one
             standard deviation for all values, which is learnt.
+
+    Raises:
+        UserError: a size below 1, or more than a hundred layers.
     """
 
     hidden_sizes: tuple[int, ...] = (256, 256)
@@ -60,10 +65,11 @@ class VectorConfig:
     likelihood: Literal["bernoulli", "normal"] = "bernoulli"
 
     def __post_init__(self) -> None:
-        sizes = {"latent_size": self.latent_size, "categories": self.categories}
-        for name, size in sizes.items() | {("hidden_sizes", min(self.hidden_sizes, default=1))}:
-            if size < 1:
-                raise UserError(f"{name} is {size}; it must be at least 1")
+        require_range(self, 1, math.inf, "latent_size", "categories")
+        if bad := [size for size in self.hidden_sizes if size < 1]:
+            raise UserError(f"hidden_sizes is {bad[0]}; it must be at least 1")
+        if len(self.hidden_sizes) > MOST_LAYERS:
+            raise UserError(f"hidden_sizes has {len(self.hidden_sizes)} layers; give at most {MOST_LAYERS}")
 
 
 class VectorVAE(Model):
@@ -163,14 +169,10 @@ class VectorVAE(Model):
         logits = logits.float().unflatten(-1, (self.config.latent_size, self.config.categories))
         return Independent(OneHotCategorical(logits=logits, validate_args=False), 1, validate_args=False)
 
-    def save_data(self, folder: Path) -> None:
+    def save_data(self, folder: Path) -> list[Path]:
         write_text(folder / SPACE, json.dumps(asdict(self.space)) + "\n")
+        return [folder / SPACE]
 
     @classmethod
     def read_data(cls, config: VectorConfig, folder: Path) -> Self:
-        path = folder / SPACE
-        try:
-            saved: Any = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); copy the whole folder of the model") from error
-        return cls(config, from_json(Space, saved, str(path)))
+        return cls(config, read_settings(Space, folder / SPACE, ANEW))

@@ -1,7 +1,12 @@
-"""From decoder states to readable sentences."""
+"""From decoder states to readable sentences.
+
+Text is written with generators of its own, so that several threads may write with one model at a time, and a seed
+gives the same text whatever else runs.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +17,11 @@ from torch import Tensor
 from tgvae.data.tokenizers import SentenceTokenizer, clean_text
 from tgvae.errors import UserError
 from tgvae.generation.decode import Decoded, DecodeSettings, S, StepDecoder, decode
+from tgvae.models.notebook import Texts
 from tgvae.nn.gru import GRUDecoder
 
 AT_ONCE = 1024  # sentences decoded together
+_TURN = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -32,21 +39,43 @@ class Sentence:
     finished: bool
 
 
+def generator_of(seed: int, device: torch.device) -> torch.Generator:
+    """Draws that depend on ``seed`` alone, and disturb no others."""
+    return torch.Generator(device).manual_seed(seed)
+
+
 @contextmanager
 def drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """Draws inside depend on ``seed`` alone, and those outside are as if there had been none inside."""
+    """Draws inside depend on ``seed`` alone, and those outside are as if there had been none inside.
+
+    For what draws from distributions, whose generator is the one of the process: threads take turns. One that draws
+    from it without asking here, as training does, still disturbs them.
+    """
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with _TURN, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
 
 
-def write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings: DecodeSettings) -> list[Sentence]:
+def write(
+    decoder: GRUDecoder,
+    tokenizer: SentenceTokenizer,
+    z: Tensor,
+    settings: DecodeSettings,
+    generator: torch.Generator | None = None,
+) -> list[Sentence]:
     """A sentence for every row of z with shape (N, Z); some at a time, so that memory does not grow with N."""
-    return [sentence for part in z.split(AT_ONCE) for sentence in _write(decoder, tokenizer, part, settings)]
+    parts = (_write(decoder, tokenizer, part, settings, generator) for part in z.split(AT_ONCE))
+    return Texts(sentence for part in parts for sentence in part)
 
 
-def decode_tokens(decoder: StepDecoder[S], state: S, tokenizer: SentenceTokenizer, settings: DecodeSettings) -> Decoded:
+def decode_tokens(
+    decoder: StepDecoder[S],
+    state: S,
+    tokenizer: SentenceTokenizer,
+    settings: DecodeSettings,
+    generator: torch.Generator | None,
+) -> Decoded:
     """``decode`` with the special ids of a tokenizer: pad, unk and bos are never written, bytes may repeat."""
     return decode(
         decoder,
@@ -55,13 +84,20 @@ def decode_tokens(decoder: StepDecoder[S], state: S, tokenizer: SentenceTokenize
         eos_id=tokenizer.eos_id,
         pad_id=tokenizer.pad_id,
         settings=settings,
+        generator=generator,
         forbidden=[tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id],
         repeatable=tokenizer.byte_ids,
     )
 
 
-def _write(decoder: GRUDecoder, tokenizer: SentenceTokenizer, z: Tensor, settings: DecodeSettings) -> list[Sentence]:
-    decoded = decode_tokens(decoder, decoder.start(z), tokenizer, settings)
+def _write(
+    decoder: GRUDecoder,
+    tokenizer: SentenceTokenizer,
+    z: Tensor,
+    settings: DecodeSettings,
+    generator: torch.Generator | None,
+) -> list[Sentence]:
+    decoded = decode_tokens(decoder, decoder.start(z), tokenizer, settings, generator)
     texts = [tokenizer.decode(i for i in row if i != tokenizer.pad_id) for row in decoded.ids.tolist()]
     rows = zip(texts, decoded.log_prob.tolist(), decoded.finished.tolist(), strict=True)
     return [Sentence(*row) for row in rows]
