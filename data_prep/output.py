@@ -1,24 +1,81 @@
-"""The folder on disk: it appears complete or not at all."""
+"""The folder on disk: it appears complete or not at all.
+
+OUT.partial holds what is being made, and goes when that fails; what a kill left there goes at the next run.
+OUT.replaced is for a moment the older folder, while the new one takes its place.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data_prep.corpora import is_named
 from data_prep.corpora.base import Skipped
 from tgvae.data.schema import MANIFEST, SKIPPED, file_hash
 from tgvae.errors import UserError
-from tgvae.files import sync, write_text
+from tgvae.files import sync, write_text, writing
+
+ORIGIN = "origin.json"
+
+
+@contextmanager
+def building(out: Path, overwrite: bool) -> Iterator[Path]:
+    """OUT.partial to fill, an empty folder that takes the place of `out` at the end.
+
+    Raises:
+        UserError: `out` holds something, somebody else is preparing it, or the disk refuses to be written.
+    """
+    partial = beside(out, "partial")
+    with writing(out), _held(partial):
+        try:
+            recover(out)
+            check_target(out, overwrite)
+            _empty(partial)
+            yield partial
+            publish(partial, out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def beside(out: Path, what: str) -> Path:
+    """OUT.what"""
+    return out.with_name(f"{out.name}.{what}")
+
+
+@contextmanager
+def _held(partial: Path) -> Iterator[None]:
+    """Keep others out of OUT.partial; the system ends that with the process, however it ends."""
+    partial.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{partial}: another `tgvae prepare` is at work there; wait for it to end.") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def recover(out: Path) -> None:
+    """Put back the older folder where --overwrite was interrupted before the new one had taken its place."""
+    replaced = beside(out, "replaced")
+    if (out / MANIFEST).is_file():
+        shutil.rmtree(replaced, ignore_errors=True)
+    elif replaced.exists() and _is_free(out):
+        os.replace(replaced, out)
 
 
 def check_target(out: Path, overwrite: bool) -> None:
     """Raise UserError where `out` may not be written. Only a prepared folder is ever overwritten."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if _is_free(out):
         return
     if not (out / MANIFEST).is_file():
         raise UserError(f"{out}: exists and is not a prepared folder; choose another place.")
@@ -26,13 +83,13 @@ def check_target(out: Path, overwrite: bool) -> None:
         raise UserError(f"{out}: exists already; choose another folder or say --overwrite.")
 
 
-def start_partial(out: Path) -> Path:
-    """A fresh folder OUT.partial; what an interrupted run left there goes."""
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    return partial
+def _is_free(out: Path) -> bool:
+    return not out.exists() or (out.is_dir() and not any(out.iterdir()))
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_skipped(folder: Path, skipped: Iterable[Skipped]) -> None:
@@ -48,16 +105,31 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     write_text(folder / MANIFEST, text)
 
 
+def write_origin(folder: Path, source: str | Path | Sequence[str | Path]) -> None:
+    """Write origin.json: where the corpus was, so that it can be prepared anew.
+
+    Not in the manifest, which is the same wherever the corpus lies.
+    """
+    given = [source] if isinstance(source, (str, Path)) else source
+    places = [str(source)] if is_named(source) else [str(Path(place).resolve()) for place in given]
+    write_text(folder / ORIGIN, json.dumps({"source": places}, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_origin(folder: Path) -> list[str]:
+    """What `prepare` was given as its source. Raises UserError where that is not known."""
+    try:
+        return [str(place) for place in json.loads((folder / ORIGIN).read_text(encoding="utf-8"))["source"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / ORIGIN}: does not say where the corpus was ({error!r}); say it.") from error
+
+
 def publish(partial: Path, out: Path) -> None:
     """Put the finished folder in its place, all its bytes on disk first; an older one is removed last."""
     for path in [*partial.iterdir(), partial]:
         sync(path)
-    old = out.with_name(out.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
+    replaced = beside(out, "replaced")
     if out.exists():
-        os.replace(out, old)
+        os.replace(out, replaced)
     os.replace(partial, out)
     sync(out.parent)
-    if old.exists():
-        shutil.rmtree(old)
+    shutil.rmtree(replaced, ignore_errors=True)

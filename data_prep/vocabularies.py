@@ -37,7 +37,7 @@ def load_stop_words(settings: PrepareSettings) -> frozenset[str]:
 
 
 def build_topic_vocabulary(counts: Counts, settings: PrepareSettings, stop_words: frozenset[str]) -> TopicVocabulary:
-    """The bag-of-words vocabulary of the train split. Raises UserError where it is empty."""
+    """The bag-of-words vocabulary of the train split. Raises UserError where it has fewer than two words."""
     documents = counts.documents["train"]
     vocabulary = TopicVocabulary.build(
         counts.document_frequency,
@@ -48,9 +48,14 @@ def build_topic_vocabulary(counts: Counts, settings: PrepareSettings, stop_words
         drop_most_frequent=settings.drop_most_frequent,
         stop_words=stop_words,
     )
-    if not len(vocabulary):
+    if not counts.document_frequency:
         raise UserError(
-            f"No topic word is in at least {settings.min_document_frequency} and at most "
+            "No training document has a word of three letters or more; where a script sets no blanks "
+            "between words, as Chinese does, set them first."
+        )
+    if len(vocabulary) < 2:
+        raise UserError(
+            f"Fewer than two topic words are in at least {settings.min_document_frequency} and at most "
             f"{settings.max_document_frequency:.0%} of the {documents} training documents; lower "
             "--min-document-frequency, raise --max-document-frequency, or give more documents."
         )
@@ -60,6 +65,10 @@ def build_topic_vocabulary(counts: Counts, settings: PrepareSettings, stop_words
 def build_tokenizer(shards: list[Path], counts: Counts, settings: PrepareSettings) -> SentenceTokenizer:
     """The sentence tokenizer of the train split; sentencepiece learns from a sample of its sentences."""
     if settings.tokenizer == "words":
+        if max(counts.words.values(), default=0) < settings.min_word_count:
+            raise UserError(
+                f"No word is {settings.min_word_count} times in the training sentences; lower --min-word-count."
+            )
         return WordTokenizer.build(counts.words, settings.min_word_count, settings.vocabulary_size)
     texts = training_texts(shards)
     if counts.sentences > TOKENIZER_SENTENCES:

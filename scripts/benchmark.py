@@ -19,6 +19,7 @@ COMMANDS = {
     "generation": "sentences a second, beside a loop over single tokens; documents a second of a summarizer",
     "topics": "documents a second of topic models, beside a textbook one",
     "lda": "seconds until a coherence that the topic model reached, beside LDA",
+    "preparation": "documents a second of preparation over engines and workers",
     "scale": "cost over sizes of the vocabulary, the length, the topics and the corpus",
     "startup": "seconds until help, an import, a run, a first sentence",
     "compare": "ratios of two results",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import data_prep.pipeline
-from data_prep.parallel import ordered_map
+from data_prep.parallel import processes
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tgvae.data.schema import SPLITS
@@ -44,9 +44,17 @@ def test_same_bytes_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytes
     again = contents(prepare(corpus, tmp_path / "again", settings, workers=1))
     two = contents(prepare(corpus, tmp_path / "2", settings, workers=2))
     assert one == again == two
-    assert set(one) == {"manifest.json", "sentence.model", "skipped.jsonl", "topic_words.txt"} | {
-        f"{split}.arrow" for split in SPLITS
-    }
+    written = {"manifest.json", "origin.json", "sentence.model", "skipped.jsonl", "topic_words.txt"}
+    assert set(one) == written | {f"{split}.arrow" for split in SPLITS}
+
+
+def test_same_bytes_in_another_process_with_other_hashes_of_strings(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", 1100)  # three chunks
+    one = contents(prepare(corpus, tmp_path / "1", PrepareSettings(tokenizer="words"), workers=1))
+    command = [sys.executable, "-m", "tgvae.cli", "prepare", str(corpus), "--out", str(tmp_path / "3")]
+    command += ["--workers", "3", "--tokenizer", "words"]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+    assert contents(tmp_path / "3") == one
 
 
 def _square(x: int) -> int:
@@ -61,7 +69,8 @@ def _refuse(x: int) -> int:
     raise UserError(f"not {x}")
 
 
-def test_ordered_map_keeps_order_and_reads_ahead_little() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_keep_the_order_of_the_items_and_few_are_read_ahead(workers: int) -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -69,16 +78,23 @@ def test_ordered_map_keeps_order_and_reads_ahead_little() -> None:
             taken.append(i)
             yield i
 
-    results = ordered_map(_square, items(), workers=2)
-    assert next(results) == 0
-    assert len(taken) <= 5
-    assert list(results) == [i * i for i in range(1, 20)]
+    with processes(workers) as ordered_map:
+        results = ordered_map(_square, items())
+        assert next(results) == 0
+        assert len(taken) <= 2 * workers
+        assert list(results) == [i * i for i in range(1, 20)]
+        assert list(ordered_map(_square, [])) == []
 
 
 @pytest.mark.parametrize(("function", "message"), [(_refuse, "not 0"), (_die, "use fewer workers")])
 def test_errors_in_workers(function: Any, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        list(ordered_map(function, range(8), workers=2))
+    with pytest.raises(UserError, match=message), processes(2) as ordered_map:
+        list(ordered_map(function, range(8)))
+
+
+def test_no_workers_can_do_no_work(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="workers is 0; it must be at least 1"):
+        prepare(write_corpus(tmp_path / "c.jsonl", 100), tmp_path / "out", workers=0)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
@@ -86,17 +102,23 @@ def test_an_interrupted_run_leaves_no_folder_and_no_process(sent: signal.Signals
     corpus = write_corpus(tmp_path / "c.jsonl", 20_000)
     # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
     code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from data_prep.pipeline import prepare; prepare(sys.argv[1], sys.argv[2], workers=2)"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from tgvae.cli import main; raise SystemExit(main())"
     )
-    command = [sys.executable, "-c", code, str(corpus), str(tmp_path / "out")]
-    run = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    command = [sys.executable, "-c", code, "prepare", str(corpus), "--out", str(tmp_path / "out")]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     shards = tmp_path / "out.partial" / "shards"
     wait_for(lambda: shards.is_dir() and any(shards.iterdir()), 60)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     assert len(children) >= 2
-    run.send_signal(sent)
-    assert run.wait(30) != 0
+    if sent == signal.SIGINT:
+        os.killpg(run.pid, sent)  # as a terminal does: to the workers too
+    else:
+        run.send_signal(sent)
+    _, told = run.communicate(timeout=30)
+    assert run.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in told
+    assert sent == signal.SIGKILL or told == "tgvae: interrupted\n"
     wait_for(lambda: not any(is_running(child) for child in children), 30)
     assert not (tmp_path / "out").exists()
 

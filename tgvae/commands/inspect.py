@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from data_prep.summary import summarize_folder
 from tgvae.commands.parsing import parse
+from tgvae.settings import require_range
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Inspect:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Inspect, "inspect", arguments)
+    require_range(options, 0, sys.maxsize, "documents")
     found = summarize_folder(options.data, options.documents)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from data_prep.pipeline import prepare
+from data_prep.pipeline import Engine, prepare
 from data_prep.settings import RECIPES, PrepareSettings
 from tgvae.commands.parsing import parse, recipe_name
 from tgvae.data.schema import PreparedFolder
@@ -29,7 +29,9 @@ class Prepare:
     out: Path
     """The folder to make."""
     workers: int = 2
-    """Processes."""
+    """Processes, or CPUs of this machine that Ray may use."""
+    engine: Engine = "processes"
+    """ray: over all machines of the Ray cluster at RAY_ADDRESS, which must share the disk of OUT."""
     overwrite: bool = False
     """Replace OUT if it is a prepared folder."""
     recipe: str = "usual"
@@ -42,7 +44,14 @@ def main(arguments: Sequence[str]) -> None:
     defaults = Prepare(tyro.MISSING, tyro.MISSING, settings=settings)
     options = parse(Prepare, "prepare", arguments, defaults)
     source = options.sources[0] if len(options.sources) == 1 else options.sources
-    out = prepare(source, options.out, options.settings, workers=options.workers, overwrite=options.overwrite)
+    out = prepare(
+        source,
+        options.out,
+        options.settings,
+        workers=options.workers,
+        engine=options.engine,
+        overwrite=options.overwrite,
+    )
     described = PreparedFolder.open(out).manifest["source"]
     print(f"{described['name']}; licence: {described['licence']}")
     print(f"prepared: {out}\nnext: tgvae inspect {out}, then tgvae train {out} --out runs/{out.name}")
