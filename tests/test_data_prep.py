@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import data_prep.pipeline
 from data_prep.clean import clean_document
 from data_prep.corpora.base import RawDocument, Skipped
+from data_prep.output import read_origin
 from data_prep.pipeline import prepare
 from data_prep.settings import RECIPES, PrepareSettings
 from data_prep.shards import split_of
@@ -126,7 +127,9 @@ def test_manifest(corpus: Path, tmp_path: Path) -> None:
     out = prepare(corpus, tmp_path / "out", PrepareSettings(**SMALL), workers=1)
     manifest = json.loads((out / "manifest.json").read_text())
     assert list(manifest) == ["format", "source", "settings", "counts", "skipped", "versions", "files"]
-    assert manifest["source"] == {"name": "corpus.jsonl", "licence": "not stated"}
+    hashed = hashlib.sha256(f"{hashlib.sha256(corpus.read_bytes()).hexdigest()}  corpus.jsonl\n".encode()).hexdigest()
+    assert manifest["source"] == {"name": "corpus.jsonl", "licence": "not stated", "input_sha256": hashed}
+    assert read_origin(out) == [str(corpus)]
     assert manifest["settings"]["splits"] == [0.7, 0.15, 0.15]
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest

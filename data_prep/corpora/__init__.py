@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.corpora.base import Corpus
-from data_prep.corpora.files import checked_splits, find_tables, find_texts, input_file
+from data_prep.corpora.files import checked_splits, find_tables, find_texts, input_file, readable
 from data_prep.corpora.hub import HubCorpus
 from data_prep.corpora.pairs import PairedCorpus, find_pairs
 from data_prep.corpora.rows import TableCorpus
@@ -30,9 +30,15 @@ def open_corpus(source: str | Path | Sequence[str | Path], settings: PrepareSett
     if isinstance(source, str) and source.startswith("hf:"):
         return HubCorpus(source.removeprefix("hf:"), settings.fields)
     paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(path) for path in source]
-    if len(paths) == 1 and paths[0].is_dir():
-        return _open_folder(paths[0], settings)
+    with readable(paths[0] if paths else ""):
+        if len(paths) == 1 and paths[0].is_dir():
+            return _open_folder(paths[0], settings)
     return _open_files(paths, settings)
+
+
+def is_named(source: str | Path | Sequence[str | Path]) -> bool:
+    """Whether a source is a corpus by name, and no path."""
+    return isinstance(source, str) and (source in ("sotu", "wiki") or source.startswith("hf:"))
 
 
 def _open_files(paths: Sequence[Path], settings: PrepareSettings) -> Corpus:

@@ -57,3 +57,8 @@ class Corpus(Protocol):
 def split_name(name: str) -> str | None:
     """train, valid or test for the usual names of splits ("dev", "validation"), None for any other name."""
     return _SPLIT_NAMES.get(name.lower())
+
+
+def printable(text: str) -> str:
+    """The text with lone surrogates, which no file of UTF-8 can hold, as escapes such as \\ud800."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

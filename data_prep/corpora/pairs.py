@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from data_prep.corpora.base import RawDocument, split_name
-from data_prep.corpora.files import InputFile, checked_splits, read_bytes, read_lines
+from data_prep.corpora.files import InputFile, checked_splits, input_hash, read_bytes, read_lines
 from tgvae.data.tokenizers import clean_text
 from tgvae.errors import UserError
 
@@ -62,9 +62,11 @@ class PairedCorpus:
                 )
 
     def describe(self) -> dict[str, str]:
-        """Names of the files of documents: others in the folder are left out."""
+        """Names of the files of documents (others in the folder are left out), and hash of these and their pairs."""
         names = [paired.documents.path.relative_to(self.folder).as_posix() for paired in self.files]
-        return {"name": ", ".join(names), "licence": "not stated"}
+        paths = [path for paired in self.files for path in (paired.documents.path, *paired.references)]
+        hashed = input_hash(paths, self.folder)
+        return {"name": ", ".join(names), "licence": "not stated", "input_sha256": hashed}
 
 
 def _rows(*paths: Path) -> Iterator[tuple[str, ...]]:

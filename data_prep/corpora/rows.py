@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.corpora.base import RawDocument, Scalar, Skipped, split_name
-from data_prep.corpora.files import InputFile, read_lines
+from data_prep.corpora.base import RawDocument, Scalar, Skipped, printable, split_name
+from data_prep.corpora.files import InputFile, input_hash, read_lines
 from data_prep.settings import Fields
 from tgvae.errors import UserError
 
@@ -32,15 +32,20 @@ class TableCorpus:
                 yield to_document(row, self.fields, where, f"{file.stem}/{number}", file.split)
 
     def describe(self) -> dict[str, str]:
-        """Names of the files."""
-        return {"name": ", ".join(f.path.name for f in self.files), "licence": "not stated"}
+        """Names and hash of the files."""
+        paths = [f.path for f in self.files]
+        return {
+            "name": ", ".join(path.name for path in paths),
+            "licence": "not stated",
+            "input_sha256": input_hash(paths),
+        }
 
 
 def to_document(row: Row, fields: Fields, where: str, default_id: str, split: str | None) -> RawDocument | Skipped:
-    """The document that a row holds; skipped where its text is null.
+    """The document that a row holds; skipped where its text is missing: null, NaN or "".
 
-    Raises UserError for a missing column (the text, or one that the user named) and for a text that is
-    neither a string nor a list of strings.
+    Other cells that are missing are as if there were no such column. Raises UserError for a missing
+    column (the text, or one that the user named) and for a text that is neither a string nor a list of strings.
     """
     for name, column in vars(fields).items():
         if column not in row and (name == "text" or column != name):
@@ -49,15 +54,17 @@ def to_document(row: Row, fields: Fields, where: str, default_id: str, split: st
                 f"{where}: no field '{column}' for the {name} (fields here: {found}); "
                 f"name the right one with --fields.{name}."
             )
-    identity = row.get(fields.id)
-    identity = default_id if identity is None else str(identity)
+    identity = printable(_optional(row.get(fields.id)) or default_id)
     text = row[fields.text]
-    if text is None:
+    if _is_missing(text):
         return Skipped(identity, where, "empty")
     if isinstance(text, (list, tuple)) and all(isinstance(s, str) for s in text):
         text = tuple(text)
     elif not isinstance(text, str):
-        raise UserError(f"{where}: field '{fields.text}' holds {text!r:.40}, not text or a list of sentences.")
+        raise UserError(
+            f"{where}: field '{fields.text}' holds {text!r:.40}, not text or a list of sentences; "
+            "name another one with --fields.text."
+        )
     return RawDocument(
         id=identity,
         text=text,
@@ -70,15 +77,19 @@ def to_document(row: Row, fields: Fields, where: str, default_id: str, split: st
     )
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
 def _optional(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+    return None if _is_missing(value) else str(value)
 
 
 def _row_split(value: Any, column: str, where: str) -> str | None:
-    if value is None or value == "":
+    if _is_missing(value):
         return None
     if (name := split_name(str(value))) is None:
-        raise UserError(f"{where}: field '{column}' says '{value}'; a split is train, valid or test.")
+        raise UserError(f"{where}: field '{column}' says '{value!s:.40}'; a split is train, valid or test.")
     return name
 
 
@@ -94,7 +105,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the second: lists in lists, too deep to be read
             raise UserError(f"{where}: not JSON ({error}); a .jsonl file holds one JSON object a line.") from error
         if not isinstance(row, dict):
             raise UserError(f"{where}: {line.strip()[:40]} is not a JSON object with named fields.")
@@ -107,8 +118,7 @@ def read_csv(path: Path) -> Iterator[tuple[str, Row]]:
     reader = csv.reader((line for _, line in read_lines(path)), strict=True)
     try:
         header = next(reader)
-        if len(set(header)) < len(header):
-            raise UserError(f"{path}:1: a column is named twice in the header ({', '.join(header)}).")
+        _require_distinct(header, f"{path}:1")
         for cells in reader:
             where = f"{path}:{reader.line_num}"
             if not cells:
@@ -117,7 +127,9 @@ def read_csv(path: Path) -> Iterator[tuple[str, Row]]:
                 raise UserError(f"{where}: {len(cells)} cells, but the header (line 1) names {len(header)} columns.")
             yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: not CSV ({error}).") from error
+        raise UserError(
+            f"{path}:{reader.line_num}: not CSV ({error}); put quotes around cells of several lines."
+        ) from error
 
 
 def read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
@@ -125,15 +137,24 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    unreadable = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError)  # the last of dates and their zones
     number = 0
     try:
         with pq.ParquetFile(path) as file:
+            _require_distinct(file.schema_arrow.names, str(path))
             for batch in file.iter_batches(batch_size=1000):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}:row {number}", row
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable parquet file ({error}).") from error
+    except UserError:
+        raise
+    except unreadable as error:
+        raise UserError(f"{path}: not a readable parquet file (after row {number}: {error}).") from error
+
+
+def _require_distinct(columns: Sequence[str], where: str) -> None:
+    if len(set(columns)) < len(columns):
+        raise UserError(f"{where}: a column is named twice ({', '.join(columns)}).")
 
 
 READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".parquet": read_parquet}

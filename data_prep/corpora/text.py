@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.corpora.base import RawDocument, split_name
-from data_prep.corpora.files import InputFile, read_lines
+from data_prep.corpora.files import InputFile, input_hash, read_lines
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,13 @@ class LineCorpus:
                 )
 
     def describe(self) -> dict[str, str]:
-        """Names of the files."""
-        return {"name": ", ".join(f.path.name for f in self.files), "licence": "not stated"}
+        """Names and hash of the files."""
+        paths = [f.path for f in self.files]
+        return {
+            "name": ", ".join(path.name for path in paths),
+            "licence": "not stated",
+            "input_sha256": input_hash(paths),
+        }
 
 
 @dataclass(frozen=True)
@@ -45,15 +50,15 @@ class FolderCorpus:
         for file in self.files:
             inside = file.path.relative_to(self.folder).parent / file.stem
             labels = inside.parts[1 if split_name(inside.parts[0]) else 0 : -1]
-            lines = read_lines(file.path) if file.path.stat().st_size else ()
             yield RawDocument(
                 id=inside.as_posix(),
-                text="".join(line for _, line in lines),
+                text="".join(line for _, line in read_lines(file.path, may_be_empty=True)),
                 where=str(file.path),
                 label="/".join(labels) or None,
                 split=file.split,
             )
 
     def describe(self) -> dict[str, str]:
-        """Name of the folder."""
-        return {"name": self.folder.resolve().name, "licence": "not stated"}
+        """Name of the folder, and hash of its files."""
+        hashed = input_hash((f.path for f in self.files), self.folder)
+        return {"name": self.folder.resolve().name, "licence": "not stated", "input_sha256": hashed}

@@ -20,6 +20,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.archive import load_evaluation
 from tgvae.evaluation.figure import Difference, Figure, Report, by_name, difference
 from tgvae.models.graph import GraphVAE
+from tgvae.settings import SEEDS, require_range
 from tgvae.sources import fingerprint
 
 
@@ -44,6 +45,7 @@ class Compare:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Compare, "compare", arguments)
+    require_range(options, 0, SEEDS, "seed")
     if len(options.runs) < 2:
         raise UserError("give two run folders or more, the baseline first")
     if len(set(options.runs)) < len(options.runs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,12 @@ from tgvae.models.sentence import LatentWriter
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.writing import Sentence
 from tgvae.runs import load_writer
+from tgvae.settings import SEEDS, require_range
 
+MOST = 1_000_000
+"""Sentences that are written at once; more seeds give more."""
+STEEPEST = 1000
+"""Strength beyond which sentences fall apart long since."""
 READABLE = DecodeSettings(temperature=0.7, top_p=0.9)
 
 
@@ -61,6 +67,9 @@ def main(arguments: Sequence[str]) -> None:
     ways = [bool(w) for w in (options.topic, options.mixture, options.like, options.between, options.reconstruct)]
     if sum(ways) > 1:
         raise UserError("give one of --topic, --mixture, --like, --between and --reconstruct")
+    require_range(options, 1, MOST + 1, "num")
+    require_range(options, 0, SEEDS, "seed")
+    require_range(options, -STEEPEST, STEEPEST + 1, "strength")
     for sentence in written(load_writer(options.run), options):
         print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
 
@@ -84,7 +93,7 @@ def written(model: Writer, options: Generate) -> list[Sentence]:
         return model.generate(options.num, settings, seed)
     return model.generate(
         topic=named_topic(options.topic),
-        mixture=dict(map(weight, options.mixture)) or None,
+        mixture=weights(options.mixture),
         like=read_text(options.like) if options.like else None,
         num=options.num,
         strength=options.strength,
@@ -95,18 +104,24 @@ def written(model: Writer, options: Generate) -> list[Sentence]:
 
 def named_topic(words: Sequence[str]) -> int | str | None:
     """A lone number is a topic's number; anything else is words."""
-    if len(words) == 1 and words[0].isdecimal():
+    if len(words) == 1 and re.fullmatch(r"\d{1,9}", words[0]):
         return int(words[0])
-    return " ".join(words) or None
+    return " ".join(words) if words else None
 
 
-def weight(text: str) -> tuple[int, float]:
-    """Parse TOPIC=WEIGHT. Raises UserError."""
-    try:
-        topic, value = text.split("=")
-        return int(topic), float(value)
-    except ValueError:
-        raise UserError(f"--mixture: {text!r} is not of the form TOPIC=WEIGHT, such as 3=0.7") from None
+def weights(mixture: Sequence[str]) -> dict[int, float] | None:
+    """Weights of topics from TOPIC=WEIGHT of each; None for none. Raises UserError, as for two of one topic."""
+    found: dict[int, float] = {}
+    for text in mixture:
+        try:
+            topic, weight = text.split("=")
+            number, value = int(topic), float(weight)
+        except ValueError:
+            raise UserError(f"--mixture: {text[:60]!r} is not of the form TOPIC=WEIGHT, such as 3=0.7") from None
+        if number in found:
+            raise UserError(f"--mixture: topic {number} has two weights; give it one")
+        found[number] = value
+    return found or None
 
 
 def read_text(path: Path) -> str:

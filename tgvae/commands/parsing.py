@@ -29,6 +29,16 @@ def parse(options: type[Options], command: str, arguments: Sequence[str], defaul
     return tyro.cli(options, args=arguments, prog=prog, description=about, default=default)
 
 
+def require_device(name: str) -> None:
+    """Raises UserError where nothing can be computed on a device of this name."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (AssertionError, RuntimeError) as error:  # the first where torch was built without CUDA
+        raise UserError(f"--device {name}: {str(error).splitlines()[0][:200]}; give cpu, cuda or cuda:1") from error
+
+
 def recipe_name(arguments: Sequence[str], recipes: Collection[str], default: str) -> str:
     """What ``--recipe`` names, which decides the defaults of all other options.
 

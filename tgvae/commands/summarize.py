@@ -18,16 +18,18 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_prep.settings import Fields
 from tgvae.commands.documents import Document, find_inputs, read_documents, require_apart, windows
-from tgvae.commands.generate import named_topic
-from tgvae.commands.parsing import parse
+from tgvae.commands.generate import STEEPEST, named_topic
+from tgvae.commands.parsing import parse, require_device
 from tgvae.commands.resumable import ResumableFile
 from tgvae.data.schema import file_hash
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import WEIGHTS
 from tgvae.models.summaries import SUMMARY, Digest, SummaryWriter
 from tgvae.runs import load_summarizer
+from tgvae.settings import SEEDS, require_range
 
 WINDOW = 256  # documents in memory at a time, sorted by length among each other
+MOST = 1000  # summaries a document
 PATIENCE, EVERY = 2.0, 30.0  # seconds before progress is shown, and between two lines of it
 EMPTY = "(empty document)"
 
@@ -74,6 +76,10 @@ class Summarize:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Summarize, "summarize", arguments)
+    require_range(options, 1, MOST + 1, "num")
+    require_range(options, 0, SEEDS, "seed")
+    require_range(options, 0, STEEPEST + 1, "strength")
+    require_device(options.device)
     files = find_inputs(options.inputs)
     if options.out:
         require_apart(options.out, options.inputs, files)

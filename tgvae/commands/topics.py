@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tgvae.data.graphs import graph_of
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, theta, top_words, topic_quality
 from tgvae.runs import load_run, open_folder
+from tgvae.settings import require_range
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Topics:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Topics, "topics", arguments)
+    require_range(options, 2, math.inf, "words")
+    require_range(options, 0, math.inf, "sentences")
     model = load_run(options.run)
     if not has_topics(model):
         raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tgvae.errors import UserError
+from tgvae.settings import SEEDS, require_range
 
 
 @dataclass(frozen=True)
@@ -38,3 +40,6 @@ class Protocol:
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        require_range(self, 0, SEEDS, "seed")
+        if not all(map(math.isfinite, self.strengths)):
+            raise UserError(f"strengths are {self.strengths}; give finite numbers")

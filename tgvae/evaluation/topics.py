@@ -105,7 +105,7 @@ def topic_quality(model: WithTopics, corpus: Corpus, words: int = 10) -> TopicQu
 
 
 def nearest_sentences(model: WithTopics, corpus: Corpus, count: int) -> list[list[str]]:
-    """The ``count`` modelled sentences of the corpus that each topic explains best, as text.
+    """The ``count`` modelled sentences of the corpus that each topic explains best, as text; all if there are fewer.
 
     Best is the largest mean log p(w | topic) / p(w) over the topic words of the sentence, with two words
     of no evidence added so that short sentences do not win by one word.
@@ -113,6 +113,7 @@ def nearest_sentences(model: WithTopics, corpus: Corpus, count: int) -> list[lis
     log_beta = model.topic.log_beta.detach().cpu()
     share = torch.from_numpy(corpus.bags.sum(0) + 1.0).float()
     lift = log_beta - (share / share.sum()).log()
+    count = min(count, len(corpus.lengths))
     best = torch.full((len(lift), count), -torch.inf)
     where = torch.zeros((len(lift), count), dtype=torch.long)
     for index in corpus.sentence_batches(16384) if count else []:
