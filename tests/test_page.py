@@ -23,6 +23,8 @@ VOID = {"meta", "br", "link", "img", "hr", "input"}
 EVIL = ("<script>alert(1)</script>", "</script><b>", '"><img src=x onerror=alert(1)>', "<!--<script>", "%{x} &amp; $x$")
 PICTURES = {
     "map-of-topics": {"topics", "topic_distances"},
+    "similarity-of-topics": {"topics", "topic_distances"},
+    "map-of-documents": {"theta", "document_text"},
     "documents-by-topic": {"theta"},
     "topics-over-time": {"theta", "dates"},
     "topics-by-label": {"theta", "labels"},
@@ -57,6 +59,7 @@ def exhibits(*texts: str) -> Exhibits:
         theta=rng.dirichlet(np.ones(4), 30),
         dates=["1999", "2000-05-01", None] * 10,
         labels=[*words, None] * 5,
+        document_text=[*words] * 6,
         latent=rng.normal(size=(20, 6)),
         latent_topic=rng.integers(-1, 4, 20),
         latent_text=[words[i % 5] for i in range(20)],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tgvae.generation.decode import DecodeSettings
     from tgvae.models.base import load
+    from tgvae.models.notebook import topics
     from tgvae.models.summarizer import Summarizer
     from tgvae.models.tgvae import TGVAE
 
@@ -15,8 +16,9 @@ _HOMES = {
     "Summarizer": "tgvae.models.summarizer",
     "DecodeSettings": "tgvae.generation.decode",
     "load": "tgvae.models.base",
+    "topics": "tgvae.models.notebook",
 }
-__all__ = ["TGVAE", "DecodeSettings", "Summarizer", "load"]
+__all__ = ["TGVAE", "DecodeSettings", "Summarizer", "load", "topics"]
 
 
 def __getattr__(name: str) -> Any:

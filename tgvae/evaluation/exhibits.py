@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -74,6 +75,7 @@ class Exhibits:
         theta: topic proportions of documents, with shape (documents, T).
         dates: year or ISO date of these documents.
         labels: label of these documents.
+        document_text: title and first sentence of these documents, cut short.
         latent: posterior means of sentences, with shape (N, Z).
         latent_topic: topic of these sentences, with shape (N,); -1 for none.
         latent_text: these sentences.
@@ -95,6 +97,7 @@ class Exhibits:
     theta: Floats | None = None
     dates: Sequence[str | None] | None = None
     labels: Sequence[str | None] | None = None
+    document_text: Sequence[str] | None = None
     latent: Floats | None = None
     latent_topic: NDArray[np.integer] | None = None
     latent_text: Sequence[str] | None = None
@@ -118,7 +121,7 @@ def exhibits_of(
     run: Path,
 ) -> Exhibits:
     """What the page shows of an evaluation; ``run`` is the folder with the run's metrics."""
-    shown = Exhibits(title, about, figures=found.report, history=_history(run / "metrics.jsonl"))
+    shown = Exhibits(title, about, figures=found.report, history=history(run / "metrics.jsonl"))
     if isinstance(model, VectorVAE):
         assert isinstance(held_out, VectorSplit)
         drawn, again = samples(model), reconstructions(model, held_out)
@@ -143,6 +146,7 @@ def _with_text(shown: Exhibits, found: Evaluation, model: Model, train: Corpus, 
             theta=found.theta,
             dates=[None if date is None else str(date) for date in dates],
             labels=train.table["label"].to_pylist(),
+            document_text=_beginnings(train),
         )
     if found.posteriors is not None:
         weights = found.posteriors.weights
@@ -159,6 +163,14 @@ def _with_text(shown: Exhibits, found: Evaluation, model: Model, train: Corpus, 
             bleu={name: dict(zip(ORDERS, scores.mean(0).tolist(), strict=True)) for name, scores in curves.items()},
         )
     return replace(shown, steering=_steering(found), summaries=_some_summaries(found.summarized))
+
+
+def _beginnings(corpus: Corpus, longest: int = 200) -> list[str]:
+    """Title and first sentence of every document, at most so many characters of them."""
+    sentences = pc.binary_join(pc.list_slice(corpus.table["sentences"], 0, 1), "")
+    texts = pc.binary_join_element_wise(corpus.table["title"], sentences, " – ", null_handling="skip")
+    beginnings: list[str] = pc.utf8_slice_codeunits(texts, 0, longest).to_pylist()
+    return beginnings
 
 
 def _some_summaries(found: Summarized | None, count: int = 20) -> list[SummaryRow]:
@@ -198,7 +210,8 @@ def topic_rows(found: Evaluation, model: WithTopics, train: Corpus) -> list[Topi
     ]
 
 
-def _history(path: Path) -> list[dict[str, Any]]:
+def history(path: Path) -> list[dict[str, Any]]:
+    """Rows of a run's metrics.jsonl; none where it has not begun."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -93,7 +93,7 @@ def drawn(found: Iterable[Picture]) -> str:
         if figure is not None:
             name = _slug(heading) + "-picture"
             plot = to_html(figure, CONFIG, include_plotlyjs=False, full_html=False, div_id=name)
-            if any(trace.type == "heatmap" for trace in figure.data):  # its labels need room of their own
+            if any(trace.type == "heatmap" or trace.orientation == "h" for trace in figure.data):  # labels need room
                 plot = _scrolling(f'<div class="wide">{plot}</div>', heading)
             label = f'role="group" aria-labelledby="{_slug(heading)}"'
             parts.append(f"<figure {label}>{_heading(3, heading)}{plot}<figcaption>{caption}</figcaption></figure>")
@@ -120,11 +120,11 @@ def tables(report: Report) -> str:
         cells = [
             (
                 escape(name),
-                _number(f.value),
-                "" if f.error is None else f"± {_number(f.error)}",
-                ", ".join(f"{escape(mark)} {_number(value)}" for mark, value in f.marks.items()),
+                number(f.value),
+                "" if f.error is None else f"± {number(f.error)}",
+                ", ".join(f"{escape(mark)} {number(value)}" for mark, value in f.marks.items()),
                 escape(f.unit),
-                "" if f.size is None else _number(f.size),
+                "" if f.size is None else number(f.size),
                 escape(f.estimator),
             )
             for name, f in figures.items()
@@ -187,7 +187,7 @@ def _scrolling(content: str, label: str) -> str:
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{content}</div>'
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """A number as people read it: whole numbers whole, others with three or four figures; a dash for NaN."""
     if value != value:
         return "–"

@@ -48,7 +48,7 @@ def documents_by_topic(theta: Floats, names: Sequence[str]) -> go.Figure:
     main = theta.argmax(1)
     order = np.lexsort((-theta.max(1), main))[evenly(len(theta), MOST_DOCUMENTS)]
     columns = [f"document {i}" for i in order]
-    figure = _heatmap(theta[order].T, columns, names)
+    figure = heatmap(theta[order].T, columns, names)
     return figure.update_xaxes(showticklabels=False, title="documents, by main topic")
 
 
@@ -76,20 +76,14 @@ def topics_by_label(theta: Floats, labels: Sequence[str | None], names: Sequence
     known, means = _mean_by([label if label in frequent else None for label in labels], theta)
     if len(known) < 2:
         return None
-    return _heatmap(means.T, [plain(label) for label in known], names).update_xaxes(type="category")
+    return heatmap(means.T, [plain(label) for label in known], names).update_xaxes(type="category")
 
 
 def latent_map(means: Floats, topics: NDArray[np.integer], texts: Sequence[str], names: Sequence[str]) -> go.Figure:
     """Sentences by the first two principal components of their latent (N, Z), a group a topic (-1: none)."""
     points, share = principal_plane(means)
     sample = evenly(len(points), MOST_POINTS)
-    points, belongs = points[sample], topics[sample]
-    groups = []
-    for topic in np.unique(belongs):
-        name = plain(names[topic]) if topic >= 0 else "no topic"
-        rows = np.flatnonzero(belongs == topic)
-        hover = [f"<b>{name}</b><br>{folded(texts[sample[row]])}" for row in rows]
-        groups.append(_points(points[rows], hover, mode="markers", name=name, marker=_marker(int(topic), 6)))
+    groups = grouped(points[sample], topics[sample], [texts[row] for row in sample], names)
     axes = [f"{place} component ({part:.0%})" for place, part in zip(("1st", "2nd"), share, strict=True)]
     return framed(groups, axes[0], axes[1], height=640).update_layout(legend_maxheight=0.35)
 
@@ -198,11 +192,24 @@ def marked_line(
     return go.Scatter(x=x, y=y, name=name, line=dash, marker=_marker(look), cliponaxis=False, **shown)
 
 
+def grouped(
+    points: Floats, belongs: NDArray[np.integer], texts: Sequence[str], names: Sequence[str]
+) -> list[go.Scatter]:
+    """Points of a plane (N, 2), a group and a marker a topic (-1: none), with their texts on hovering."""
+    groups = []
+    for topic in np.unique(belongs):
+        name = plain(names[topic]) if topic >= 0 else "no topic"
+        rows = np.flatnonzero(belongs == topic)
+        hover = [f"<b>{name}</b><br>{folded(texts[row])}" for row in rows.tolist()]
+        groups.append(_points(points[rows], hover, mode="markers", name=name, marker=_marker(int(topic), 6)))
+    return groups
+
+
 def _points(points: Floats, hover: list[str], **more: Any) -> go.Scatter:
     return go.Scatter(x=points[:, 0], y=points[:, 1], hovertext=hover, hoverinfo="text", cliponaxis=False, **more)
 
 
-def _heatmap(shares: Floats, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
+def heatmap(shares: Floats, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
     """Proportions with shape (T, columns), a row a topic, the first on top."""
     bar = {"orientation": "h", "y": 1, "yanchor": "bottom", "thickness": 10, "tickformat": ".0%"}
     hover = "%{y}<br>%{x}: %{z:.1%}<extra></extra>"

@@ -1,12 +1,16 @@
-"""From many dimensions to two, for pictures: distances of topics, classical scaling, principal components."""
+"""From many dimensions to two or one, for pictures: distances of topics, scaling, neighbours, components, an order."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 from scipy.special import entr
 
 Floats = NDArray[np.floating]
+FARTHEST = float(np.sqrt(np.log(2)))
+"""The Jensen-Shannon distance of distributions with nothing in common."""
 
 
 def topic_distances(beta: Floats) -> Floats:
@@ -33,6 +37,33 @@ def scaled_to_plane(distances: Floats) -> Floats:
     gram = -(squared - squared.mean(0) - squared.mean(1)[:, None] + squared.mean()) / 2
     values, vectors = _two_largest(gram)
     return vectors * np.sqrt(values)
+
+
+def alike_together(distances: Floats) -> NDArray[np.int64]:
+    """Places of all N in an order where neighbours are alike, by their ``distances`` (N, N).
+
+    Leaves of the tree of average linkage, turned so that the distances of neighbours sum to the least
+    (Bar-Joseph et al. 2001).
+    """
+    if len(distances) < 3:
+        return np.arange(len(distances))
+    tree = linkage(squareform(distances, checks=False), "average", optimal_ordering=True)
+    return leaves_list(tree).astype(np.int64)
+
+
+def neighbours_in_plane(points: Floats, seed: int = 0) -> Floats:
+    """A plane (N, 2) where near points are neighbours among ``points`` (N, Z): t-SNE (van der Maaten & Hinton 2008).
+
+    Distances between groups tell nothing. Fewer than 5 points, which have no neighbourhoods, are shown by their
+    principal components, as all alike ones are.
+    """
+    if len(points) < 5 or not np.ptp(points, axis=0).any():
+        return principal_plane(points)[0]
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    found: Floats = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
+    return found.astype(np.float64)
 
 
 def principal_plane(points: Floats) -> tuple[Floats, Floats]:

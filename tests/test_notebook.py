@@ -1,0 +1,85 @@
+"""What notebooks show: topics in their order, sentences with their probability, and no markup from text."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import tgvae
+from tgvae.data.schema import PreparedFolder
+from tgvae.errors import UserError
+from tgvae.evaluation.topics import top_words
+from tgvae.models.notebook import Texts, Topic, Topics, table
+from tgvae.models.sentence import LanguageModel, SentenceConfig
+from tgvae.models.topic import TopicConfig, TopicModel
+from tgvae.models.writing import Sentence
+
+EVIL = ("<script>alert(1)</script>", "</td><b>", '"><img src=x onerror=alert(1)>', "<!--", "&amp;")
+
+
+class Cells(HTMLParser):
+    """Text of a table's cells, a list a row, and all its tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("th", "td"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.rows[-1][-1] += data
+
+
+@pytest.mark.parametrize("likelihood", ["mixture", "product"])
+def test_topics_are_the_rows_of_beta(prepared: PreparedFolder, likelihood: str) -> None:
+    model = TopicModel.of(TopicConfig(topics=4, hidden_size=8, likelihood=likelihood), prepared).eval()
+    found = tgvae.topics(model, words=6)
+    beta = model.topic.log_beta.detach().exp().numpy()
+    assert [topic.number for topic in found] == [0, 1, 2, 3]
+    for topic, row, best in zip(found, beta, top_words(beta, 6), strict=True):
+        assert topic.words == tuple(model.vocabulary.words[w] for w in best)
+        np.testing.assert_allclose(topic.probabilities, row[best], rtol=1e-6)
+
+
+def test_more_words_than_there_are_is_all_of_them(prepared: PreparedFolder) -> None:
+    model = TopicModel.of(TopicConfig(topics=1, hidden_size=8), prepared).eval()
+    (topic,) = tgvae.topics(model, words=10**6)
+    assert sorted(topic.words) == sorted(model.vocabulary.words)
+    assert sum(topic.probabilities) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_model_without_topics_says_so(prepared: PreparedFolder) -> None:
+    model = LanguageModel.of(SentenceConfig(embedding_size=4, hidden_size=4, flow_length=0), prepared)
+    with pytest.raises(UserError, match="language-model has no topics"):
+        tgvae.topics(model)
+
+
+def test_topics_are_a_table() -> None:
+    found = Topics([Topic(0, EVIL, (0.2,) * 5), Topic(1, ("war", "peace"), (0.6, 0.4))])
+    shown = Cells(found._repr_html_())
+    assert shown.rows == [["topic", "words"], ["0", ", ".join(EVIL)], ["1", "war, peace"]]
+    assert shown.tags == {"table", "thead", "tbody", "tr", "th", "td"}, "text is no markup"
+
+
+def test_sentences_are_a_list_and_a_table() -> None:
+    written = [Sentence(text, -12.345, True) for text in EVIL]
+    found = Texts(written)
+    assert found == written
+    shown = Cells(found._repr_html_())
+    assert shown.rows == [["text", "log p, nats"], *([text, "-12.3"] for text in EVIL)]
+    assert "script" not in shown.tags
+
+
+def test_nothing_is_a_table_without_rows() -> None:
+    assert Cells(Texts()._repr_html_()).rows == [["text", "log p, nats"]]
+    assert Cells(table((), ())).rows == [[]]
