@@ -16,6 +16,7 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summarizer import SummarizerConfig
+from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
 from tgvae.recipes import Recipe
 from tgvae.runs import start_run
@@ -103,6 +104,22 @@ def summarizer_run(titled: PreparedFolder, tmp_path_factory: pytest.TempPathFact
     }
     run = tmp_path_factory.mktemp("summarizer") / "run"
     start_run(Recipe("summarizer", config, TrainConfig(phases, device="cpu")), titled.path, run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def guided_run(prepared: PreparedFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small topic-guided model, trained for a moment."""
+    config = TGVAEConfig(
+        TopicConfig(topics=3, word_embedding_size=8, hidden_size=16),
+        SentenceConfig(embedding_size=16, hidden_size=24, latent_size=4, flow_length=1, dropout=0.0),
+    )
+    phases = {
+        "topics": Phase("document", epochs=2, batch=32),
+        "sentences": Phase("sentence", epochs=1, learning_rate=1e-2, batch=800),
+    }
+    run = tmp_path_factory.mktemp("guided") / "run"
+    start_run(Recipe("tgvae", config, TrainConfig(phases, device="cpu")), prepared.path, run, quiet=True)
     return run
 
 

@@ -1,0 +1,507 @@
+"""The page's API: every endpoint, every refusal; the same answers as the model gives from Python."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra web is not installed")
+from fastapi.testclient import TestClient
+
+from tests.conftest import refused
+from tgvae.commands.generate import READABLE
+from tgvae.data.corpus import Corpus
+from tgvae.data.schema import PreparedFolder
+from tgvae.data.tokenizers import clean_text, word_tokenize
+from tgvae.errors import UserError
+from tgvae.evaluation.topics import topic_quality
+from tgvae.models.base import Model
+from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
+from tgvae.models.tgvae import TGVAE
+from tgvae.models.topic import TopicConfig, TopicModel
+from tgvae.runs import load_summarizer, load_tgvae
+from tgvae.web import answers, asked
+from tgvae.web.app import create_app
+from tgvae.web.context import Context, look
+from tgvae.web.guard import HEADERS
+from tgvae.web.limits import BusyError, Limits, Turns
+
+TEXT = 'The army said "soldier, wait" in the kitchen.  Isn\'t cheese <b>near</b> the moon?\n\nA rocket-launch: gravity.'
+SMALL = SentenceConfig(embedding_size=8, hidden_size=8, latent_size=2, flow_length=0)
+
+
+def client(model: Model, context: Context | None = None, **options: Any) -> TestClient:
+    app = create_app(model, context or look(model, "run", None, "It is gone."), **options)
+    return TestClient(app, base_url="http://localhost:8000", raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def model(guided_run: Path) -> TGVAE:
+    return load_tgvae(guided_run)
+
+
+@pytest.fixture(scope="module")
+def context(model: TGVAE, corpus: Corpus) -> Context:
+    return look(model, "run", corpus)
+
+
+@pytest.fixture(scope="module")
+def web(model: TGVAE, context: Context) -> TestClient:
+    return client(model, context)
+
+
+def reason(web: TestClient, status: int, path: str, question: Any = None, **more: Any) -> str:
+    """Why a request is refused, with this status."""
+    answer = web.get(path, **more) if question is None else web.post(path, json=question, **more)
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error"}
+    return str(answer.json()["error"])
+
+
+def sentences(answer: Any) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()["sentences"]
+
+
+def test_the_run_says_what_it_can_and_where_its_documents_are_from(web: TestClient, corpus: Corpus) -> None:
+    run = web.get("/api/run").json()
+    assert run["can"] == ["topics", "generate", "mixture", "between", "document"]
+    assert (run["run"], run["model"], run["missing"]) == ("run", "tgvae", "")
+    assert run["corpus"] == {
+        "name": "documents.jsonl",
+        "licence": "not stated",
+        "documents": corpus.documents,
+        "sentences": len(corpus.lengths),
+    }
+
+
+def test_topics_are_those_of_the_evaluation(web: TestClient, model: TGVAE, corpus: Corpus) -> None:
+    found, quality = web.get("/api/topics").json(), topic_quality(model, corpus)
+    topics = found["topics"]
+    assert found["npmi"] == pytest.approx(quality.npmi.mean())
+    assert (found["diversity"], found["in_use"]) == (quality.diversity, quality.in_use)
+    assert sorted(t["topic"] for t in topics) == [0, 1, 2]
+    assert [t["share"] for t in topics] == sorted((t["share"] for t in topics), reverse=True)
+    beta = model.topic.log_beta.detach().exp()
+    known = set(corpus.texts)
+    for topic in topics:
+        number, words = topic["topic"], topic["words"]
+        assert (topic["share"], topic["npmi"]) == (pytest.approx(quality.share[number]), quality.npmi[number])
+        ids = [model.vocabulary.words.index(w["word"]) for w in words]
+        assert [w["probability"] for w in words] == pytest.approx(beta[number].topk(10).values.tolist())
+        assert [w["probability"] for w in words] == pytest.approx(beta[number, ids].tolist())
+        assert len(topic["sentences"]) == 3
+        assert known.issuperset(topic["sentences"])
+
+
+def test_pictures_have_all_documents_and_what_they_are_of(web: TestClient, corpus: Corpus) -> None:
+    pictures = {p["heading"]: p for p in web.get("/api/map").json()["pictures"]}
+    assert {"Map of topics", "Map of documents", "Topics by label", "Similarity of topics"} == set(pictures)
+    assert all(p["caption"] and p["figure"]["data"] for p in pictures.values())
+    groups = pictures["Map of documents"]["figure"]["data"]
+    hover = [text for group in groups for text in group.get("hovertext", [])]
+    assert len(hover) == corpus.documents
+    assert any(str(corpus.table["sentences"][0][0])[:20] in text for text in hover)
+
+
+def test_sentences_are_those_of_the_model(web: TestClient, model: TGVAE) -> None:
+    """Equal seeds give what ``generate`` gives, with the defaults of `tgvae generate`."""
+    assert asked.Decode().settings == READABLE
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {}),
+        ({"topic": 2, "num": 3, "seed": 7}, {"topic": 2, "num": 3, "seed": 7}),
+        ({"topic": "army soldier"}, {"topic": "army soldier"}),
+        ({"mixture": {"0": 1, "2": 0.5}, "strength": 2}, {"mixture": {0: 1, 2: 0.5}, "strength": 2}),
+        ({"like": TEXT}, {"like": TEXT}),
+    ]
+    for question, call in cases:
+        for _ in range(2):
+            expected = [asdict(s) for s in model.generate(**call, settings=READABLE)]
+            assert sentences(web.post("/api/generate", json=question)) == expected
+    decode = {"strategy": "beam", "beams": 2, "max_length": 9}
+    searched = model.generate(0, num=2, settings=asked.Decode(**decode).settings)  # type: ignore[arg-type]
+    found = sentences(web.post("/api/generate", json={"topic": 0, "num": 2, "decode": decode}))
+    assert found == [asdict(s) for s in searched]
+
+
+def test_the_walk_is_that_of_the_model(web: TestClient, model: TGVAE) -> None:
+    question = {"start": "The army was near.", "end": "They saw a moon.", "num": 4, "seed": 3}
+    expected = model.interpolate("The army was near.", "They saw a moon.", 4, READABLE, 3)
+    assert sentences(web.post("/api/between", json=question)) == [asdict(s) for s in expected]
+
+
+def test_a_document_is_read_word_by_word(web: TestClient, model: TGVAE) -> None:
+    """Its words' topics by Bayes' rule, written out; its pieces are its text, with the words that the model counts."""
+    answer = web.post("/api/document", json={"text": TEXT}).json()
+    t = model.topics_of(TEXT)
+    assert [s["topic"] for s in answer["topics"]] == t.argsort(descending=True).tolist()
+    assert [s["share"] for s in answer["topics"]] == pytest.approx(sorted(t.tolist(), reverse=True))
+    shown = ["".join(p["text"] for p in paragraph).strip() for paragraph in answer["paragraphs"]]
+    assert shown == clean_text(TEXT).split("\n\n")
+    marked = [p for paragraph in answer["paragraphs"] for p in paragraph if p["topic"] is not None]
+    words = [p["text"].lower() for p in marked]
+    assert words == [model.vocabulary.words[i] for i in model.vocabulary.encode_text(TEXT)]
+    assert {"army", "soldier", "cheese", "gravity"} <= set(words)
+    assert "launch" not in words, "rocket-launch is one word, which the model does not count"
+    beta = model.topic.log_beta.detach().exp()
+    for piece, word in zip(marked, words, strict=True):
+        joint = t * beta[:, model.vocabulary.words.index(word)]
+        assert piece["topic"] == int(joint.argmax())
+        assert piece["share"] == pytest.approx(float(joint.max() / joint.sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("status", "question", "told"),
+    [
+        (422, {"num": 0}, "num: Input should be greater than or equal to 1"),
+        (422, {"num": 21}, "num: .* less than or equal to 20"),
+        (422, {"num": 2.5}, "num: .*integer"),
+        (422, {"seed": -1}, "seed"),
+        (422, {"seed": 2**63}, "seed"),
+        (422, {"strength": 6}, "strength"),
+        (422, {"like": ""}, "like: String should have at least 1 character"),
+        (422, {"like": "a" * 20_001}, "like: String should have at most 20000 characters"),
+        (422, {"topic": "a" * 1_001}, "topic"),
+        (422, {"topic": -1}, "topic"),
+        (422, {"mixture": {"0": -1}}, "mixture.0"),
+        (422, {"mixture": {"war": 1}}, "mixture.war"),
+        (422, {"mixture": [1, 2]}, "mixture"),
+        (422, {"mixture": {str(i): 1 for i in range(1001)}}, "mixture: .*1000 items"),
+        (422, {"decode": {"temperature": 0}}, "decode.temperature: .* greater than 0"),
+        (422, {"decode": {"max_length": 101}}, "decode.max_length"),
+        (422, {"decode": {"strategy": "dream"}}, "decode.strategy"),
+        (422, {"decode": {"top_k": 3}}, "decode.top_k: Extra inputs are not permitted"),
+        (422, {"path": "/etc/passwd"}, "path: Extra inputs are not permitted"),
+        (422, {"num": 20, "decode": {"strategy": "beam", "max_length": 100}}, "10,000, and at most 6,000"),
+        (422, [], "the request"),
+        (400, {"topic": 3}, "no topic 3"),
+        (400, {"topic": "xyzzy"}, "none of the words"),
+        (400, {"mixture": {"7": 1}}, "no topic 7"),
+        (400, {"mixture": {"0": 0}}, "the weight 0"),
+        (400, {"mixture": {}}, "the weight 0"),
+        (400, {"like": "12 34"}, "none of the words"),
+        (400, {"topic": 0, "like": "army"}, "not several"),
+    ],
+)
+def test_what_may_not_be_asked_is_refused_in_words(web: TestClient, status: int, question: Any, told: str) -> None:
+    assert re.search(told, reason(web, status, "/api/generate", question))
+
+
+def test_other_questions_are_refused_too(web: TestClient) -> None:
+    assert "end: Field required" in reason(web, 422, "/api/between", {"start": "army"})
+    assert "num" in reason(web, 422, "/api/between", {"start": "army", "end": "moon", "num": 1})
+    assert "holds no word" in reason(web, 400, "/api/between", {"start": " ", "end": "moon"})
+    assert "topic vocabulary" in reason(web, 400, "/api/document", {"text": "12 34"})
+    assert "at least 1" in reason(web, 422, "/api/document", {"text": ""})
+    assert "cannot summarize" in reason(web, 400, "/api/summarize", {"text": "army"})
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 422),
+        (b'{"num": NaN}', 422),
+        (b'{"strength": 1e999}', 422),
+        (b'{"like": "\\ud800"}', 422),
+        (b'{"num": ' + b"9" * 5000 + b"}", 400),
+        (b"[" * 100_000, 400),
+        (b"\xff\xfe", 422),
+    ],
+)
+def test_damaged_requests_are_refused(web: TestClient, body: bytes, status: int) -> None:
+    answer = web.post("/api/generate", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
+def test_a_form_of_another_page_is_not_json(web: TestClient) -> None:
+    answer = web.post("/api/generate", content=b'{"num": 1}', headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 422
+
+
+def test_a_request_is_not_longer_than_the_limit(model: TGVAE) -> None:
+    small = client(model, limits=Limits(body=200))
+    assert "at most 200" in reason(small, 413, "/api/document", {"text": "army " * 50})
+    assert small.post("/api/document", json={"text": "army"}).status_code == 200
+    chunks = small.post("/api/document", content=iter([b'{"text": "army"}']))
+    assert (chunks.status_code, "Content-Length" in chunks.json()["error"]) == (411, True)
+
+
+def test_places_and_ways_that_are_not_there(web: TestClient) -> None:
+    assert "Not Found" in reason(web, 404, "/api/nothing")
+    assert "Method Not Allowed" in reason(web, 405, "/api/generate")
+    for name in ("app.py", "..%2fapp.py", "%2e%2e/app.py", "%2fetc%2fpasswd", "docs"):
+        reason(web, 404, f"/static/{name}")
+    reason(web, 404, "/docs")
+
+
+def test_only_our_own_page_may_ask(web: TestClient) -> None:
+    assert "not called so" in reason(web, 400, "/api/run", headers={"Host": "evil.example"})
+    assert "not called so" in reason(web, 400, "/api/run", headers={"Host": "["})
+    assert "another site" in reason(web, 403, "/api/generate", {}, headers={"Origin": "http://evil.example"})
+    assert "another site" in reason(web, 403, "/api/generate", {}, headers={"Origin": "null"})
+    assert "another site" in reason(web, 403, "/api/generate", {}, headers={"Origin": "http://localhost:9000"})
+    own = {"Origin": "http://localhost:8000"}
+    assert sentences(web.post("/api/generate", json={"num": 1}, headers=own))
+    for host in ("127.0.0.1:8000", "LOCALHOST", "[::1]:8000"):
+        assert web.get("/api/run", headers={"Host": host}).status_code == 200
+    answer = web.get("/api/run", headers=own)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_every_answer_has_the_headers_that_keep_it_in(web: TestClient) -> None:
+    for path in ("/", "/api/run", "/static/page.js", "/nothing"):
+        sent = web.get(path).headers
+        assert {name: sent[name] for name in HEADERS} == HEADERS
+    assert "unsafe-eval" not in HEADERS["Content-Security-Policy"]
+
+
+def test_the_token_opens(model: TGVAE) -> None:
+    web = client(model, token="sesame-1", hosts=None)
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic sesame-1"},
+        {"Cookie": "tgvae_token=x"},
+    ):
+        for path in ("/", "/api/run", "/static/page.js", "/openapi.json"):
+            assert "token" in reason(web, 401, path, headers=headers)
+    assert "token" in reason(web, 401, "/?token=wrong")
+    assert web.get("/api/run", headers={"Authorization": "Bearer sesame-1"}).status_code == 200
+    entered = web.get("/?token=sesame-1", follow_redirects=False)
+    assert (entered.status_code, entered.headers["location"]) == (303, "/")
+    assert {"HttpOnly", "SameSite=lax"} <= set(entered.headers["set-cookie"].split("; "))
+    assert web.get("/").status_code == 200, "the cookie is shown from now on"
+    assert sentences(web.post("/api/generate", json={"num": 1}))
+
+
+def test_files_are_kept_by_browsers(web: TestClient) -> None:
+    for path in ("/", "/static/plotly.js", "/static/style.css", "/api/topics"):
+        first = web.get(path)
+        assert first.headers["content-encoding"] == "gzip"
+        plain = web.get(path, headers={"Accept-Encoding": "identity"})
+        assert plain.content == first.content, "the client unpacks the one, and the other is not packed"
+        again = web.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_page_needs_nothing_from_elsewhere(web: TestClient) -> None:
+    page = web.get("/").text
+    used = re.findall(r'(?:src|href)="([^"#]+)"', page)
+    assert used
+    assert all(web.get(f"/{name}").status_code == 200 for name in used if name != "data:,")
+    own = page + "".join(web.get(f"/static/{name}").text for name in ("style.css", "page.js", "api.js", "maps.js"))
+    assert not re.findall(r"https?://|//[a-z]+\.", own)
+
+
+def test_openapi_tells_of_every_question(web: TestClient) -> None:
+    told = web.get("/openapi.json").json()
+    paths = {f"{method} {path}" for path, methods in told["paths"].items() for method in methods}
+    names = ("generate", "between", "document", "summarize")
+    assert paths == {f"get /api/{n}" for n in ("run", "topics", "map")} | {f"post /api/{n}" for n in names}
+    schema = told["components"]["schemas"]["Generate"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["num"]["maximum"] == 20
+    assert {"400", "413", "422", "429"} <= set(told["paths"]["/api/generate"]["post"]["responses"])
+
+
+def test_who_finds_no_place_is_told_to_come_again(model: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at the model, one waiting: a third is sent away at once, and the second when it has waited too long."""
+    inside, go = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> answers.Sentences:
+        inside.set()
+        assert go.wait(20)
+        return answers.Sentences([])
+
+    monkeypatch.setattr(answers, "generate", slow)
+    web = client(model, limits=Limits(waiting=1, seconds=1))
+    found: list[int] = []
+    first, second = (
+        threading.Thread(target=lambda: found.append(web.post("/api/generate", json={}).status_code)) for _ in range(2)
+    )
+    first.start()
+    assert inside.wait(20)
+    second.start()
+    second.join()
+    assert found == [429]
+    turned = Turns(Limits(waiting=0, seconds=1))
+    with turned(), pytest.raises(BusyError), turned():
+        pass
+    go.set()
+    first.join()
+    assert found == [429, 200]
+    assert web.post("/api/generate", json={}).status_code == 200, "places are given back"
+
+
+def test_busy_says_when_to_come_again(model: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: Any) -> None:
+        raise BusyError
+
+    monkeypatch.setattr(answers, "read", busy)
+    answer = client(model).post("/api/document", json={"text": "army"})
+    assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (429, True)
+    assert "try again" in answer.json()["error"]
+
+
+def test_a_failure_of_ours_shows_nothing_of_it(model: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("a secret of the code")
+
+    monkeypatch.setattr(answers, "generate", broken)
+    web = client(model)
+    assert "secret" not in reason(web, 500, "/api/generate", {})
+    assert web.post("/api/document", json={"text": "army"}).status_code == 200, "it goes on"
+
+
+@pytest.mark.parametrize("limits", [{"waiting": -1}, {"seconds": -1.0}, {"seconds": float("nan")}, {"body": 0}])
+def test_limits_that_let_nothing_through(limits: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(limits))):
+        Limits(**limits)
+
+
+def test_without_the_corpus_topics_still_have_words(model: TGVAE) -> None:
+    web = client(model)
+    assert web.get("/api/run").json()["missing"] == "It is gone."
+    found = web.get("/api/topics").json()
+    assert (found["npmi"], found["in_use"]) == (None, None)
+    assert sum(t["share"] for t in found["topics"]) == pytest.approx(1)
+    assert all(t["npmi"] is None and t["sentences"] == [] and len(t["words"]) == 10 for t in found["topics"])
+    headings = [p["heading"] for p in web.get("/api/map").json()["pictures"]]
+    assert "Map of topics" in headings
+    assert "Map of documents" not in headings
+
+
+@pytest.mark.parametrize(
+    ("make", "can"),
+    [
+        (lambda data: TopicModel.of(TopicConfig(topics=3), data), {"topics", "document"}),
+        (lambda data: TopicModel.of(TopicConfig(topics=3, likelihood="product"), data), {"topics", "document"}),
+        (lambda data: SentenceVAE.of(SMALL, data), {"generate", "between"}),
+        (lambda data: LanguageModel.of(SMALL, data), {"generate"}),
+    ],
+)
+def test_other_models_do_what_they_can(make: Any, can: set[str], prepared: PreparedFolder) -> None:
+    web = client(make(prepared).eval())
+    questions = {
+        "generate": {"num": 1},
+        "between": {"start": "army", "end": "moon"},
+        "document": {"text": "army moon"},
+        "summarize": {"text": "army"},
+    }
+    assert set(web.get("/api/run").json()["can"]) == can
+    for name, question in questions.items():
+        answer = web.post(f"/api/{name}", json=question)
+        assert answer.status_code == (200 if name in can else 400), answer.text
+    assert "topics" in can or "steered" in reason(web, 400, "/api/generate", {"topic": 0})
+    assert bool(web.get("/api/topics").json()["topics"]) == ("topics" in can)
+
+
+def test_a_summarizer_summarizes(summarizer_run: Path, titled: PreparedFolder) -> None:
+    model = load_summarizer(summarizer_run)
+    web = client(model, look(model, "run", Corpus(titled, "train")))
+    text = "Yesterday Bofikela saw the army. No soldier was near the moon."
+    assert web.get("/api/run").json()["can"] == ["topics", "document", "summarize"]
+    answer = web.post("/api/summarize", json={"text": text, "num": 2, "topic": 1, "seed": 5}).json()
+    expected = asdict(model.digest([text], 2, 1, seed=5)[0])
+    assert answer == json.loads(json.dumps(expected))
+    assert web.post("/api/summarize", json={"text": " "}).json()["summaries"] == []
+    assert "no topic 9" in reason(web, 400, "/api/summarize", {"text": text, "topic": 9})
+
+
+def test_every_text_is_cut_and_joined_again(model: TGVAE) -> None:
+    """Whatever stands in it: nothing is lost, and words are marked that the vocabulary counts."""
+    rng = np.random.default_rng(0)
+    parts = [
+        "army",
+        "Moon",
+        '"',
+        "''",
+        "``",
+        "'",
+        "can't",
+        "rocket-launch",
+        "...",
+        "(",
+        "$5",
+        "é",
+        "\u0301",
+        "日本",
+        " ",
+    ]
+    for _ in range(200):
+        sentence = " ".join(rng.choice(parts, 8)).replace(" ' ", "'")
+        cleaned = clean_text(sentence)
+        found = list(answers.pieces(cleaned, model.vocabulary))
+        assert "".join(text for text, _ in found) == cleaned + " "
+        marked = [model.vocabulary.words[i] for _, i in found if i is not None]
+        assert [text.lower() for text, i in found if i is not None] == marked
+        assert marked == [w.lower() for w in word_tokenize(cleaned) if w in ("army", "Moon")]
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 20_000, '"' * 20_000, "a." * 10_000, "<" * 20_000, "&a" * 10_000, "é\u0301" * 9_000]
+)
+def test_no_text_takes_long(web: TestClient, text: str) -> None:
+    """The longest that may be asked, of the kind that makes patterns slow: an answer in words, and in time."""
+    from time import perf_counter
+
+    began = perf_counter()
+    reason(web, 400, "/api/document", {"text": text})
+    assert perf_counter() - began < 10
+
+
+def serving(run: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """`tgvae serve` on a free port, and the address that it prints."""
+    command = [sys.executable, "-m", "tgvae.cli", "serve", str(run), "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    told = process.stdout.readline()
+    found = re.search(r"http://\S+", told)
+    assert found, process.communicate()
+    return process, found[0]
+
+
+@pytest.fixture
+def served(guided_run: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process, url = serving(guided_run, "--token", "sesame-1")
+    yield process, url
+    process.kill()
+    process.communicate()
+
+
+def test_the_command_serves_until_it_is_stopped(served: tuple[subprocess.Popen[str], str], guided_run: Path) -> None:
+    process, url = served
+    host, token = url.split("/?token=")
+    assert token == "sesame-1"
+    asking = urllib.request.Request(f"{host}/api/run", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asking, timeout=20) as answer:
+        assert json.load(answer)["run"] == guided_run.name
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    assert (process.returncode, told.splitlines()[-1]) == (0, "stopped")
+    assert "Traceback" not in told
+
+
+def test_what_cannot_be_served_is_told(
+    guided_run: Path, prepared: PreparedFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no trained model" in refused(capsys, "serve", tmp_path)
+    assert "port is 99999" in refused(capsys, "serve", guided_run, "--port", "99999")
+    assert "cannot listen" in refused(capsys, "serve", guided_run, "--host", "no.such.host.invalid")
+    assert "--data" not in refused(capsys, "serve", guided_run, "--data", tmp_path, "--port", "0")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert "choose another --port" in refused(capsys, "serve", guided_run, "--port", other.getsockname()[1])

@@ -1,0 +1,159 @@
+"""The page of a run, and its JSON API: FastAPI, the project's own HTML and JavaScript, and Plotly from its package.
+
+Not Gradio: it weighs more than all else here, loads fonts from the network, and has no words coloured by topic, no way
+through it by keyboard alone and no form for a phone that would do.
+
+Nothing that comes in is a path, a template or code; nothing goes out to another machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tgvae.errors import UserError
+from tgvae.models.base import Model
+from tgvae.models.summaries import Digest
+from tgvae.web import answers, asked
+from tgvae.web.answers import Reading, Sentences
+from tgvae.web.context import Context
+from tgvae.web.guard import LOOPBACK, Guard, refusal
+from tgvae.web.kept import Kept, static
+from tgvae.web.limits import BusyError, Limits, Turns
+
+ERROR = {"description": "what is wrong, in words", "content": {"application/json": {"example": {"error": "..."}}}}
+BAD: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 413, 422, 429), ERROR)
+
+
+def create_app(
+    model: Model,
+    context: Context,
+    limits: Limits | None = None,
+    token: str | None = None,
+    hosts: Collection[str] | None = LOOPBACK,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        model: what is asked; in evaluation mode.
+        context: what is known of its run.
+        limits: of what requests may take together.
+        token: that requests must bring; None is none.
+        hosts: names that the page may be called by; None is any.
+    """
+    limits = limits or Limits()
+    app = FastAPI(
+        title="tgvae",
+        version=version("tgvae"),
+        summary=f"The run {context.about['run']}, a {context.about['model']}",
+        docs_url=None,  # they would load scripts from another machine
+        redoc_url=None,
+        responses=BAD,
+    )
+    app.add_middleware(Guard, hosts=hosts, token=token, body=limits.body)
+    add_files(app)
+    add_kept(app, context)
+    add_asked(app, model, Turns(limits))
+    add_refusals(app, limits)
+    return app
+
+
+def add_files(app: FastAPI) -> None:
+    """The page and what it is made of."""
+
+    @app.get("/", include_in_schema=False)
+    def page(request: Request) -> Response:
+        return static()["index.html"].answer(request)
+
+    @app.get("/static/{name}", include_in_schema=False)
+    def file(request: Request, name: str) -> Response:
+        if name not in static():
+            raise HTTPException(404)
+        return static()[name].answer(request)
+
+
+def add_kept(app: FastAPI, context: Context) -> None:
+    """What is known beforehand."""
+    run, topics, pictures = map(Kept.json, (context.about, context.topics, context.pictures))
+
+    @app.get("/api/run")
+    def about_run(request: Request) -> Response:
+        """The run, what can be asked of it and how much, its corpus, and what is missing."""
+        return run.answer(request)
+
+    @app.get("/api/topics")
+    def all_topics(request: Request) -> Response:
+        """Topics by falling share: words with probabilities, coherence (NPMI), nearest sentences of the corpus."""
+        return topics.answer(request)
+
+    @app.get("/api/map")
+    def all_pictures(request: Request) -> Response:
+        """Pictures of topics and documents, in Plotly's JSON."""
+        return pictures.answer(request)
+
+
+def add_asked(app: FastAPI, model: Model, turn: Turns) -> None:
+    """What is asked of the model, one request at a time."""
+
+    @app.post("/api/generate")
+    def generate(wish: asked.Generate) -> Sentences:
+        """Sentences on a topic, on a mixture of topics, or like a text; freely where none is given."""
+        with turn():
+            return answers.generate(model, wish)
+
+    @app.post("/api/between")
+    def between(wish: asked.Between) -> Sentences:
+        """Sentences on the way from one to another."""
+        with turn():
+            return answers.between(model, wish)
+
+    @app.post("/api/document")
+    def document(wish: asked.Document) -> Reading:
+        """The topics of a text, and of its words."""
+        with turn():
+            return answers.read(model, wish)
+
+    @app.post("/api/summarize")
+    def summarize(wish: asked.Summarize) -> Digest:
+        """Summaries of a text."""
+        with turn():
+            return answers.summarize(model, wish)
+
+
+def add_refusals(app: FastAPI, limits: Limits) -> None:
+    """Every error is ``{"error": reason}``."""
+    later = str(max(1, math.ceil(limits.seconds / 2)))
+    busy = partial(refusal, 429, "too many requests at once; try again in a moment", retry_after=later)
+
+    @app.exception_handler(UserError)
+    def refused(_: Request, error: UserError) -> Response:
+        return refusal(400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def not_as_described(_: Request, error: RequestValidationError) -> Response:
+        return refusal(422, "; ".join(map(in_words, error.errors()[:5])))
+
+    @app.exception_handler(BusyError)
+    def not_now(_: Request, __: BusyError) -> Response:
+        return busy()
+
+    @app.exception_handler(HTTPException)
+    def not_here(request: Request, error: HTTPException) -> Response:
+        return refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+
+    @app.exception_handler(Exception)
+    def failed(_: Request, __: Exception) -> Response:
+        return refusal(500, "tgvae failed; what happened stands in the terminal where it runs")
+
+
+def in_words(error: Any) -> str:
+    """What a field has that it must not have."""
+    place = "" if error["type"] == "json_invalid" else ".".join(map(str, error["loc"][1:]))
+    return f"{place or 'the request'}: {error['msg'].removeprefix('Value error, ')}"
