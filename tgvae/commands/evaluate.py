@@ -18,17 +18,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from tgvae.commands.parsing import parse
+from tgvae.commands.parsing import parse, require_device
 from tgvae.data.corpus import Corpus
 from tgvae.data.rows import Examples
 from tgvae.data.schema import PreparedFolder, file_hash
 from tgvae.errors import UserError
 from tgvae.evaluation.archive import FOLDER, PAGE, described, save_evaluation
+from tgvae.evaluation.card import write_card
 from tgvae.evaluation.exhibits import exhibits_of
 from tgvae.evaluation.figure import Figure, Report, by_name
 from tgvae.evaluation.generated import Judge
 from tgvae.evaluation.page import page
 from tgvae.evaluation.report import Evaluation, Protocol, evaluate
+from tgvae.evaluation.sharding import is_first, joined
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.graph import GraphVAE
 from tgvae.models.sentence import LanguageModel
@@ -40,7 +42,8 @@ from tgvae.sources import Data, examples_of, fingerprint
 class Evaluate:
     """Measure one or several runs: a table here, and report.json and a page with pictures in RUN/evaluation.
 
-    A language model among the runs also rates what the others generate (forward perplexity).
+    A language model among the runs also rates what the others generate (forward perplexity). Processes that torchrun
+    or `accelerate launch` starts share the bounds, and find what one alone does.
 
     Examples:
       tgvae evaluate runs/sotu runs/sotu-vae runs/sotu-lm --lda
@@ -64,6 +67,15 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(Evaluate, "evaluate", arguments)
     if not options.runs:
         raise UserError("give at least one run folder")
+    require_device(options.device)
+    with joined():
+        found = measured(options)
+        if is_first():
+            tell(options, found)
+
+
+def measured(options: Evaluate) -> dict[str, Report]:
+    """The figures of every run, written into its folder too."""
     models = {run: load_run(run, options.device) for run in options.runs}
     require_same_data(options.runs)
     judge = next((run for run, model in models.items() if isinstance(model, LanguageModel)), None)
@@ -72,6 +84,11 @@ def main(arguments: Sequence[str]) -> None:
     for run, model in models.items():
         evaluation = measure(run, model, judged, options.split, options.protocol, options.data)
         found[str(run)] = evaluation.report
+    return found
+
+
+def tell(options: Evaluate, found: Mapping[str, Report]) -> None:
+    """Print the figures."""
     if options.json:
         runs = {run: described(report) for run, report in found.items()}
         print(json.dumps({"split": options.split, "protocol": asdict(options.protocol), "runs": runs}, indent=2))
@@ -106,15 +123,18 @@ def measure(
     protocol: Protocol | None = None,
     data: Path | None = None,
 ) -> Evaluation:
-    """Evaluate the model of a run, and write its report and page into the run folder."""
+    """Evaluate the model of a run, and write its report and page into the run folder: the first process does."""
     protocol, opened = protocol or Protocol(), open_data(run, data)
     train, held_out = (split_of(run, model, opened, name) for name in ("train", split))
     fit = partial(fit_judge, opened, protocol.seed) if isinstance(opened, PreparedFolder) else None
     found = evaluate(model, train, held_out, protocol, judge, fit)
+    if not is_first():
+        return found
     about = describe(run, model, split, protocol) | {"judge": None if judge is None else judge.name}
     texts = {name: in_words(value) for name, value in about.items()}
     exhibits = exhibits_of(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)
     save_evaluation(run, about, found.report, page(exhibits), exhibits.topics or (), exhibits.summaries)
+    write_card(run, read_run(run), model, opened)
     return found
 
 

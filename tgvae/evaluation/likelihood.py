@@ -7,9 +7,7 @@ compared between sizes of subword vocabulary, but not with one of whole words, w
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,9 +17,10 @@ import torch
 from torch import Tensor
 
 from tgvae.data.corruption import Corruption
-from tgvae.data.rows import Examples, Ints, Unit
+from tgvae.data.rows import Examples, Ints, Rows, Unit
 from tgvae.errors import UserError
 from tgvae.evaluation.figure import Parts
+from tgvae.evaluation.sharding import seed_of, sharded
 from tgvae.models.base import Model
 from tgvae.models.writing import drawing
 from tgvae.trace import importance_weighted
@@ -72,8 +71,8 @@ class Bound:
 
     @property
     def perplexity(self) -> float:
-        """exp(-ELBO / words): an upper bound of the perplexity per word."""
-        return math.exp(self.per("word"))
+        """exp(-ELBO / words): an upper bound of the perplexity per word. Infinite from 710 nats a word."""
+        return torch.tensor(self.per("word"), dtype=torch.double).exp().item()
 
     def mean(self, name: str) -> float:
         """A term in nats a row."""
@@ -104,21 +103,23 @@ class Bound:
 @contextmanager
 def evaluating(model: Model, seed: int) -> Iterator[None]:
     """Evaluation mode, no gradients, and draws that depend on ``seed`` alone; all put back afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), drawing(seed, model.device):
+    with drawing(seed, model.device), torch.no_grad():  # threads take turns with the mode, too
+        was_training = model.training
+        model.eval()
+        try:
             yield
-    finally:
-        model.train(was_training)
+        finally:
+            model.train(was_training)
 
 
 def bound_of(model: Model, examples: Examples, unit: Unit, seed: int = 0, corruption: Corruption = CLEAN) -> Bound:
     """The ELBO of every row with one draw a row, and of ``corruption`` as many: q(z | x~), x~ ~ p(x~ | x)."""
     rows = examples.rows(unit)
-    index = rows.batches(AT_ONCE[unit], None)
-    batches = (rows.seen(rows.gather(part), corruption) for part in index)
-    return _bound(model, batches, np.concatenate(index), lambda batch: model.trace(batch).terms(unit), seed)
+
+    def terms(batch: Any) -> dict[str, Tensor]:
+        return model.trace(rows.seen(batch, corruption)).terms(unit)
+
+    return _bound(model, rows, rows.batches(AT_ONCE[unit], None), terms, seed)
 
 
 def sentence_bound(model: Model, corpus: Examples, seed: int = 0) -> Bound:
@@ -192,16 +193,13 @@ def importance_weighted_nll(
     chosen = _choice(every, rows, seed)
     thinned = (part[np.isin(part, chosen)] for part in found.batches(size * max(1, every // len(chosen)), None))
     index = [part for part in thinned if len(part)]
-    batches = (found.gather(part) for part in index)
 
     def weighted(batch: Any) -> dict[str, Tensor]:
         parts = [min(draws, samples - done) for done in range(0, samples, draws)]
         weights = [model.trace(found.seen(batch, corruption), part).log_weights(unit) for part in parts]
         return {"nll/iw": -importance_weighted(torch.cat(weights))}
 
-    return ImportanceWeighted(
-        _bound(model, batches, np.concatenate(index), weighted, seed), torch.from_numpy(chosen), samples
-    )
+    return ImportanceWeighted(_bound(model, found, index, weighted, seed), torch.from_numpy(chosen), samples)
 
 
 def _choice(size: int, wanted: int | None, seed: int) -> Ints:
@@ -211,19 +209,19 @@ def _choice(size: int, wanted: int | None, seed: int) -> Ints:
 
 
 def _bound(
-    model: Model, batches: Iterator[Any], index: Ints, terms: Callable[[Any], dict[str, Tensor]], seed: int
+    model: Model, rows: Rows, index: Sequence[Ints], terms: Callable[[Any], dict[str, Tensor]], seed: int
 ) -> Bound:
-    """``terms`` of all batches, whose rows are the rows ``index`` of the corpus, in the order of the corpus."""
-    found: dict[str, list[Tensor]] = defaultdict(list)
-    counts: dict[str, list[Tensor]] = defaultdict(list)
-    with evaluating(model, seed):
-        for batch in batches:
-            for name, value in terms(batch.to(model.device)).items():
-                found[name].append(value.cpu().double())
-            for name, count in batch.counted.items():
-                counts[name].append(count)
-    order = torch.from_numpy(index).argsort()
-    terms_in_order, counts_in_order = (
-        {name: torch.cat(parts)[order] for name, parts in rows.items()} for rows in (found, counts)
+    """``terms`` of the batches ``index``, in the order of the corpus. Several processes share them."""
+
+    def of_batch(number: int, part: Ints) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        with evaluating(model, seed_of(seed, number)):
+            batch = rows.gather(part)
+            found = terms(batch.to(model.device))
+        return {name: value.cpu().double() for name, value in found.items()}, batch.counted
+
+    order = torch.from_numpy(np.concatenate(index)).argsort()
+    found, counts = (
+        {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
+        for parts in zip(*sharded(of_batch, index), strict=True)
     )
-    return Bound(terms_in_order, **counts_in_order)
+    return Bound(found, **counts)
