@@ -66,6 +66,7 @@ def copy_sequence(gate: Tensor | None = None) -> tuple[CopySequence, Tensor, Ten
 def test_likelihood_of_a_target_is_the_definition(word: int) -> None:
     """Words to write alone, to copy alone, to do both, and (10 in row 2) neither."""
     sequence, logits, gate, weights = copy_sequence()
+    assert (sequence.batch_shape, sequence.event_shape) == ((S, B), (L,))
     found = sequence.token_log_prob(torch.full((B, L), word))
     for s, b, m in itertools.product(range(S), range(B), range(L)):
         p = by_hand(logits[s, b, m], float(gate[s, b, m].sigmoid()), weights[s, b, m], source_ids()[b])[word]

@@ -6,14 +6,14 @@ import itertools
 import math
 import subprocess
 import sys
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
-from tgvae.generation.decode import Decoded, DecodeSettings, _draw, _likeliest, decode, select
+from tgvae.generation.decode import Decoded, DecodeSettings, Strategy, _draw, _likeliest, decode, select
 
 PAD, BOS, EOS, FIRST_WORD = 0, 1, 2, 3
 FORBIDDEN = (PAD, BOS)
@@ -30,13 +30,13 @@ class Recurrent(nn.Module):
         self.cell = nn.GRUCell(6 + 4, 8)
         self.output = nn.Linear(8, vocabulary)
         self.sharpness = sharpness
-        self.steps = 0
+        self.steps = self.rows = 0
 
     def start(self, rows: int) -> tuple[Tensor, dict[str, Tensor]]:
         return torch.zeros(rows, 8), {"z": 2 * torch.randn(rows, 4)}
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        self.steps += 1
+        self.steps, self.rows = self.steps + 1, self.rows + len(tokens)
         h, context = state
         h = self.cell(torch.cat((self.embedding(tokens), context["z"]), dim=-1), h)
         return self.sharpness * self.output(h), (h, context)
@@ -171,6 +171,17 @@ def test_beam_stops_as_soon_as_nothing_can_win() -> None:
     assert decoder.steps < 20
 
 
+@pytest.mark.parametrize("strategy", ["greedy", "beam"])
+def test_rows_that_are_done_cost_no_step(strategy: str) -> None:
+    decoder = Recurrent(5, words=10)
+    state = decoder.start(12)
+    run(decoder, state, strategy=strategy, max_length=15)
+    together, decoder.rows = decoder.rows, 0
+    for row in range(12):
+        run(decoder, select(state, torch.tensor([row])), strategy=strategy, max_length=15)
+    assert together == decoder.rows
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_greedy_is_a_beam_of_one(seed: int) -> None:
     decoder = Recurrent(seed, words=8)
@@ -187,7 +198,7 @@ def test_greedy_follows_the_largest_logit() -> None:
     for here, there in ((BOS, 4), (4, 3), (3, 5), (5, EOS)):
         table[here, there] = 5.0
     decoded = run(Table(table), torch.zeros(2, 1), strategy="greedy")
-    assert words(decoded) == [(4, 3, 5)] * 2
+    assert decoded.ids.tolist() == [[4, 3, 5]] * 2
     assert decoded.log_prob[0].item() == pytest.approx(4 * (5 - math.log(math.exp(5) + 5)), abs=1e-5)
 
 
@@ -235,12 +246,16 @@ def test_sampled_sentences_follow_the_model() -> None:
             assert abs(mine.count(sentence) / len(mine) - p) <= 4.5 * math.sqrt(p / len(mine))
 
 
-@pytest.mark.parametrize(("uniform", "token"), [(0.0, 3), (1 - 2**-53, 1)])
-def test_no_draw_is_a_token_that_is_not_permitted(uniform: float, token: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At either end of the uniform numbers, and beside the forbidden tokens at either end of the vocabulary."""
-    monkeypatch.setattr(torch, "rand", lambda *size, **kind: torch.full(size, uniform, dtype=kind["dtype"]))
-    scores = torch.tensor([[-math.inf, 0.3, 0.1, 0.2, -math.inf]])
-    assert _draw(scores, None).tolist() == [token]
+@pytest.mark.parametrize("size", [5, 300])
+def test_at_either_end_of_the_uniform_numbers(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first and the last of the permitted tokens, however rare, and never one beside them."""
+    torch.manual_seed(0)
+    scores = torch.randn(200, size) - 25
+    scores[:, 2] += 25
+    scores[:, [0, -1]] = -math.inf
+    for number, token in ((0.0, size - 2), (1 - 2**-53, 1)):
+        monkeypatch.setattr(torch, "rand", lambda *size, n=number, **kind: torch.full(size, n, dtype=kind["dtype"]))
+        assert _draw(scores, None).tolist() == [token] * len(scores)
 
 
 @pytest.mark.parametrize("words", [1, 63, 64, 65, 300])
@@ -339,6 +354,13 @@ def test_repeatable_ids_may_come_again(settings: dict[str, Any]) -> None:
     assert again <= set(some)
 
 
+@pytest.mark.parametrize(("penalty", "written"), [(1.0, "aaaaa"), (1.5, "aaaaa"), (1.6, "abaaa"), (3.0, "abcde")])
+def test_repetition_penalty_multiplies_what_was_used(penalty: float, written: str) -> None:
+    """log p is -0.92, -1.39, -1.90 and -2.30: 1.5 times the first is still the most, 1.6 times it is not."""
+    decoded = run(fixed(PROBS), torch.zeros(1, 1), strategy="greedy", repetition_penalty=penalty, max_length=5)
+    assert decoded.ids.tolist() == [["abcdef".index(letter) + FIRST_WORD for letter in written]]
+
+
 def test_the_log_probability_of_a_beam_is_the_models_own() -> None:
     """A repetition penalty changes what is searched for, not what is said of it."""
     decoder = Recurrent(2, words=4)
@@ -411,6 +433,26 @@ def test_a_row_without_any_choice_is_an_error(settings: dict[str, Any]) -> None:
         run(decoder, decoder.start(2), min_length=5, no_repeat_ngram=1, max_length=9, **settings)
 
 
+class Wishes:
+    """Follows a list of tokens a row, and if one of them may not be, the smallest that may. The state: (R, M)."""
+
+    def step(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        wished = torch.nn.functional.one_hot(state[:, 0], FIRST_WORD + 2)
+        return 20.0 * wished - torch.arange(FIRST_WORD + 2), state.roll(-1, 1)
+
+
+@pytest.mark.parametrize("settings", [{"strategy": "greedy"}, {"strategy": "beam", "beams": 1}], ids=str)
+def test_one_row_without_any_choice_is_enough(settings: dict[str, Any]) -> None:
+    """Of two words with no pair twice: a b a a ends sooner than a a b b a, with which there is nothing wrong yet."""
+    a, b = FIRST_WORD, FIRST_WORD + 1
+    stuck, free = torch.tensor([a, b, a, a, b]), torch.tensor([a, a, b, b, a])
+    with pytest.raises(UserError, match="after 5 tokens"):
+        run(Wishes(), torch.stack([free, free]), min_length=8, no_repeat_ngram=2, **settings)
+    for rows in ([stuck, free], [free, stuck]):
+        with pytest.raises(UserError, match="after 4 tokens"):
+            run(Wishes(), torch.stack(rows), min_length=8, no_repeat_ngram=2, **settings)
+
+
 @pytest.mark.parametrize("settings", SHAPED, ids=lambda s: s["strategy"])
 def test_logits_that_are_not_numbers_are_an_error(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="not numbers"):
@@ -418,26 +460,96 @@ def test_logits_that_are_not_numbers_are_an_error(settings: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "values", "wanted"),
     [
-        ("strategy", "dream"),
-        ("temperature", 0.0),
-        ("temperature", math.nan),
-        ("temperature", math.inf),
-        ("top_k", -1),
-        ("top_p", 0.0),
-        ("top_p", 1.1),
-        ("no_repeat_ngram", -1),
-        ("beams", 0),
-        ("length_penalty", -0.5),
-        ("min_length", -1),
-        ("min_length", 60),
-        ("max_length", 0),
+        ("strategy", ["dream"], "one of sample, greedy, beam"),
+        ("temperature", [0.0, math.nan, math.inf], "positive and finite"),
+        ("top_k", [-1], "0 (off) or more"),
+        ("top_p", [0.0, 1.1], "above 0 and at most 1 (off)"),
+        ("no_repeat_ngram", [-1], "0 (off) or more"),
+        ("repetition_penalty", [0.99, math.nan, math.inf], "1 (off) or more, and finite"),
+        ("beams", [0], "1 or more"),
+        ("length_penalty", [-0.5, 5.1, math.nan], "from 0 to 5"),
+        ("min_length", [-1, 60], "0 or more and below max_length"),
+        ("max_length", [0], "1 or more"),
     ],
 )
-def test_settings_out_of_range_name_the_field(field: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"{field} is {value!r} but must be"):
-        DecodeSettings(**{field: value})
+def test_settings_out_of_range_name_the_field(field: str, values: list[Any], wanted: str) -> None:
+    for value in values:
+        with pytest.raises(UserError) as error:
+            DecodeSettings(**{field: value})
+        assert str(error.value) == f"decoding: {field} is {value!r} but must be {wanted}."
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("temperature", [1e-9, 1e9]),
+        ("top_k", [0, 1]),
+        ("top_p", [1e-9, 1]),
+        ("no_repeat_ngram", [0, 1]),
+        ("repetition_penalty", [1, 1e9]),
+        ("beams", [1]),
+        ("length_penalty", [0, 5]),
+        ("min_length", [0, 59]),
+        ("max_length", [1]),
+    ],
+)
+def test_the_ends_of_a_range_are_in_it(field: str, values: list[float]) -> None:
+    assert [getattr(DecodeSettings(**{field: value}), field) for value in values] == values
+
+
+def test_only_a_beam_keeps_several_hypotheses() -> None:
+    kept = {strategy: DecodeSettings(strategy=strategy, beams=7).open_hypotheses for strategy in get_args(Strategy)}
+    assert kept == {"sample": 1, "greedy": 1, "beam": 7}
+
+
+@pytest.mark.parametrize("settings", SHAPED, ids=lambda s: s["strategy"])
+def test_everything_is_made_on_the_device_of_the_state(settings: dict[str, Any]) -> None:
+    """What names no device would be on "meta" here, and cannot be mixed with the rest."""
+    decoder = Recurrent(1, words=8)
+    state = decoder.start(6)
+    expected = run(decoder, state, no_repeat_ngram=2, max_length=9, **settings)
+    with torch.device("meta"):
+        found = run(decoder, state, no_repeat_ngram=2, max_length=9, **settings)
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize(
+    ("settings", "shapes"),
+    [
+        ({}, False),
+        ({"min_length": 3}, False),
+        ({"temperature": 0.5}, True),
+        ({"top_k": 1}, True),
+        ({"top_p": 0.9}, True),
+        ({"strategy": "greedy", "temperature": 0.5, "top_k": 1, "top_p": 0.9}, False),
+        ({"strategy": "beam", "no_repeat_ngram": 1}, True),
+        ({"repetition_penalty": 1.1}, True),
+    ],
+    ids=str,
+)
+def test_what_changes_scores(settings: dict[str, Any], shapes: bool) -> None:
+    assert DecodeSettings(**settings).shapes is shapes
+
+
+class WithinDict:
+    """A decoder whose state is held in a dict."""
+
+    def __init__(self, decoder: Recurrent) -> None:
+        self.decoder = decoder
+
+    def step(self, tokens: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        logits, inner = self.decoder.step(tokens, state["inner"])
+        return logits, {"inner": inner}
+
+
+@pytest.mark.parametrize("settings", SHAPED, ids=lambda s: s["strategy"])
+def test_a_state_may_be_a_dict(settings: dict[str, Any]) -> None:
+    decoder = Recurrent(1)
+    state = decoder.start(6)
+    inside = run(WithinDict(decoder), {"inner": state}, max_length=9, **settings)
+    assert words(inside) == words(run(decoder, state, max_length=9, **settings))
 
 
 def test_select_reorders_every_tensor_and_keeps_the_structure() -> None:

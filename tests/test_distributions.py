@@ -20,6 +20,7 @@ from tgvae.distributions import (
     householder,
 )
 from tgvae.kernels import cross_entropy
+from tgvae.kernels.adaptive import adaptive_log_probs
 
 B, Z, S, T = 4, 5, 3, 6
 FLOWS = [0, 1, 2, 7]
@@ -110,6 +111,24 @@ def test_draws_have_the_moments_of_the_gaussian() -> None:
     assert ((z.mean(0) - q.mean).abs() < 5 * error).all()
     for row in range(B):
         torch.testing.assert_close(z[:, row].T.cov(), q.covariance_matrix[row], rtol=0.05, atol=0.15)
+
+
+def test_noise_is_scaled_moved_reflected_and_centred() -> None:
+    q, noise = posterior(centre=(B, Z)), normals(B, Z)
+    for row in range(B):
+        expected = q.centre[row] + matrix(q.vectors[row]) @ (q.loc[row] + q.scale[row] * noise[row])
+        torch.testing.assert_close(q.place(noise)[row], expected)
+
+
+def test_what_is_no_number_is_no_error_here() -> None:
+    """A step that diverges is told by training, with its rows; a check here would wait for the device."""
+    nothing = torch.full((B, Z), torch.nan)
+    q = HouseholderNormal(nothing, nothing, normals(B, 1, Z))
+    gaussian = diagonal_normal(nothing, nothing)
+    p = GaussianMixture(torch.full((B, T), torch.nan), normals(T, Z), normals(T, Z).exp())
+    for value in (q.log_prob(q.rsample()), q.entropy(), gaussian.log_prob(nothing), p.log_prob(nothing)):
+        assert value.shape == (B,)
+        assert value.isnan().all()
 
 
 def test_every_centre_has_its_own_draw() -> None:
@@ -218,6 +237,19 @@ def test_token_sequence_is_the_plain_softmax(chunk: int, monkeypatch: pytest.Mon
         torch.testing.assert_close(ours, plain)
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_sequences_without_samples(adaptive: bool) -> None:
+    """States of (B, L, E) are those of one sample; with clusters too, which have a likelihood of their own."""
+    states, weight, bias, targets = token_case()
+    clusters = (torch.randn(2, E), torch.randn(2)) if adaptive else None
+    one = TokenSequence(states[0], weight, bias, PAD, clusters)
+    assert (one.batch_shape, one.event_shape) == ((B,), (L,))
+    log_probs = adaptive_log_probs(states[0], weight, bias, clusters) if clusters else states[0] @ weight.T + bias
+    expected = log_probs.log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1) * (targets != PAD)
+    torch.testing.assert_close(one.token_log_prob(targets), expected)
+    torch.testing.assert_close(one.log_prob(targets), expected.sum(-1))
+
+
 def test_padding_costs_and_changes_nothing() -> None:
     states, weight, bias, targets = token_case()
     got = TokenSequence(states, weight, bias, PAD).token_log_prob(targets)
@@ -242,6 +274,12 @@ def test_hard_draws_follow_the_softmax(temperature: float) -> None:
     assert (draws.sum(-1) == 1).all()
     expected = count * logits.double().softmax(-1)
     assert scipy.stats.chisquare(draws.sum(0).numpy(), expected.numpy(), sum_check=False).pvalue > 1e-3
+
+
+def test_draws_are_over_the_last_dimension() -> None:
+    draws = gumbel_softmax(torch.randn(3, B, T), 1.0, hard=True)
+    assert draws.shape == (3, B, T)
+    assert (draws.sum(-1) == 1).all()
 
 
 def test_soft_draws_sharpen_as_the_temperature_falls() -> None:
@@ -273,3 +311,13 @@ def test_straight_through_has_the_gradient_of_the_relaxed_draw() -> None:
 def test_impossible_temperatures(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature"):
         gumbel_softmax(torch.zeros(2, 3), temperature, hard=True)
+
+
+def test_everything_is_made_on_the_device_of_the_inputs() -> None:
+    """What names no device would be on "meta" here, and cannot be mixed with the rest."""
+    q, p, z, (states, weight, bias, targets) = posterior(), mixture(B), normals(S, B, Z), token_case()
+    y = TokenSequence(states, weight, bias, PAD)
+    with torch.device("meta"):
+        values = q.log_prob(z), q.rsample(), q.entropy(), q.covariance_matrix, p.log_prob(z), p.sample((S,)), p.variance
+        values += y.log_prob(targets), gumbel_softmax(states, 1.0, hard=True)
+    assert {value.device.type for value in values} == {"cpu"}

@@ -143,12 +143,13 @@ class GaussianMixture(Distribution):
         per_component = self.components.log_prob(value.unsqueeze(-2))
         return (self.log_weights + per_component).logsumexp(-1)
 
-    def sample(self, sample_shape: Shape = ()) -> Tensor:
+    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
         with torch.no_grad():
             rows = self.weights.expand(*sample_shape, *self.weights.shape)
-            index = torch.multinomial(rows.reshape(-1, rows.shape[-1]), 1).reshape(rows.shape[:-1])
+            drawn = torch.multinomial(rows.reshape(-1, rows.shape[-1]), 1, generator=generator)
+            index = drawn.reshape(rows.shape[:-1])
             loc, scale = self.loc[index], self.scale[index]
-            return loc + scale * torch.randn_like(loc)
+            return loc + scale * torch.empty_like(loc).normal_(generator=generator)
 
     @property
     def mean(self) -> Tensor:
