@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint campaign install clean
 
 demo: install
 	$(BIN)/tgvae demo
@@ -15,6 +15,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Faults tried many times, for hours: docs/trust.md
+campaign: install
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/campaign.py all
 
 install: $(VENV)/.installed
 

@@ -182,6 +182,13 @@ def test_draws_of_the_mixture_have_its_moments() -> None:
     torch.testing.assert_close(z.var(0), p.variance, rtol=0.08, atol=0)
 
 
+def test_draws_of_the_mixture_depend_on_the_generator_alone() -> None:
+    p, generator = mixture(B), torch.Generator()
+    first, again, other = (p.sample((S,), generator.manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.isclose(first, other).any()
+
+
 def test_mixture_given_a_component_is_that_gaussian() -> None:
     p, index = mixture(B), torch.tensor([[0, 3, 5, 1], [2, 2, 4, 0]])
     c = torch.nn.functional.one_hot(index, T).double()

@@ -55,7 +55,7 @@ def test_what_no_test_notices_is_told(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert outcome.fault == "mutants of small/numbers.py"
     assert outcome.lost == 2  # 4 * number and 3 / number
     assert outcome.tries >= 2 + 2 + 5  # of triple, double and the property, which mutmut alone would leave out
-    assert outcome.seen == f"{1 - 2 / outcome.tries:.0%} noticed by a test; survivors in triple 2"
+    assert outcome.seen == f"{1 - 2 / outcome.tries:.1%} are noticed by a test; not noticed: 2 in triple"
     assert "+    return 4 * number" in capfd.readouterr().err
 
 

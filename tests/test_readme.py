@@ -83,6 +83,6 @@ def test_readme_from_top_to_bottom(small: None, tmp_path: Path, monkeypatch: pyt
         else:
             assert program == "pip", line
     assert main(["demo"]) == 0, "make demo"
-    assert ran | {"demo"} == set(COMMANDS)
+    assert ran | {"demo", "serve"} == set(COMMANDS), "serve ends with Ctrl-C alone: tests/test_web.py"
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import chdir, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 from campaigns.outcomes import Outcome
 
+EQUIVALENT = Path(__file__).with_name("equivalent.json")  # lines of mutants that act as before, by the reason
 CAUGHT = ("killed", "timeout", "segfault")  # a loop without end is noticed too
 
 
@@ -55,7 +55,7 @@ class Options:
 
 
 def run(options: Options) -> list[Outcome]:
-    """A row for every module; the survivors' changes go to standard error."""
+    """A row for every module; the changes that are lost go to standard error."""
     with TemporaryDirectory() as folder, chdir(folder):
         for name in options.copied:
             copy = shutil.copytree if (options.tree / name).is_dir() else shutil.copy
@@ -99,23 +99,30 @@ class _WithoutDecorators(ast.NodeTransformer):
 
 
 def outcome(module: str) -> Outcome:
-    """What became of the mutants of a module, by function."""
+    """What became of the mutants of a module; lost are the survivors that nobody has looked at."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
     from mutmut.stats import status_by_exit_code
 
     codes = json.loads(Path("mutants", module + ".meta").read_text(encoding="utf-8"))["exit_code_by_key"]
     tried = {name: status_by_exit_code[code] for name, code in codes.items() if code is not None}
-    left = [name for name, status in tried.items() if status not in CAUGHT]
-    tell(left)
-    where = Counter(name.rpartition(".")[2].rpartition("__mutmut")[0].removeprefix("x_").lstrip("ǁ") for name in left)
-    seen = f"{1 - len(left) / max(len(tried), 1):.0%} noticed by a test"
-    if left:
-        seen += "; survivors in " + ", ".join(f"{name.replace('ǁ', '.')} {n}" for name, n in where.most_common())
-    return Outcome(f"mutants of {module}", len(tried), len(left), seen)
+    left = {name: get_diff_for_mutant(name) for name, status in tried.items() if status not in CAUGHT}
+    known = {line for lines in json.loads(EQUIVALENT.read_text(encoding="utf-8")).values() for line in lines}
+    lost = [name for name, change in left.items() if new_line(change) not in known]
+    print(*(left[name] for name in lost), sep="\n", file=sys.stderr)
+    seen = f"{1 - len(left) / max(len(tried), 1):.1%} are noticed by a test"
+    if len(lost) < len(left):
+        seen += f"; {len(left) - len(lost)} change no result, for the reasons in {EQUIVALENT.name}"
+    if lost:
+        seen += f"; not noticed: {', '.join(f'{n} in {name}' for name, n in Counter(map(function, lost)).items())}"
+    return Outcome(f"mutants of {module}", len(tried), len(lost), seen)
 
 
-def tell(mutants: Sequence[str]) -> None:
-    """Their changes."""
-    from mutmut.mutation.diff_apply import get_diff_for_mutant
+def new_line(change: str) -> str:
+    """What a change puts in place of a line."""
+    return "\n".join(line[1:].strip() for line in change.splitlines() if line[0] == "+" and line[:3] != "+++")
 
-    for name in mutants:
-        print(name, get_diff_for_mutant(name), sep="\n", file=sys.stderr)
+
+def function(mutant: str) -> str:
+    """``f`` of ``module.x_f__mutmut_1``, ``Class.f`` of ``module.xǁClassǁf__mutmut_1``."""
+    name = mutant.rpartition(".")[2].rpartition("__mutmut_")[0]
+    return name.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")

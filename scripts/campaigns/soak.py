@@ -40,11 +40,11 @@ from tgvae.training.config import Phase, TrainConfig
 
 KNOWN = 60
 """Questions whose answers are written down."""
-WARM_UP = 0.1
-"""Share of the time after which memory counts: caches fill first, and each thread gets memory of its own."""
+WARM_UP = 0.5
+"""Share of the time after which memory counts: first caches fill, and freed memory comes to lie in pieces."""
 NOISE, ROOM = 3.0, 0.02
-"""Standard deviations of memory about its line, and share of it, that the line may rise by: free memory lies in pieces.
-A thousand bytes lost in every answer would be more."""
+"""Standard deviations of memory about its line, and share of it, that the line may rise by: a thousand bytes lost in
+every answer would be more."""
 MIB = 2**20
 NOUNS = "army battle fleet enemy weapon bread oven soup butter pepper moon orbit comet rocket planet"
 SETTINGS = [
@@ -202,8 +202,8 @@ def outcome(options: Options, answers: Answers, memory: Any) -> Outcome:
     kinds = ", ".join(f"{number:,} of {kind}" for kind, number in sorted(answers.given.items()))
     seen = (
         f"{kinds}; {answers.compared:,} compared with those given alone, {len(answers.wrong)} wrong; memory "
-        f"{mib[0]:.1f} MiB after {minutes[0]:.0f} minutes and {mib[-1]:.1f} at the end, {60 * slope:+.2f} an hour "
-        f"with a deviation of {noise:.2f}"
+        f"{memory[0, 1]:.1f} MiB at first, {mib[0]:.1f} after {minutes[0]:.0f} minutes, {mib[-1]:.1f} at the end; "
+        f"between these {60 * slope:+.2f} an hour with a deviation of {noise:.2f}"
     )
     fault = f"{options.threads} threads write from the same models for {options.minutes:g} minutes"
     return Outcome(fault, answers.given.total(), len(answers.wrong) + bool(grown), seen)
