@@ -18,6 +18,7 @@ lint: install
 
 # Faults tried many times, for hours: docs/trust.md
 campaign: install
+	$(BIN)/pip install --quiet --constraint constraints.txt '.[campaigns]'
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/campaign.py all
 
 install: $(VENV)/.installed

@@ -33,15 +33,28 @@ def building(out: Path, overwrite: bool) -> Iterator[Path]:
         UserError: `out` holds something, somebody else is preparing it, or the disk refuses to be written.
     """
     partial = beside(out, "partial")
-    with writing(out), _held(partial):
+    with _writing(out), _held(partial):
         try:
             recover(out)
             check_target(out, overwrite)
             _empty(partial)
             yield partial
             publish(partial, out)
-        finally:
+        except BaseException:  # once it is published, OUT.partial may be somebody else's
             shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """``writing``, but for what the system says about another file, such as one that is read."""
+    with writing(out):
+        try:
+            yield
+        except OSError as error:
+            if error.filename is not None and not str(error.filename).startswith(str(out)):
+                raise UserError(f"{error.filename}: {error.strerror}") from error
+            raise
 
 
 def beside(out: Path, what: str) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tgvae.cli import COMMANDS, keep_memory, main
 from tgvae.data.graph_files import open_graph
 from tgvae.data.schema import PreparedFolder
 
+ROOT = Path(__file__).parents[1]
 RUNS = ("run", "vae", "lm")
 SMALL = [
     "--model.topic.topics=3",
@@ -325,6 +328,23 @@ def test_settings_out_of_range_are_told(place: Path, capsys: pytest.CaptureFixtu
 def test_debug_shows_the_traceback(place: Path) -> None:
     with pytest.raises(ValueError, match="did you mean"):
         main(["trian", "--debug"])
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert out_of(capsys, "--version") == f"tgvae {version('tgvae')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["inspect", "data", "--json"]], ids=lambda a: a[0])
+@pytest.mark.parametrize("unbuffered", ["1", ""], ids=["at once", "at the end"])
+def test_a_reader_that_has_gone_is_no_error(unbuffered: str, arguments: list[str], place: Path) -> None:
+    """As with ``tgvae inspect data | head -0``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "tgvae.cli", *arguments]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, cwd=place, env=environment)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_help_is_quick_and_complete() -> None:

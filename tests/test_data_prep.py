@@ -413,3 +413,6 @@ def test_stop_words(tmp_path: Path) -> None:
     assert load_stop_words(PrepareSettings(stop_words="none")) == frozenset()
     (tmp_path / "words").write_text("Foo\nbar\n")
     assert load_stop_words(PrepareSettings(stop_words=str(tmp_path / "words"))) == {"foo", "bar"}
+    (tmp_path / "words").write_bytes("für".encode("latin-1"))
+    with pytest.raises(UserError, match="words: the file of stop words is not UTF-8"):
+        load_stop_words(PrepareSettings(stop_words=str(tmp_path / "words")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 import numpy as np
@@ -121,6 +122,12 @@ def test_lda_finds_planted_themes_and_repeats(corpus: Corpus) -> None:
     found = {next(p for p in planted if words[row[0]] in p) for row in top_words(beta, 1)}
     assert found == planted
     assert (lda_topics(corpus.bags, 3, seed=1, iterations=100) == beta).all()
+
+
+def test_lda_without_its_package_says_what_to_install(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tomotopy", None)
+    with pytest.raises(UserError, match=r"pip install 'tgvae\[baselines\]'"):
+        lda_topics(corpus.bags, 3, seed=1, iterations=1)
 
 
 def test_relaxed_bags_count_the_words_of_the_tokens(

@@ -90,7 +90,11 @@ def test_other_weights_are_noticed_and_measured(place: Path, reproduce: Out) -> 
 
 def test_other_versions_are_told_as_the_likely_reason(place: Path, reproduce: Out) -> None:
     described = json.loads((place / "run" / RUN).read_text())
-    change(place / "run" / RUN, versions=described["versions"] | {"torch": "1.0"}, machine={"cpu": "abacus"})
+    change(
+        place / "run" / RUN,
+        versions=described["versions"] | {"torch": "1.0"},
+        machine=described["machine"] | {"cpu": "abacus"},
+    )
     weights = place / "run" / "model.safetensors"
     save_file({name: value + 1 for name, value in load_file(weights).items()}, weights)
     status, told = reproduce(place / "run")

@@ -39,16 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE.format("\n".join(f"  {name:12}{text}" for name, text in COMMANDS.items())))
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"tgvae {version('tgvae')}")
-        return 0
     try:
-        run(arguments[0], arguments[1:])
+        status = answer(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone is no error
+        return status
     except Stopped as stop:
         print(f"tgvae: {stop}", file=sys.stderr)
         return 128 + stop.signal
@@ -57,11 +51,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (UserError, OSError, MemoryError, RuntimeError) as error:
         if debug or not (told := in_words(error)):
             raise
         print(f"tgvae: {told}", file=sys.stderr)
         return 2
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Give help or the version, or run a command; returns 2 for help that nobody asked for, else 0."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE.format("\n".join(f"  {name:12}{text}" for name, text in COMMANDS.items())))
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"tgvae {version('tgvae')}")
+        return 0
+    run(arguments[0], arguments[1:])
     return 0
 
 

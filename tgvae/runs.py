@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +33,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.card import write_card
 from tgvae.evaluation.generated import Writer, real_sentences
 from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
+from tgvae.evaluation.sharding import by_itself
 from tgvae.evaluation.topics import has_topics, topic_quality
 from tgvae.files import write_text, writing
 from tgvae.models.base import CARD, CONFIG, WEIGHTS, Model, load
@@ -42,20 +42,21 @@ from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicCore
 from tgvae.recipes import Recipe, language_model
-from tgvae.settings import from_json, read_described
+from tgvae.settings import from_json, misfit, read_described
 from tgvae.sources import Data, describe, examples_of, fingerprint, open_source
 from tgvae.training.checkpoint import CHECKPOINT
 from tgvae.training.config import Phase
 from tgvae.training.faults import explained
 from tgvae.training.hardware import machine_of, on_cpu, precision_of
 from tgvae.training.journal import BOARD, METRICS
-from tgvae.training.loop import train
+from tgvae.training.loop import require_trainable, train
 from tgvae.training.stopping import Stopping
 from tgvae.training.topic_start import start_topics
 
 FORMAT = 1
 RUN = "run.json"
 FORM = {"recipe": {"kind": str, "model": dict, "train": {"seed": int}}, "data": {"path": str}, "versions": dict}
+MACHINE = {"device": str, "cpu": str, "threads": int, "processes": int}
 PACKAGES = ("tgvae", "torch", "transformers", "accelerate", "numpy", "scikit-learn")
 
 
@@ -74,8 +75,7 @@ def start_run(recipe: Recipe, source: str | Path, run: Path, overwrite: bool = F
         )
     model = build(recipe, data)
     examples = _examples(model, recipe, data)
-    for split, phase in product(examples.values(), recipe.train.phases.values()):
-        split.rows(phase.unit)  # before there is a folder: what cannot be trained on leaves none
+    require_trainable(model, examples, recipe.train)  # before there is a folder, or an old run is overwritten
     if state.is_main_process:  # of several processes, the first one makes the folder
         _make_folder(recipe, data, run)
     state.wait_for_everyone()
@@ -182,7 +182,8 @@ def _train(
     model: Model, recipe: Recipe, examples: dict[str, Examples], data: Data, run: Path, resume: bool, quiet: bool
 ) -> Model:
     """Train, until a signal says to stop. Of pairs and graphs it tells what there is, and what was cut or left out."""
-    if PartialState().is_main_process and not quiet:
+    state = PartialState(cpu=on_cpu(recipe.train))
+    if state.is_main_process and not quiet:
         told = [data] if isinstance(data, Graph) else examples.values() if isinstance(model, Summarizer) else []
         print(*told, sep="\n", end="\n" if told else "", file=sys.stderr)
 
@@ -191,7 +192,7 @@ def _train(
     look = partial(watch, corpus=corpus) if has_topics(model) and isinstance(corpus, Corpus) else None
     with explained(run), Stopping() as stopping:
         model = train(model, examples, recipe.train, run, resume=resume, watch=look, quiet=quiet, stopping=stopping)
-    if PartialState().is_main_process:
+    if state.is_main_process:
         write_card(run, read_run(run), model, data)
     return model
 
@@ -227,19 +228,28 @@ def fit_language_model(texts: Sequence[str], folder: PreparedFolder, seed: int =
     }
     model = build(Recipe(recipe.kind, small, config), folder)
     assert isinstance(model, LanguageModel)
-    with TemporaryDirectory() as run:
+    with TemporaryDirectory() as run, by_itself():
         train(model, corpora, config, Path(run), quiet=True)
     return model
 
 
 def read_run(run: Path) -> dict[str, Any]:
     """The parsed run.json. Raises UserError where there is none, or one of another format."""
+    remedy = "get the whole run anew, or train again"
     try:
-        return read_described(run / RUN, FORMAT, FORM, "get the whole run anew, or train again")
+        described = read_described(run / RUN, FORMAT, FORM, remedy)
     except FileNotFoundError:
         raise UserError(
             f"{run}: not a run folder (no {RUN}), or stopped before it was one; give a folder made by `tgvae train`"
         ) from None
+    machine = described.get("machine")  # which runs of tgvae 0.1.0 at first did not note
+    if machine is not None and (wrong := misfit(machine, MACHINE, "machine") or _too_few(machine)):
+        raise UserError(f"{run / RUN}: damaged ({wrong}); {remedy}")
+    return described
+
+
+def _too_few(machine: dict[str, Any]) -> str:
+    return "" if machine["threads"] >= 1 else f"machine.threads is {machine['threads']}"
 
 
 def read_recipe(run: Path) -> Recipe:

@@ -59,6 +59,7 @@ def write_folder(path: Path, shape: Shape, seed: int = 0) -> Path:
         "settings": {"max_sentence_words": shape.length},
         "counts": {},
         "skipped": {},
+        "versions": {},
         "files": files,
     }
     (path / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")

@@ -23,21 +23,22 @@ from tgvae.evaluation.generated import Writer
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.summarizer import Summarizer
 from tgvae.recipes import Recipe
-from tgvae.runs import ensure_run, load_run, open_data, read_recipe, read_run, versions
+from tgvae.runs import RUN, ensure_run, load_run, open_data, read_recipe, read_run, start_run, versions
 from tgvae.settings import from_json
 from tgvae.sources import Data
 from tgvae.training.checkpoint import CHECKPOINT, read_progress
 from tgvae.training.hardware import machine_of
 
 SENTENCES = 5
+MOST_THREADS = 256  # that a run from a stranger can ask for
 
 
 @dataclass(frozen=True)
 class Reproduce:
     """Make a run anew: prepare its corpus, train, write, and compare each with what was made before.
 
-    Exit status 0: all is equal, the weights bit by bit; 1: something differs. It takes as long as training did;
-    interrupted, it goes on where it was.
+    Exit status 0: all that was compared is equal, the weights bit by bit; 1: something differs. It takes as long as
+    training did; interrupted, it goes on where it was.
 
     Example: tgvae reproduce runs/sotu
     """
@@ -85,18 +86,23 @@ def main(arguments: Sequence[str]) -> None:
 
 def require_finished(run: Path, recipe: Recipe) -> None:
     """Raises UserError where training has not ended, as far as can be told."""
-    if not (run / CHECKPOINT).is_file():
-        return
-    at, last = read_progress(run / CHECKPOINT), list(recipe.train.phases.values())[-1]
-    if at.phase < len(recipe.train.phases) - 1 or (at.epoch < last.epochs and at.stale < last.patience):
+    if not has_ended(run, recipe):
         raise UserError(f"{run}: its training has not ended; end it with `tgvae train --resume {run}`")
+
+
+def has_ended(run: Path, recipe: Recipe) -> bool:
+    """Whether training has ended, as far as can be told: without a checkpoint it is taken to."""
+    if not (run / CHECKPOINT).is_file():
+        return True
+    at, last = read_progress(run / CHECKPOINT), list(recipe.train.phases.values())[-1]
+    return at.phase == len(recipe.train.phases) - 1 and (at.epoch >= last.epochs or at.stale >= last.patience)
 
 
 def differences(run: Path, recipe: Recipe, data: Data) -> list[str]:
     """What is other than when the data and the run were made, in words. Sets as many threads as there were then."""
     described = read_run(run)
     machine: dict[str, Any] = described.get("machine", {})
-    torch.set_num_threads(machine.get("threads", torch.get_num_threads()))
+    torch.set_num_threads(min(machine.get("threads", torch.get_num_threads()), MOST_THREADS))
     found = changed(described["versions"], versions()) + changed(machine, machine_of(recipe.train))
     if isinstance(data, PreparedFolder):
         found += changed(data.manifest["versions"], versions_of_data())
@@ -128,7 +134,10 @@ def prepared_again(data: PreparedFolder, source: Sequence[str], out: Path, worke
 def trained_again(run: Path, recipe: Recipe, data: Data, out: Path) -> Finding:
     """Train anew on the data that the run was trained on, and compare the weights."""
     source = data.path if isinstance(data, PreparedFolder) else data.source
-    ensure_run(recipe, source, out)
+    if (out / RUN).is_file() and may_go_on(out, recipe):
+        ensure_run(recipe, source, out)
+    else:
+        start_run(recipe, source, out, overwrite=True)
     then, now = load_file(run / WEIGHTS), load_file(out / WEIGHTS)
     if then.keys() != now.keys() or any(then[name].shape != now[name].shape for name in then):
         return Finding("weights", False, "other names or shapes")
@@ -137,6 +146,13 @@ def trained_again(run: Path, recipe: Recipe, data: Data, out: Path) -> Finding:
     if any(not torch.equal(then[name], now[name]) for name in then):
         return Finding("weights", False, f"up to {apart[name]:.2g} apart, in {name}")
     return Finding("weights", True, f"{sum(value.numel() for value in then.values()):,} numbers, bit by bit")
+
+
+def may_go_on(out: Path, recipe: Recipe) -> bool:
+    """Whether a run was begun here, as it would be now, and was interrupted; what has ended is trained anew."""
+    described = read_run(out)
+    as_now = described["versions"] == versions() and described.get("machine") == machine_of(recipe.train)
+    return as_now and not has_ended(out, recipe)
 
 
 def written_again(then: Model, now: Model, data: Data) -> Finding:
@@ -163,7 +179,8 @@ def show(found: Sequence[Finding], reasons: Sequence[str]) -> None:
     for finding in found:
         print(f"{finding.what:10}{said[finding.equal]:10}{finding.told}")
     if all(finding.equal is not False for finding in found):
-        print("verdict: reproduced")
+        unknown = [finding.what for finding in found if finding.equal is None]
+        print("verdict: reproduced" + (f"; not compared: {', '.join(unknown)}" if unknown else ""))
     elif reasons:
         print("verdict: not reproduced, most likely for what is other than then:", *reasons, sep="\n  ")
     else:

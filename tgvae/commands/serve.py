@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import tyro
 
-from tgvae.commands.parsing import parse
+from tgvae.commands.parsing import parse, require_device
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
 from tgvae.models.base import TextModel
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str]) -> None:
         from tgvae.web.guard import LOOPBACK, new_token
     except ImportError as error:
         raise UserError(f"the page needs FastAPI and uvicorn: pip install 'tgvae[web]' ({error})") from None
+    require_device(options.device)
     model = load_run(options.run, options.device)
     if not isinstance(model, TextModel):
         raise UserError(f"{options.run}: a {model.kind} has neither topics nor sentences; give a run of a text model")
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     with listening(options.host, options.port) as listener:
         corpus, missing = corpus_of(options)
         context = look(model, options.run.resolve().name, corpus, missing, tell)
-        app = create_app(model, context, options.limits, token, LOOPBACK if at_home else None)
+        app = create_app(model, context, options.limits, token, LOOPBACK | {options.host.lower()} if at_home else None)
         print(f"serving {options.run}: {address(listener, token)}\nCtrl-C ends", flush=True)
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=LEAVING, server_header=False, ws="none"
@@ -115,4 +117,6 @@ def address(listener: socket.socket, token: str | None) -> str:
     """What to open in a browser."""
     host, port = listener.getsockname()[:2]
     shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
-    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/" + (f"?token={token}" if token else "")
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/" + (
+        f"?token={quote(token, safe='')}" if token else ""
+    )

@@ -38,6 +38,7 @@ FORM = {
     "settings": {"max_sentence_words": int},
     "counts": dict,
     "skipped": dict,
+    "versions": dict,
 }
 """What a manifest must hold; see ``tgvae.settings.misfit``."""
 

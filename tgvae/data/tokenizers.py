@@ -201,6 +201,7 @@ class SentencePieceTokenizer(SentenceTokenizer):
     def save(self, folder: Path) -> Path:
         """Write `sentence.model`."""
         path = folder / SENTENCEPIECE_FILE
+        (folder / WORDS_FILE).unlink(missing_ok=True)  # of what was here before: a folder has one tokenizer
         write_bytes(path, self._processor.serialized_model_proto())
         return path
 
@@ -235,6 +236,7 @@ class WordTokenizer(SentenceTokenizer):
     def save(self, folder: Path) -> Path:
         """Write `sentence_words.txt`, a word a line, id = line number from 0."""
         path = folder / WORDS_FILE
+        (folder / SENTENCEPIECE_FILE).unlink(missing_ok=True)
         write_text(path, "\n".join(self.pieces) + "\n")
         return path
 

@@ -194,10 +194,17 @@ def _family(kind: str) -> str:
 def _training(train: Mapping[str, Any]) -> dict[str, Any]:
     """What of the settings of training matters most; run.json has them all."""
     phases = {
-        f"phase {name}": f"at most {p['epochs']} epochs, {p['batch']} {p['unit']}s at once, rate {p['learning_rate']:g}"
+        f"phase {name}": f"at most {p['epochs']} epochs, {_batch(p)} at once, rate {p['learning_rate']:g}"
         for name, p in train.get("phases", {}).items()
     }
     return phases | {part: train[part] for part in ("seed", "precision") if part in train}
+
+
+def _batch(phase: Mapping[str, Any]) -> str:
+    """What is trained on at once."""
+    if phase["unit"] == "node":
+        return "the whole graph"
+    return f"{phase['batch']} {'padded token' if phase['unit'] == 'sentence' else phase['unit']}s"
 
 
 def _figures(about: Mapping[str, Any], report: Report) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -211,10 +212,13 @@ def topic_rows(found: Evaluation, model: WithTopics, train: Corpus) -> list[Topi
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """Rows of a run's metrics.jsonl; none where it has not begun."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Rows of a run's metrics.jsonl, up to one that a kill cut off; none where it has not begun."""
+    found: list[dict[str, Any]] = []
+    if path.is_file():
+        with suppress(ValueError):
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                found.append(json.loads(line))
+    return found
 
 
 def _steering(found: Evaluation) -> list[tuple[float, float, float, float]] | None:

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 PATIENCE = timedelta(days=1)
 """For each other: the first process draws the pages too. One that ends is noticed by the launcher at once."""
+_by_itself = False
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -44,9 +45,20 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Within, each process does all batches: models that differ in their last bits must not share any."""
+    global _by_itself
+    before, _by_itself = _by_itself, True
+    try:
+        yield
+    finally:
+        _by_itself = before
+
+
 def place() -> tuple[int, int]:
     """The number of this process, and how many there are; in training, those that share its batches."""
-    together = dist.is_available() and dist.is_initialized()
+    together = not _by_itself and dist.is_available() and dist.is_initialized()
     return (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
 
 

@@ -127,9 +127,14 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         _here.shares = True
         started.wait()
 
-    for _ in range(threads):
-        pool.submit(start)
-    started.wait()
+    try:
+        for _ in range(threads):
+            pool.submit(start)
+        started.wait()
+    except BaseException:  # the system has no more threads: those that wait would do so for ever
+        started.abort()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
     torch.set_num_threads(threads)  # else every thread yet to come, and the process when next asked, would have one
     return pool
 

@@ -62,12 +62,7 @@ class Trainer:
         first, total = self.accelerator.is_main_process, partial(self.accelerator.reduce, reduction="sum")
         self.journal = Journal(run if first else None, quiet or not first, total)
         self.progress, self._saved = Progress(), time.monotonic()
-        for phase in config.phases.values():  # what is wrong is told before the first phase, not after it
-            model.require_noise_is_read(phase.corruption)
-            for examples in corpora.values():
-                rows = examples.rows(phase.unit)
-                if phase.corruption.kind != "none":
-                    rows.corrupt(rows.gather(np.arange(1)), phase.corruption)
+        require_trainable(model, corpora, config)
 
     def train(self, resume: bool) -> None:
         if resume:
@@ -248,6 +243,16 @@ class Trainer:
             f"here again: train anew with a lower {option} (now {phase.learning_rate:g}) or --train.clip (now "
             f"{self.config.clip:g}). Rows at fault, of {split}: {', '.join(names)}"
         )
+
+
+def require_trainable(model: Model, corpora: Mapping[str, Examples], config: TrainConfig) -> None:
+    """Tell before the first phase what would be wrong in any. Raises UserError."""
+    for phase in config.phases.values():
+        model.require_noise_is_read(phase.corruption)
+        for examples in corpora.values():
+            rows = examples.rows(phase.unit)
+            if phase.corruption.kind != "none":
+                rows.corrupt(rows.gather(np.arange(1)), phase.corruption)
 
 
 def train(

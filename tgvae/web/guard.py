@@ -75,7 +75,7 @@ class Guard:
         host = headers.get("host", "")
         if self.hosts is not None and _name(host) not in self.hosts:
             return refusal(400, "this page is not called so; open the address that `tgvae serve` printed")
-        if "origin" in headers and urlsplit(headers["origin"]).netloc != host:
+        if "origin" in headers and _place(headers["origin"]) != host:
             return refusal(403, "another site's page may not ask here")
         if self.token is not None and request.url.path == "/" and "token" in request.query_params:
             return self._enter(request.query_params["token"])
@@ -83,6 +83,8 @@ class Guard:
             return refusal(
                 401, "the token is missing or wrong; open the address that `tgvae serve` printed, with token="
             )
+        if "transfer-encoding" in headers:  # before which the length would not count
+            return refusal(411, "say the length of the request (Content-Length), and send it in one piece")
         length = headers.get("content-length", "")
         if request.method == "POST" and not length.isdecimal():
             return refusal(411, "say the length of the request (Content-Length)")
@@ -108,6 +110,14 @@ def _shown(request: Request) -> str:
     """The token that a request shows, or nothing."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     return token if kind.lower() == "bearer" else request.cookies.get(COOKIE, "")
+
+
+def _place(origin: str) -> str:
+    """Name and port in an Origin header; nothing where that is no header of the sort."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _name(host: str) -> str:
