@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 import tyro
-from benchmarks.reporting import report
 
+from benchmarks.reporting import report
 from tgvae.errors import UserError
 
 COMMANDS = {

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
-from campaigns.outcomes import Outcome, save, table
 
+from campaigns.outcomes import Outcome, save, table
 from tgvae.errors import UserError
 
 CAMPAIGNS = {

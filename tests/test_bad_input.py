@@ -31,7 +31,6 @@ from campaigns.damage import ALTER
 from campaigns.fuzz import Options, keep, run
 from campaigns.targets import TARGETS, TEXT, TINY, seeds
 from campaigns.targets import run as tiny_run
-
 from data_prep.corpora import open_corpus
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.pipeline import prepare
