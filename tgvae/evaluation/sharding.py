@@ -67,9 +67,9 @@ def is_first() -> bool:
     return place()[0] == 0
 
 
-def seed_of(seed: int, number: int) -> int:
-    """A seed of 63 bits for the batch ``number`` of an evaluation."""
-    state = np.random.SeedSequence([seed % 2**64, number]).generate_state(1, np.uint64)
+def seed_of(seed: int, *numbers: int) -> int:
+    """A seed of 63 bits of its own for every seed and numbers: of a batch, say, or of a step and a process."""
+    state = np.random.SeedSequence([seed % 2**64, *numbers]).generate_state(1, np.uint64)
     return int(state[0] >> 1)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tgvae.data.rows import Examples, Ints
 from tgvae.errors import Stopped
 from tgvae.evaluation.likelihood import bound_of
+from tgvae.evaluation.sharding import seed_of
 from tgvae.kernels.concurrent import threads_for_calls
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.trace import objective
@@ -219,8 +220,7 @@ class Trainer:
 
     def _seed(self, number: int, stream: int) -> int:
         """A seed of 63 bits for every (seed, stream, number)."""
-        state = np.random.SeedSequence([self.config.seed, stream, number]).generate_state(1, np.uint64)
-        return int(state[0] >> 1)
+        return seed_of(self.config.seed, stream, number)
 
     @contextmanager
     def _checked(self, split: str, phase: Phase, rows: Tensor) -> Iterator[None]:
