@@ -46,6 +46,13 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_those_who_may_read_a_file_may_read_weights(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with replacing(tmp_path / "weights") as partial:
+        save_file({"a": torch.zeros(2)}, partial)
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "file").stat().st_mode
+
+
 def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")

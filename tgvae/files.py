@@ -36,7 +36,10 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.partial")
     with writing(path):
         try:
+            partial.touch()
+            mode = partial.stat().st_mode
             yield partial
+            partial.chmod(mode)  # safetensors writes files that their owner alone may read
             sync(partial)
             os.replace(partial, path)
             sync(path.parent)
