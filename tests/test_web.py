@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,9 +13,12 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -22,22 +27,24 @@ pytest.importorskip("fastapi", reason="the extra web is not installed")
 from fastapi.testclient import TestClient
 
 from tests.conftest import refused
+from tests.served import serving
 from tgvae.commands.generate import READABLE
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import clean_text, word_tokenize
 from tgvae.errors import UserError
-from tgvae.evaluation.topics import topic_quality
+from tgvae.evaluation.topics import theta, topic_quality
 from tgvae.models.base import Model
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicConfig, TopicModel
-from tgvae.runs import load_summarizer, load_tgvae
+from tgvae.runs import load_summarizer
 from tgvae.web import answers, asked
 from tgvae.web.app import create_app
-from tgvae.web.context import Context, look
+from tgvae.web.context import look
 from tgvae.web.guard import HEADERS
 from tgvae.web.limits import BusyError, Limits, Turns
+from tgvae.web.shown import Context
 
 TEXT = 'The army said "soldier, wait" in the kitchen.  Isn\'t cheese <b>near</b> the moon?\n\nA rocket-launch: gravity.'
 SMALL = SentenceConfig(embedding_size=8, hidden_size=8, latent_size=2, flow_length=0)
@@ -49,18 +56,8 @@ def client(model: Model, context: Context | None = None, **options: Any) -> Test
 
 
 @pytest.fixture(scope="module")
-def model(guided_run: Path) -> TGVAE:
-    return load_tgvae(guided_run)
-
-
-@pytest.fixture(scope="module")
-def context(model: TGVAE, corpus: Corpus) -> Context:
-    return look(model, "run", corpus)
-
-
-@pytest.fixture(scope="module")
-def web(model: TGVAE, context: Context) -> TestClient:
-    return client(model, context)
+def web(guided: TGVAE, context: Context) -> TestClient:
+    return client(guided, context)
 
 
 def reason(web: TestClient, status: int, path: str, question: Any = None, **more: Any) -> str:
@@ -79,37 +76,58 @@ def sentences(answer: Any) -> Any:
 def test_the_run_says_what_it_can_and_where_its_documents_are_from(web: TestClient, corpus: Corpus) -> None:
     run = web.get("/api/run").json()
     assert run["can"] == ["topics", "generate", "mixture", "between", "document"]
-    assert (run["run"], run["model"], run["missing"]) == ("run", "tgvae", "")
+    assert (run["run"], run["model"], run["missing"]) == ("guided", "tgvae", "")
     assert run["corpus"] == {
         "name": "documents.jsonl",
         "licence": "not stated",
         "documents": corpus.documents,
         "sentences": len(corpus.lengths),
     }
+    assert run["examples"]["document"] == " ".join(corpus.table["sentences"][corpus.documents // 2].as_py())
+    assert {run["examples"]["start"], run["examples"]["end"]} <= set(corpus.texts)
 
 
-def test_topics_are_those_of_the_evaluation(web: TestClient, model: TGVAE, corpus: Corpus) -> None:
-    found, quality = web.get("/api/topics").json(), topic_quality(model, corpus)
+def test_topics_are_those_of_the_evaluation(web: TestClient, guided: TGVAE, corpus: Corpus) -> None:
+    found, quality = web.get("/api/topics").json(), topic_quality(guided, corpus)
     topics = found["topics"]
     assert found["npmi"] == pytest.approx(quality.npmi.mean())
     assert (found["diversity"], found["in_use"]) == (quality.diversity, quality.in_use)
     assert sorted(t["topic"] for t in topics) == [0, 1, 2]
     assert [t["share"] for t in topics] == sorted((t["share"] for t in topics), reverse=True)
-    beta = model.topic.log_beta.detach().exp()
+    beta = guided.topic.log_beta.detach().exp()
     known = set(corpus.texts)
     for topic in topics:
         number, words = topic["topic"], topic["words"]
         assert (topic["share"], topic["npmi"]) == (pytest.approx(quality.share[number]), quality.npmi[number])
-        ids = [model.vocabulary.words.index(w["word"]) for w in words]
+        ids = [guided.vocabulary.words.index(w["word"]) for w in words]
         assert [w["probability"] for w in words] == pytest.approx(beta[number].topk(10).values.tolist())
         assert [w["probability"] for w in words] == pytest.approx(beta[number, ids].tolist())
         assert len(topic["sentences"]) == 3
         assert known.issuperset(topic["sentences"])
 
 
+def test_prevalence_is_that_of_the_documents_of_a_year_and_of_a_label(
+    web: TestClient, guided: TGVAE, dated: Corpus
+) -> None:
+    """Means over the documents of a group, by a loop; and over all documents they give the shares again."""
+    found, proportions = web.get("/api/topics").json(), theta(guided, dated)
+    years = [str(json.loads(row)["year"]) for row in dated.table["metadata"].to_pylist()]
+    for kind, of in {"year": years, "label": dated.table["label"].to_pylist()}.items():
+        names, documents = found["groups"][kind]["names"], found["groups"][kind]["documents"]
+        assert names == sorted(set(of))
+        assert documents == [of.count(name) for name in names]
+        for topic in found["topics"]:
+            own = proportions[:, topic["topic"]]
+            means = [np.mean([x for x, name in zip(own, of, strict=True) if name == wanted]) for wanted in names]
+            assert topic["prevalence"][kind] == pytest.approx(means, abs=1e-5)
+            assert np.average(means, weights=documents) == pytest.approx(topic["share"], rel=1e-5)
+
+
 def test_pictures_have_all_documents_and_what_they_are_of(web: TestClient, corpus: Corpus) -> None:
     pictures = {p["heading"]: p for p in web.get("/api/map").json()["pictures"]}
-    assert {"Map of topics", "Map of documents", "Topics by label", "Similarity of topics"} == set(pictures)
+    assert {"Map of topics", "Map of documents", "Topics over time", "Topics by label", "Similarity of topics"} == set(
+        pictures
+    )
     assert all(p["caption"] and p["figure"]["data"] for p in pictures.values())
     groups = pictures["Map of documents"]["figure"]["data"]
     hover = [text for group in groups for text in group.get("hovertext", [])]
@@ -117,7 +135,7 @@ def test_pictures_have_all_documents_and_what_they_are_of(web: TestClient, corpu
     assert any(str(corpus.table["sentences"][0][0])[:20] in text for text in hover)
 
 
-def test_sentences_are_those_of_the_model(web: TestClient, model: TGVAE) -> None:
+def test_sentences_are_those_of_the_model(web: TestClient, guided: TGVAE) -> None:
     """Equal seeds give what ``generate`` gives, with the defaults of `tgvae generate`."""
     assert asked.Decode().settings == READABLE
     cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -128,37 +146,37 @@ def test_sentences_are_those_of_the_model(web: TestClient, model: TGVAE) -> None
         ({"like": TEXT}, {"like": TEXT}),
     ]
     for question, call in cases:
+        expected = [asdict(s) for s in guided.generate(**call, settings=READABLE)]
         for _ in range(2):
-            expected = [asdict(s) for s in model.generate(**call, settings=READABLE)]
             assert sentences(web.post("/api/generate", json=question)) == expected
     decode = {"strategy": "beam", "beams": 2, "max_length": 9}
-    searched = model.generate(0, num=2, settings=asked.Decode(**decode).settings)  # type: ignore[arg-type]
+    searched = guided.generate(0, num=2, settings=asked.Decode(**decode).settings)  # type: ignore[arg-type]
     found = sentences(web.post("/api/generate", json={"topic": 0, "num": 2, "decode": decode}))
     assert found == [asdict(s) for s in searched]
 
 
-def test_the_walk_is_that_of_the_model(web: TestClient, model: TGVAE) -> None:
+def test_the_walk_is_that_of_the_model(web: TestClient, guided: TGVAE) -> None:
     question = {"start": "The army was near.", "end": "They saw a moon.", "num": 4, "seed": 3}
-    expected = model.interpolate("The army was near.", "They saw a moon.", 4, READABLE, 3)
+    expected = guided.interpolate("The army was near.", "They saw a moon.", 4, READABLE, 3)
     assert sentences(web.post("/api/between", json=question)) == [asdict(s) for s in expected]
 
 
-def test_a_document_is_read_word_by_word(web: TestClient, model: TGVAE) -> None:
+def test_a_document_is_read_word_by_word(web: TestClient, guided: TGVAE) -> None:
     """Its words' topics by Bayes' rule, written out; its pieces are its text, with the words that the model counts."""
     answer = web.post("/api/document", json={"text": TEXT}).json()
-    t = model.topics_of(TEXT)
+    t = guided.topics_of(TEXT)
     assert [s["topic"] for s in answer["topics"]] == t.argsort(descending=True).tolist()
     assert [s["share"] for s in answer["topics"]] == pytest.approx(sorted(t.tolist(), reverse=True))
     shown = ["".join(p["text"] for p in paragraph).strip() for paragraph in answer["paragraphs"]]
     assert shown == clean_text(TEXT).split("\n\n")
     marked = [p for paragraph in answer["paragraphs"] for p in paragraph if p["topic"] is not None]
     words = [p["text"].lower() for p in marked]
-    assert words == [model.vocabulary.words[i] for i in model.vocabulary.encode_text(TEXT)]
+    assert words == [guided.vocabulary.words[i] for i in guided.vocabulary.encode_text(TEXT)]
     assert {"army", "soldier", "cheese", "gravity"} <= set(words)
     assert "launch" not in words, "rocket-launch is one word, which the model does not count"
-    beta = model.topic.log_beta.detach().exp()
+    beta = guided.topic.log_beta.detach().exp()
     for piece, word in zip(marked, words, strict=True):
-        joint = t * beta[:, model.vocabulary.words.index(word)]
+        joint = t * beta[:, guided.vocabulary.words.index(word)]
         assert piece["topic"] == int(joint.argmax())
         assert piece["share"] == pytest.approx(float(joint.max() / joint.sum()), rel=1e-4)
 
@@ -232,8 +250,8 @@ def test_a_form_of_another_page_is_not_json(web: TestClient) -> None:
     assert answer.status_code == 422
 
 
-def test_a_request_is_not_longer_than_the_limit(model: TGVAE) -> None:
-    small = client(model, limits=Limits(body=200))
+def test_a_request_is_not_longer_than_the_limit(guided: TGVAE) -> None:
+    small = client(guided, limits=Limits(body=200))
     assert "at most 200" in reason(small, 413, "/api/document", {"text": "army " * 50})
     assert small.post("/api/document", json={"text": "army"}).status_code == 200
     chunks = small.post("/api/document", content=iter([b'{"text": "army"}']))
@@ -269,8 +287,8 @@ def test_every_answer_has_the_headers_that_keep_it_in(web: TestClient) -> None:
     assert "unsafe-eval" not in HEADERS["Content-Security-Policy"]
 
 
-def test_the_token_opens(model: TGVAE) -> None:
-    web = client(model, token="sesame-1", hosts=None)
+def test_the_token_opens(guided: TGVAE) -> None:
+    web = client(guided, token="sesame-1", hosts=None)
     for headers in (
         {},
         {"Authorization": "Bearer wrong"},
@@ -280,6 +298,9 @@ def test_the_token_opens(model: TGVAE) -> None:
         for path in ("/", "/api/run", "/static/page.js", "/openapi.json"):
             assert "token" in reason(web, 401, path, headers=headers)
     assert "token" in reason(web, 401, "/?token=wrong")
+    for path in ("/", "/?token=wrong<b>"):
+        asked = web.get(path, headers={"Accept": "text/html,*/*"})
+        assert (asked.status_code, "<form" in asked.text, "wrong<b>" in asked.text) == (401, True, False)
     assert web.get("/api/run", headers={"Authorization": "Bearer sesame-1"}).status_code == 200
     entered = web.get("/?token=sesame-1", follow_redirects=False)
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
@@ -315,10 +336,68 @@ def test_openapi_tells_of_every_question(web: TestClient) -> None:
     schema = told["components"]["schemas"]["Generate"]
     assert schema["additionalProperties"] is False
     assert schema["properties"]["num"]["maximum"] == 20
+    assert {"topics", "groups", "npmi"} <= set(told["components"]["schemas"]["Topics"]["properties"])
+    assert {"words", "sentences", "prevalence"} <= set(told["components"]["schemas"]["Topic"]["properties"])
+    for name, answer in (("run", "About"), ("topics", "Topics"), ("map", "Pictures"), ("document", "Reading")):
+        [about] = told["paths"][f"/api/{name}"].values()
+        assert about["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{answer}")
     assert {"400", "413", "422", "429"} <= set(told["paths"]["/api/generate"]["post"]["responses"])
 
 
-def test_who_finds_no_place_is_told_to_come_again(model: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_documentation_are_answered(guided: TGVAE, context: Context) -> None:
+    """Every curl of docs/how-to/serve.md, sent to the run that the other pages train: the same topics and words."""
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "serve.md"
+    lines = page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    web = client(guided, context, token="a-long-secret")
+    asked = [shlex.split(line) for line in lines if line.startswith("curl ")]
+    for _, url, *options in asked:
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        assert set(given) <= {"-H", "-d"}
+        headers = {"Authorization": "Bearer a-long-secret"} | dict([given["-H"].split(": ")] if "-H" in given else [])
+        path = re.sub(r"http://127.0.0.1:80[08]0", "", url)
+        answer = web.request("POST" if "-d" in given else "GET", path, content=given.get("-d"), headers=headers)
+        assert answer.status_code == 200, (url, answer.text)
+    known = {path for path, *_ in (re.findall(r"/api/\w+", line) for line in lines if line.startswith("| `"))}
+    assert known == set(web.app.openapi()["paths"])  # type: ignore[attr-defined]
+    assert {re.sub(r".*:80[08]0", "", url) for _, url, *_ in asked} == known - {"/api/map", "/api/summarize"}
+
+
+def test_behind_a_proxy_the_name_is_passed_on(guided: TGVAE) -> None:
+    web = client(guided, token="sesame-1", hosts=None)
+    headers = {"Authorization": "Bearer sesame-1", "Host": "topics.example.org"}
+    for origin, status in (("https://topics.example.org", 200), ("https://evil.example.org", 403)):
+        answer = web.post("/api/generate", json={"num": 1}, headers=headers | {"Origin": origin})
+        assert answer.status_code == status
+
+
+def test_several_requests_may_be_at_the_model(guided: TGVAE) -> None:
+    """Two at once are let in where two may be, and a third waits."""
+    turn = Turns(Limits(at_once=2, waiting=1, seconds=0.01))
+    with turn(), turn(), pytest.raises(BusyError), turn():
+        pass
+    with turn():
+        pass
+
+
+def test_requests_at_once_have_the_answers_that_they_have_alone(guided: TGVAE, context: Context) -> None:
+    web = client(guided, context, limits=Limits(at_once=4))
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("generate", {"mixture": {"0": 1}, "num": 3, "seed": 1}),
+        ("generate", {"topic": 2, "num": 3, "seed": 2}),
+        ("between", {"start": "The army was near.", "end": "They saw a moon.", "num": 3}),
+        ("document", {"text": TEXT}),
+    ]
+
+    def answered(question: tuple[str, dict[str, Any]]) -> Any:
+        return web.post(f"/api/{question[0]}", json=question[1]).json()
+
+    alone = [answered(question) for question in asked]
+    with ThreadPoolExecutor(4) as visitors:
+        together = list(visitors.map(answered, asked * 3))
+    assert together == alone * 3
+
+
+def test_who_finds_no_place_is_told_to_come_again(guided: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
     """One at the model, one waiting: a third is sent away at once, and the second when it has waited too long."""
     inside, go = threading.Event(), threading.Event()
 
@@ -328,7 +407,7 @@ def test_who_finds_no_place_is_told_to_come_again(model: TGVAE, monkeypatch: pyt
         return answers.Sentences([])
 
     monkeypatch.setattr(answers, "generate", slow)
-    web = client(model, limits=Limits(waiting=1, seconds=1))
+    web = client(guided, limits=Limits(waiting=1, seconds=1))
     found: list[int] = []
     first, second = (
         threading.Thread(target=lambda: found.append(web.post("/api/generate", json={}).status_code)) for _ in range(2)
@@ -347,24 +426,51 @@ def test_who_finds_no_place_is_told_to_come_again(model: TGVAE, monkeypatch: pyt
     assert web.post("/api/generate", json={}).status_code == 200, "places are given back"
 
 
-def test_busy_says_when_to_come_again(model: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_says_when_to_come_again(guided: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: Any) -> None:
         raise BusyError
 
     monkeypatch.setattr(answers, "read", busy)
-    answer = client(model).post("/api/document", json={"text": "army"})
+    answer = client(guided).post("/api/document", json={"text": "army"})
     assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (429, True)
     assert "try again" in answer.json()["error"]
 
 
-def test_a_failure_of_ours_shows_nothing_of_it(model: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_ours_shows_nothing_of_it(guided: TGVAE, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise KeyError("a secret of the code")
 
     monkeypatch.setattr(answers, "generate", broken)
-    web = client(model)
+    web = client(guided)
     assert "secret" not in reason(web, 500, "/api/generate", {})
     assert web.post("/api/document", json={"text": "army"}).status_code == 200, "it goes on"
+
+
+def test_the_benchmark_counts_what_clients_meet(
+    guided: TGVAE, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers by question, refusals and failures, each once."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
+    from benchmarks import serving as benchmark
+
+    process: Any = SimpleNamespace(pid=os.getpid())
+    with serving(create_app(guided, context, Limits(waiting=0), benchmark.TOKEN)) as url:
+        port = urlsplit(url).port
+        assert port
+        there = benchmark.Served(process, "127.0.0.1", port, 0.0)
+        questions = benchmark.mixture(there)
+        names = {f"/api/{n}" for n in ("generate", "document", "between", "topics")} | {"/static/page.js"}
+        assert {path for path, _ in questions} == names
+        log, memory = benchmark.load(there, questions, 3, 1.5)
+        assert (log.refused > 0, log.errors, set(log.seconds) <= names) == (True, {}, True)
+        assert all(seconds > 0 for each in log.seconds.values() for seconds in each)
+        assert (len(memory), min(memory) > 50) == (benchmark.LOOKS, True)
+        log, _ = benchmark.load(there, [("/nowhere", None)], 1, 0.01)
+        assert set(log.errors) == {"/nowhere: 404"}
+    assert benchmark.latency([0.1, 0.3, 0.2])["median ms"] == pytest.approx(200)
+    monkeypatch.setattr(benchmark, "PYTHON", ("false",))
+    with pytest.raises(UserError, match="ended with status 1"), benchmark.serving(Path("run")):
+        pass
 
 
 @pytest.mark.parametrize("limits", [{"waiting": -1}, {"seconds": -1.0}, {"seconds": float("nan")}, {"body": 0}])
@@ -373,8 +479,8 @@ def test_limits_that_let_nothing_through(limits: dict[str, Any]) -> None:
         Limits(**limits)
 
 
-def test_without_the_corpus_topics_still_have_words(model: TGVAE) -> None:
-    web = client(model)
+def test_without_the_corpus_topics_still_have_words(guided: TGVAE) -> None:
+    web = client(guided)
     assert web.get("/api/run").json()["missing"] == "It is gone."
     found = web.get("/api/topics").json()
     assert (found["npmi"], found["in_use"]) == (None, None)
@@ -422,7 +528,7 @@ def test_a_summarizer_summarizes(summarizer_run: Path, titled: PreparedFolder) -
     assert "no topic 9" in reason(web, 400, "/api/summarize", {"text": text, "topic": 9})
 
 
-def test_every_text_is_cut_and_joined_again(model: TGVAE) -> None:
+def test_every_text_is_cut_and_joined_again(guided: TGVAE) -> None:
     """Whatever stands in it: nothing is lost, and words are marked that the vocabulary counts."""
     rng = np.random.default_rng(0)
     parts = [
@@ -445,9 +551,9 @@ def test_every_text_is_cut_and_joined_again(model: TGVAE) -> None:
     for _ in range(200):
         sentence = " ".join(rng.choice(parts, 8)).replace(" ' ", "'")
         cleaned = clean_text(sentence)
-        found = list(answers.pieces(cleaned, model.vocabulary))
+        found = list(answers.pieces(cleaned, guided.vocabulary))
         assert "".join(text for text, _ in found) == cleaned + " "
-        marked = [model.vocabulary.words[i] for _, i in found if i is not None]
+        marked = [guided.vocabulary.words[i] for _, i in found if i is not None]
         assert [text.lower() for text, i in found if i is not None] == marked
         assert marked == [w.lower() for w in word_tokenize(cleaned) if w in ("army", "Moon")]
 
@@ -464,7 +570,7 @@ def test_no_text_takes_long(web: TestClient, text: str) -> None:
     assert perf_counter() - began < 10
 
 
-def serving(run: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+def started(run: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
     """`tgvae serve` on a free port, and the address that it prints."""
     command = [sys.executable, "-m", "tgvae.cli", "serve", str(run), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -477,7 +583,7 @@ def serving(run: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
 
 @pytest.fixture
 def served(guided_run: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    process, url = serving(guided_run, "--token", "sesame-1")
+    process, url = started(guided_run, "--token", "sesame-1")
     yield process, url
     process.kill()
     process.communicate()

@@ -8,8 +8,6 @@ its own too, and every point a hover text. Topics are rows of beta counted from 
 from __future__ import annotations
 
 import html
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
@@ -19,13 +17,14 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from tgvae.evaluation.prevalence import by_label, by_year
 from tgvae.evaluation.projections import Floats, evenly, principal_plane, scaled_to_plane
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
 GRID = "rgba(128, 128, 128, 0.3)"
-MOST_DOCUMENTS, MOST_POINTS, MOST_LINES, MOST_LABELS, MOST_NUMBERS = 300, 2000, 8, 30, 15
+MOST_DOCUMENTS, MOST_POINTS, MOST_LINES, MOST_NUMBERS = 300, 2000, 8, 15
 
 History = Sequence[Mapping[str, Any]]
 
@@ -57,10 +56,10 @@ def topics_over_time(theta: Floats, dates: Sequence[str | None], names: Sequence
 
     A date is a year or starts with one (ISO 8601); documents with another, or none, are left out.
     """
-    years = [int(match[1]) if (match := re.match(r"(\d{4})(-|$)", date or "")) else None for date in dates]
-    known, means = _mean_by(years, theta)
-    if len(known) < 2:
+    found = by_year(theta, dates)
+    if found is None:
         return None
+    known, means = [int(year) for year in found.names], found.means
     lines = []
     for look, topic in enumerate(np.argsort(-means.std(0), kind="stable")[:MOST_LINES]):
         values = means[:, topic]
@@ -72,11 +71,10 @@ def topics_over_time(theta: Floats, dates: Sequence[str | None], names: Sequence
 
 def topics_by_label(theta: Floats, labels: Sequence[str | None], names: Sequence[str]) -> go.Figure | None:
     """Mean proportions of the documents of each label, at most 30 labels; None with fewer than two."""
-    frequent = {label for label, _ in Counter(x for x in labels if x is not None).most_common(MOST_LABELS)}
-    known, means = _mean_by([label if label in frequent else None for label in labels], theta)
-    if len(known) < 2:
+    found = by_label(theta, labels)
+    if found is None:
         return None
-    return heatmap(means.T, [plain(label) for label in known], names).update_xaxes(type="category")
+    return heatmap(found.means.T, [plain(label) for label in found.names], names).update_xaxes(type="category")
 
 
 def latent_map(means: Floats, topics: NDArray[np.integer], texts: Sequence[str], names: Sequence[str]) -> go.Figure:
@@ -168,14 +166,6 @@ def plain(text: str) -> str:
 def folded(text: str, width: int = 44) -> str:
     """The same, in lines of at most ``width`` characters: hover texts do not wrap by themselves."""
     return "<br>".join(plain(line) for line in wrap(text, width))
-
-
-def _mean_by(keys: Sequence[Any], theta: Floats) -> tuple[list[Any], Floats]:
-    """Keys in order, without None, and the mean of the rows of ``theta`` of each, with shape (keys, T)."""
-    known = sorted(set(keys) - {None})
-    rows = np.array([known.index(key) if key is not None else -1 for key in keys], dtype=np.int64)
-    means = [theta[rows == place].mean(0) for place in range(len(known))]
-    return known, np.array(means).reshape(len(known), theta.shape[1])
 
 
 def _marker(look: int, size: int = 7) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -23,10 +24,10 @@ from tgvae.models.base import Model
 from tgvae.models.summaries import Digest
 from tgvae.web import answers, asked
 from tgvae.web.answers import Reading, Sentences
-from tgvae.web.context import Context
 from tgvae.web.guard import LOOPBACK, Guard, refusal
 from tgvae.web.kept import Kept, static
 from tgvae.web.limits import BusyError, Limits, Turns
+from tgvae.web.shown import About, Context, Pictures, Topics
 
 ERROR = {"description": "what is wrong, in words", "content": {"application/json": {"example": {"error": "..."}}}}
 BAD: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 413, 422, 429), ERROR)
@@ -52,7 +53,7 @@ def create_app(
     app = FastAPI(
         title="tgvae",
         version=version("tgvae"),
-        summary=f"The run {context.about['run']}, a {context.about['model']}",
+        summary=f"The run {context.about.run}, a {context.about.model}",
         docs_url=None,  # they would load scripts from another machine
         redoc_url=None,
         responses=BAD,
@@ -81,19 +82,19 @@ def add_files(app: FastAPI) -> None:
 
 def add_kept(app: FastAPI, context: Context) -> None:
     """What is known beforehand."""
-    run, topics, pictures = map(Kept.json, (context.about, context.topics, context.pictures))
+    run, topics, pictures = (Kept.json(asdict(part)) for part in (context.about, context.topics, context.pictures))
 
-    @app.get("/api/run")
+    @app.get("/api/run", responses={200: {"model": About}})
     def about_run(request: Request) -> Response:
         """The run, what can be asked of it and how much, its corpus, and what is missing."""
         return run.answer(request)
 
-    @app.get("/api/topics")
+    @app.get("/api/topics", responses={200: {"model": Topics}})
     def all_topics(request: Request) -> Response:
-        """Topics by falling share: words with probabilities, coherence (NPMI), nearest sentences of the corpus."""
+        """Topics by falling share: words, coherence, typical sentences, and prevalence by year and by label."""
         return topics.answer(request)
 
-    @app.get("/api/map")
+    @app.get("/api/map", responses={200: {"model": Pictures}})
     def all_pictures(request: Request) -> Response:
         """Pictures of topics and documents, in Plotly's JSON."""
         return pictures.answer(request)

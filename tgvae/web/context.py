@@ -1,16 +1,14 @@
-"""What the page shows of a run before anything is asked: its topics, and pictures of them and of its documents.
+"""Finds what the page shows of a run: its topics, and pictures of them and of its documents.
 
-Found once, when the page is started.
+Once, when the page is started.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import nan
-from typing import Any
 
 import numpy as np
 
@@ -18,28 +16,15 @@ from tgvae.data.corpus import Corpus
 from tgvae.evaluation.exhibits import Exhibits, TopicRow
 from tgvae.evaluation.page import CONFIG
 from tgvae.evaluation.plots import Name, drawn, gathered
+from tgvae.evaluation.prevalence import Prevalence, by_label, by_year
 from tgvae.evaluation.projections import topic_distances
 from tgvae.evaluation.topics import WithTopics, diversity, has_topics, top_words, topics_in_use
 from tgvae.models.base import Model
 from tgvae.web.answers import abilities, topics_of
-from tgvae.web.asked import CHARACTERS, LINE, TOKENS
+from tgvae.web.asked import CHARACTERS, LINE
+from tgvae.web.shown import About, Context, Examples, Groups, Picture, Pictures, Source, Topic, Topics, Word
 
 PICTURES: tuple[Name, ...] = ("map", "documents", "time", "labels", "similarity")
-
-
-@dataclass(frozen=True)
-class Context:
-    """Answers that are ready.
-
-    Attributes:
-        about: the run, what can be asked of it and how much, its corpus, and what is missing and why.
-        topics: by falling share, with words, coherence and nearest sentences; and the figures of the whole set.
-        pictures: of topics and documents, as Plotly has them.
-    """
-
-    about: dict[str, Any]
-    topics: dict[str, Any] = field(default_factory=lambda: {"topics": []})
-    pictures: dict[str, Any] = field(default_factory=lambda: {"pictures": []})
 
 
 def look(
@@ -54,15 +39,10 @@ def look(
         missing: why it is not.
         tell: is told what comes next, as it takes some seconds.
     """
-    about = {
-        "run": name,
-        "model": model.kind,
-        "version": version("tgvae"),
-        "can": abilities(model),
-        "limits": {"characters": CHARACTERS, "line": LINE, "tokens": TOKENS},
-        "corpus": None if corpus is None else describe(corpus),
-        "missing": missing,
-    }
+    source = examples = None
+    if corpus is not None:
+        source, examples = source_of(corpus), examples_of(corpus)
+    about = About(name, model.kind, version("tgvae"), abilities(model), source, missing, examples)
     if not has_topics(model):
         return Context(about)
     if corpus is not None:
@@ -72,11 +52,20 @@ def look(
     return Context(about, described(exhibits), pictured(exhibits))
 
 
-def describe(corpus: Corpus) -> dict[str, Any]:
+def source_of(corpus: Corpus) -> Source:
     """Where documents came from, and how many there are."""
     source = corpus.folder.manifest["source"]
-    counts = {"documents": corpus.documents, "sentences": len(corpus.lengths)}
-    return {"name": source["name"], "licence": source["licence"], **counts}
+    return Source(source["name"], source["licence"], corpus.documents, len(corpus.lengths))
+
+
+def examples_of(corpus: Corpus) -> Examples | None:
+    """A document from the middle of the corpus, and sentences from its thirds; None where it has no sentence."""
+    count = len(corpus.lengths)
+    if not count:
+        return None
+    document = " ".join(corpus.table["sentences"][corpus.documents // 2].as_py())
+    start, end = (corpus.text(row)[:LINE] for row in (count // 3, 2 * count // 3))
+    return Examples(document[:CHARACTERS], start, end)
 
 
 def by_itself(model: WithTopics) -> Exhibits:
@@ -90,37 +79,42 @@ def by_itself(model: WithTopics) -> Exhibits:
     return Exhibits("", topics=rows, topic_distances=topic_distances(beta))
 
 
-def described(exhibits: Exhibits) -> dict[str, Any]:
-    """The topics in JSON's terms: coherence is null where it is not known."""
-    rows = exhibits.topics or ()
-    return {
-        "npmi": _known(float(np.mean([row.npmi for row in rows]))),
-        "diversity": diversity(np.array([row.words for row in rows])),
-        "in_use": None if exhibits.theta is None else topics_in_use(exhibits.theta),
-        "topics": [
-            {
-                "topic": row.number,
-                "name": row.name,
-                "share": row.share,
-                "npmi": _known(row.npmi),
-                "words": [{"word": w, "probability": p} for w, p in zip(row.words, row.probabilities, strict=True)],
-                "sentences": list(row.nearest),
-            }
-            for row in rows
-        ],
+def described(exhibits: Exhibits) -> Topics:
+    """The topics: coherence is None where it is not known."""
+    rows, groups = exhibits.topics or (), groups_of(exhibits)
+    return Topics(
+        npmi=_known(float(np.mean([row.npmi for row in rows]))),
+        diversity=diversity(np.array([row.words for row in rows])),
+        in_use=None if exhibits.theta is None else topics_in_use(exhibits.theta),
+        groups={kind: Groups(found.names, found.documents.tolist()) for kind, found in groups.items()},
+        topics=[one(row, groups) for row in rows],
+    )
+
+
+def groups_of(exhibits: Exhibits) -> dict[str, Prevalence]:
+    """Prevalence by year and by label, where documents have them."""
+    if exhibits.theta is None:
+        return {}
+    found = {
+        "year": by_year(exhibits.theta, exhibits.dates or ()),
+        "label": by_label(exhibits.theta, exhibits.labels or ()),
     }
+    return {kind: prevalence for kind, prevalence in found.items() if prevalence is not None}
+
+
+def one(row: TopicRow, groups: dict[str, Prevalence]) -> Topic:
+    """A topic, with what each group of documents has of it, in five digits."""
+    words = [Word(*pair) for pair in zip(row.words, row.probabilities, strict=True)]
+    prevalence = {kind: found.means[:, row.number].round(5).tolist() for kind, found in groups.items()}
+    return Topic(row.number, row.name, row.share, _known(row.npmi), words, list(row.nearest), prevalence)
 
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def pictured(exhibits: Exhibits) -> dict[str, Any]:
-    """Pictures with headings and captions, and how Plotly is to show them."""
+def pictured(exhibits: Exhibits) -> Pictures:
+    """Pictures with headings and captions."""
     found = drawn(exhibits, PICTURES).values()
-    shown = [
-        {"heading": p.heading, "caption": p.caption, "figure": json.loads(str(p.figure.to_json()))}
-        for p in found
-        if p.figure is not None
-    ]
-    return {"config": CONFIG, "pictures": shown}
+    shown = [Picture(p.heading, p.caption, json.loads(str(p.figure.to_json()))) for p in found if p.figure is not None]
+    return Pictures(CONFIG, shown)

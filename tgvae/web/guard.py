@@ -13,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tgvae.web.entrance import entrance, wants_page
+
 COOKIE = "tgvae_token"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HEADERS = {
     # Plotly sets styles of its own; scripts come from here alone, and no text becomes one.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -78,11 +80,9 @@ class Guard:
         if "origin" in headers and _place(headers["origin"]) != host:
             return refusal(403, "another site's page may not ask here")
         if self.token is not None and request.url.path == "/" and "token" in request.query_params:
-            return self._enter(request.query_params["token"])
+            return self._enter(request)
         if self.token is not None and not self._is_token(_shown(request)):
-            return refusal(
-                401, "the token is missing or wrong; open the address that `tgvae serve` printed, with token="
-            )
+            return _stopped(request, "the token is missing or wrong; `tgvae serve` printed it, after token=")
         if "transfer-encoding" in headers:  # before which the length would not count
             return refusal(411, "say the length of the request (Content-Length), and send it in one piece")
         length = headers.get("content-length", "")
@@ -92,10 +92,11 @@ class Guard:
             return refusal(413, f"the request has {length} bytes; at most {self.body} are read")
         return None
 
-    def _enter(self, token: str) -> Response:
+    def _enter(self, request: Request) -> Response:
         """To the page without the token in its address, which now stands in a cookie."""
+        token = request.query_params["token"]
         if not self._is_token(token):
-            return refusal(401, "the token is wrong; open the address that `tgvae serve` printed")
+            return _stopped(request, "this token is wrong; `tgvae serve` printed the right one, after token=")
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, token, httponly=True, samesite="lax")
         return answer
@@ -104,6 +105,11 @@ class Guard:
         """In constant time."""
         assert self.token is not None
         return hmac.compare_digest(shown.encode(), self.token.encode())
+
+
+def _stopped(request: Request, reason: str) -> Response:
+    """No token: a page that asks a person for it, or a refusal to a program."""
+    return entrance(reason) if wants_page(request) else refusal(401, reason)
 
 
 def _shown(request: Request) -> str:

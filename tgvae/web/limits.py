@@ -18,6 +18,8 @@ class Limits:
         UserError: one that lets nothing through.
     """
 
+    at_once: int = 1
+    """Requests at the model at a time."""
     waiting: int = 8
     """Requests that may wait for the model; more are told to come again."""
     seconds: float = 20.0
@@ -26,6 +28,7 @@ class Limits:
     """Bytes of a request: the longest text in JSON's longest spelling fits twice."""
 
     def __post_init__(self) -> None:
+        require_range(self, 1, 100, "at_once")
         require_range(self, 0, 1000, "waiting")
         require_range(self, 0, threading.TIMEOUT_MAX, "seconds")
         require_range(self, 1, 2**31, "body")
@@ -39,8 +42,8 @@ class Turns:
     """One request at the model at a time, in its own thread, and some waiting: a core has no more than one's worth."""
 
     def __init__(self, limits: Limits) -> None:
-        self._places = threading.BoundedSemaphore(limits.waiting + 1)
-        self._turn, self._seconds = threading.Lock(), limits.seconds
+        self._places = threading.BoundedSemaphore(limits.waiting + limits.at_once)
+        self._turn, self._seconds = threading.BoundedSemaphore(limits.at_once), limits.seconds
 
     @contextmanager
     def __call__(self) -> Iterator[None]:

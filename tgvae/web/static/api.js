@@ -11,6 +11,21 @@ export const find = (id) => document.getElementById(id);
 
 export const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
 
+/** A bar, filled to this part; the number that it shows stands beside it in words. */
+export function bar(part) {
+  const filled = el("span");
+  filled.style.width = `${100 * part}%`;
+  return el("span", { className: "bar", ariaHidden: "true" }, filled);
+}
+
+/** What goes wrong with a question; `passing` where the same may be answered later. */
+class Trouble extends Error {
+  constructor(reason, passing) {
+    super(reason);
+    this.passing = passing;
+  }
+}
+
 /** The answer of the API to a question, or to none. Throws an Error that says what is wrong, in words. */
 export async function ask(name, question) {
   const post = question && {
@@ -19,10 +34,10 @@ export async function ask(name, question) {
     body: JSON.stringify(question),
   };
   const response = await fetch(`api/${name}`, post).catch(() => {
-    throw new Error("The server does not answer; is tgvae serve still running?");
+    throw new Trouble("The server does not answer; is tgvae serve still running?", true);
   });
   const answer = await response.json().catch(() => ({ error: `The server answered ${response.status}.` }));
-  if (!response.ok) throw new Error(answer.error);
+  if (!response.ok) throw new Trouble(answer.error, response.status === 429 || response.status >= 500);
   return answer;
 }
 
@@ -33,6 +48,7 @@ export async function fill(place, work) {
     place.replaceChildren(...(await work()));
   } catch (error) {
     place.replaceChildren(el("p", { className: "error", role: "alert" }, error.message));
+    if (error.passing) place.append(el("button", { type: "button", onclick: () => fill(place, work) }, "Try again"));
   }
   place.removeAttribute("aria-busy");
 }
@@ -56,7 +72,13 @@ export function inTurn(work, pause = 80) {
 }
 
 /** Sentences as a list; one that was cut says so. */
-export function listed(sentences, tag = "ul") {
+export function listed(sentences, tag = "ul", look = "spoken") {
   const items = sentences.map(({ text, finished }) => el("li", {}, text || "(nothing)", finished ? "" : " …"));
-  return el(tag, { className: "sentences" }, ...items);
+  return el(tag, { className: `sentences ${look}` }, ...items);
+}
+
+/** Complains in words of the first field that holds what it must not. */
+export function checked(form) {
+  const wrong = form.querySelector("input:invalid");
+  if (wrong) throw new Error(`${wrong.labels[0].firstChild.textContent.trim()}: ${wrong.validationMessage}`);
 }

@@ -1,26 +1,47 @@
 /** A document read: topics, words by topic, sentences in its vein, its summary; and the walk between two sentences. */
-import { ask, el, fill, find, listed, percent } from "./api.js";
+import { ask, bar, checked, el, fill, find, listed, percent } from "./api.js";
 
 const LOOKS = 7; // topics with a look of their own; other topics share the last one
+const OFFERS = {
+  summarize: ["a summary"],
+  document: ["its topics", "its words marked by topic"],
+  mixture: ["sentences in its vein"],
+};
 
-export function startDocument(run, topics) {
+export function startDocument(run, { topics }) {
   const named = Object.fromEntries(topics.map(({ topic, name }) => [topic, name]));
-  find("text").maxLength = run.limits.characters;
+  const offers = Object.keys(OFFERS).filter((name) => run.can.includes(name)).flatMap((name) => OFFERS[name]);
+  const list = new Intl.ListFormat("en", { type: "conjunction" });
+  find("document-about").textContent = `Paste a text, and the model answers with ${list.format(offers)}.`;
   if (run.can.includes("summarize") && topics.length) {
     find("towards-field").hidden = false;
     const free = el("option", { value: "" }, "no topic in particular");
     find("towards").append(free, ...topics.map(({ topic, name }) => el("option", { value: topic }, name)));
   }
   const read = () => fill(find("read"), () => parts(run, named, find("text").value));
+  const measure = () => (find("length").textContent = lengthOf(find("text").value, run.limits.characters));
   submitted("document-form", read);
+  find("text").addEventListener("input", measure);
   find("text").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) read();
   });
+  find("example").hidden = !run.examples;
+  find("example").addEventListener("click", () => {
+    find("text").value = run.examples.document;
+    measure();
+    read();
+  });
+  measure();
 }
+
+const lengthOf = (text, most) =>
+  `${text.length.toLocaleString("en")} of at most ${most.toLocaleString("en")} characters. Ctrl + Enter reads it too.`;
 
 /** All that the run can say of a text; one part that fails says so in its place. */
 async function parts(run, named, text) {
   if (!text.trim()) throw new Error("There is no text; paste some above.");
+  const most = run.limits.characters;
+  if (text.length > most) throw new Error(`The text has ${text.length} characters; at most ${most} are read. Cut it.`);
   const kinds = {
     summarize: ["Summary", () => summary(text)],
     document: ["Topics", () => reading(named, text)],
@@ -50,14 +71,15 @@ async function vein(text) {
 async function reading(named, text) {
   const { topics, paragraphs } = await ask("document", { text });
   const look = Object.fromEntries(topics.slice(0, LOOKS).map(({ topic }, place) => [topic, place]));
-  const rows = topics.slice(0, LOOKS).map(({ topic, share }) => {
-    const meter = el("meter", { min: 0, max: 1, value: share });
-    meter.setAttribute("aria-label", `share of topic ${topic}`);
-    return el("li", {}, meter, ` ${percent(share)} `, el("mark", { className: `look${look[topic]}` }, named[topic]));
-  });
+  const spoken = new Set(paragraphs.flat().map(({ topic }) => topic));
+  const told = topics.filter(({ topic }, place) => place < LOOKS || spoken.has(topic));
+  const rows = told.map(({ topic, share }) =>
+    el("li", {}, bar(share), el("span", {}, percent(share)), el("mark", { className: `look${look[topic] ?? LOOKS}` }, named[topic])),
+  );
   const shown = paragraphs.map((pieces) => el("p", {}, ...pieces.map((piece) => marked(piece, named, look))));
-  const told = "Every word that topics speak of is marked by the topic it most likely comes from; the number is the topic's.";
-  return [el("ul", { className: "words" }, ...rows), el("p", { className: "note" }, told), el("div", { className: "text" }, ...shown)];
+  const note = "Each word that topics speak of is marked by the topic it most likely comes from; the number is the topic's.";
+  const words = el("div", {}, el("div", { className: "text" }, ...shown), el("p", { className: "note" }, note));
+  return [el("div", { className: "columns read" }, el("ul", { className: "words" }, ...rows), words)];
 }
 
 function marked({ text, topic, share }, named, look) {
@@ -66,15 +88,18 @@ function marked({ text, topic, share }, named, look) {
   return el("mark", { className: `look${look[topic] ?? LOOKS}`, title }, text, el("sub", {}, String(topic)));
 }
 
-export function startWalk(run) {
-  for (const id of ["start", "end"]) find(id).maxLength = run.limits.line;
+export function startWalk({ examples }) {
+  for (const id of ["start", "end"]) find(id).value = examples?.[id] ?? "";
   submitted("between-form", () => fill(find("walked"), walk));
 }
 
 async function walk() {
+  checked(find("between-form"));
   const [start, end] = [find("start").value, find("end").value];
+  if (!start.trim() || !end.trim()) throw new Error("Two sentences are needed, one to start from and one to come to.");
   const { sentences } = await ask("between", { start, end, num: Number(find("steps").value) });
-  return [listed(sentences, "ol")];
+  const note = "The first and the last are what the model keeps of yours: their topic and their length rather than their words.";
+  return [listed(sentences, "ol", "steps"), el("p", { className: "note" }, note)];
 }
 
 function submitted(id, work) {

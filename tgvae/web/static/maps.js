@@ -1,11 +1,22 @@
 /** Pictures of topics and documents by Plotly, read by pointing or by arrow keys. */
 import { ask, el, fill, find, percent } from "./api.js";
 
-export function drawPictures() {
-  fill(find("pictures"), async () => {
-    const [{ config, pictures }] = await Promise.all([ask("map"), load("static/plotly.js")]);
-    return pictures.map((picture) => framed(picture, config));
-  });
+/** Draws them when they are nearly in sight: Plotly is most of what the page loads. */
+export function startPictures() {
+  const near = new IntersectionObserver(
+    ([{ isIntersecting }]) => {
+      if (!isIntersecting) return;
+      near.disconnect();
+      fill(find("pictures"), draw);
+    },
+    { rootMargin: "1000px" },
+  );
+  near.observe(find("map"));
+}
+
+async function draw() {
+  const [{ config, pictures }] = await Promise.all([ask("map"), window.Plotly ?? load("static/plotly.js")]);
+  return pictures.map((picture) => framed(picture, config));
 }
 
 function load(src) {

@@ -1,5 +1,5 @@
 /** Sentences on a mixture of topics, written anew whenever something is moved. */
-import { ask, el, fill, find, inTurn, listed, percent } from "./api.js";
+import { ask, checked, el, fill, find, inTurn, listed, percent } from "./api.js";
 
 const START = [1, 0.5, 0]; // weights of the topics that are there at first
 let named; // a topic's name by number
@@ -7,11 +7,7 @@ let named; // a topic's name by number
 export const rewrite = inTurn(() => fill(find("written"), write));
 
 async function write() {
-  const form = find("write-form");
-  if (!form.checkValidity()) {
-    const wrong = form.querySelector("input:invalid");
-    throw new Error(`${wrong.labels[0].firstChild.textContent.trim()}: ${wrong.validationMessage}`);
-  }
+  checked(find("write-form"));
   const mixture = mixed();
   const question = {
     num: Number(find("num").value),
@@ -64,7 +60,7 @@ function row(topic, weight) {
   return item;
 }
 
-export function startWriting(run, topics) {
+export function startWriting(run, { topics }) {
   named = Object.fromEntries(topics.map(({ topic, name }) => [topic, name]));
   const form = find("write-form");
   form.noValidate = true;
@@ -84,6 +80,7 @@ export function startWriting(run, topics) {
 
 function startMixing(topics) {
   find("mixing").hidden = false;
+  find("write-about").textContent = "Move a slider, and the model writes anew from that mixture of its topics.";
   const choose = find("add");
   choose.append(el("option", { value: "" }, "choose …"));
   choose.append(...topics.map(({ topic, name }) => el("option", { value: topic }, name)));
@@ -91,5 +88,12 @@ function startMixing(topics) {
     if (choose.value) mix(choose.value);
     choose.value = "";
   });
-  topics.slice(0, START.length).forEach(({ topic }, place) => mix(topic, START[place]));
+  atFirst(topics).forEach(({ topic }, place) => mix(topic, START[place]));
+}
+
+/** The most coherent of the larger half of the topics, or the largest where no coherence is known. */
+function atFirst(topics) {
+  const half = Math.ceil(topics.length / 2);
+  const large = topics.slice(0, half).sort((a, b) => b.npmi - a.npmi);
+  return [...large, ...topics.slice(half)].slice(0, START.length);
 }
