@@ -27,12 +27,12 @@ from data_prep.corpora.base import Corpus, RawDocument, Skipped
 from data_prep.ids import check_ids
 from data_prep.output import building, write_manifest, write_origin, write_skipped
 from data_prep.parallel import OrderedMap, processes
-from data_prep.progress import track
 from data_prep.settings import PrepareSettings
 from data_prep.shards import Chunk, Counts, Encoder, count_chunk
 from data_prep.vocabularies import build_tokenizer, build_topic_vocabulary, load_stop_words
 from tgvae.data.schema import DOCUMENT, FORMAT, SPLITS, TOPIC_WORDS, arrow_file
 from tgvae.errors import UserError
+from tgvae.progress import step, track
 
 TOTALS = ("documents", "sentences", "modelled", "words", "tokens")
 CHUNK_DOCUMENTS = 500
@@ -62,6 +62,22 @@ def prepare(
 
     Raises UserError for unusable input or settings, where `out` holds something already, for a full disk, and where
     a worker was killed.
+
+    Examples:
+        Three documents, a file each:
+
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from data_prep.settings import PrepareSettings
+        >>> small = PrepareSettings(min_document_frequency=1, min_document_words=3, splits=(1.0, 0.0, 0.0))
+        >>> with TemporaryDirectory() as folder:
+        ...     source = Path(folder) / "speeches"
+        ...     source.mkdir()
+        ...     for text in ("The army won a battle.", "The school is open now.", "All taxes are too high."):
+        ...         _ = (source / f"{text[:8]}.txt").write_text(text)
+        ...     prepared = prepare(source, Path(folder) / "prepared", small, workers=1)
+        ...     (prepared / "topic_words.txt").read_text().split()
+        ['army', 'battle', 'school', 'taxes']
     """
     if workers < 1:
         raise UserError(f"workers is {workers}; it must be at least 1.")
@@ -89,7 +105,8 @@ def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: 
     shard_files = sorted(shards.iterdir())
     topic_vocabulary = build_topic_vocabulary(counts, settings, stop_words)
     topic_vocabulary.save(partial / TOPIC_WORDS)
-    tokenizer = build_tokenizer(shard_files, counts, settings)
+    with step("fitting the tokenizer"):
+        tokenizer = build_tokenizer(shard_files, counts, settings)
     tokenizer.save(partial)
 
     encoded = ordered_map(Encoder(tokenizer, topic_vocabulary, settings), shard_files)

@@ -22,7 +22,15 @@ class Fields:
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """How a corpus becomes a prepared folder. Raises UserError for values that cannot work."""
+    """How a corpus becomes a prepared folder. Raises UserError for values that cannot work.
+
+    Examples:
+        >>> PrepareSettings(vocabulary_size=4000, splits=(0.8, 0.1, 0.1)).tokenizer
+        'sentencepiece'
+        >>> PrepareSettings(splits=(0.8, 0.1))
+        Traceback (most recent call last):
+        tgvae.errors.UserError: splits are (0.8, 0.1); give three shares of train, valid, test that sum to 1.
+    """
 
     fields: Fields = field(default_factory=Fields)
     language: str = "english"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -16,11 +18,14 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summarizer import SummarizerConfig
-from tgvae.models.tgvae import TGVAEConfig
+from tgvae.models.tgvae import TGVAE, TGVAEConfig
 from tgvae.models.topic import TopicConfig
 from tgvae.recipes import Recipe
-from tgvae.runs import start_run
+from tgvae.runs import load_tgvae, start_run
 from tgvae.training.config import Phase, TrainConfig
+
+if TYPE_CHECKING:
+    from tgvae.web.shown import Context
 
 THEMES = {
     "war": ["army", "soldier", "battle", "general", "weapon", "enemy", "victory", "fleet", "border", "attack"],
@@ -123,11 +128,39 @@ def guided_run(prepared: PreparedFolder, tmp_path_factory: pytest.TempPathFactor
     return run
 
 
+@pytest.fixture(scope="session")
+def guided(guided_run: Path) -> TGVAE:
+    return load_tgvae(guided_run)
+
+
+@pytest.fixture(scope="session")
+def dated(prepared: PreparedFolder, corpus: Corpus) -> Corpus:
+    """The training documents, as if they were of three years."""
+    years = [json.dumps({"year": 2001 + 2 * (row % 3)}) for row in range(corpus.documents)]
+    place = corpus.table.column_names.index("metadata")
+    return Corpus(prepared, "train", corpus.table.set_column(place, "metadata", pa.array(years)))
+
+
+@pytest.fixture(scope="session")
+def context(guided: TGVAE, dated: Corpus) -> Context:
+    """What `tgvae serve` finds of this run; its documents have labels and years."""
+    from tgvae.web.context import look
+
+    return look(guided, "guided", dated)
+
+
 def out_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """What a command prints that succeeds."""
     capsys.readouterr()
     assert main([str(a) for a in arguments]) == 0
     return capsys.readouterr().out
+
+
+def closing_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command tells beside its result that succeeds."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 0
+    return capsys.readouterr().err
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

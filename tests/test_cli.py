@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import made_up_documents, out_of, refused
+from tests.conftest import closing_of, made_up_documents, out_of, refused
 from tgvae.cli import COMMANDS, keep_memory, main
 from tgvae.data.graph_files import open_graph
 from tgvae.data.schema import PreparedFolder
@@ -75,7 +75,7 @@ def test_documents_linked_by_topics_are_a_graph_to_learn_from(
     assert 1.5 * len(documents) <= len(graph.edges) <= 3 * len(documents), "of each three, some of them mutual"
     assert "exists already" in refused(capsys, "topics", place / "run", "--links", links)
     train = ["train", links, "--recipe", "graph-vae", "--out", run, "--train.phases.edges.epochs", "60"]
-    assert f"next: tgvae evaluate {run}" in out_of(capsys, *train)
+    assert f"next: tgvae evaluate {run}\n" in closing_of(capsys, *train)
     (found,) = json.loads(out_of(capsys, "evaluate", run, "--json"))["runs"].values()
     assert found["links"]["AUC"]["value"] > 0.6, "links are more than chance"
 
@@ -98,8 +98,8 @@ def test_a_recipe_may_bring_its_data_and_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = out_of(capsys, "train", "--recipe", "digits-vae", "--train.phases.vectors.epochs", "1")
-    assert "next: tgvae evaluate runs/digits-vae" in told
+    told = closing_of(capsys, "train", "--recipe", "digits-vae", "--train.phases.vectors.epochs", "1")
+    assert told.endswith("wrote: runs/digits-vae\nnext: tgvae evaluate runs/digits-vae\n")
     assert json.loads((tmp_path / "runs" / "digits-vae" / "run.json").read_text())["data"]["path"] == "digits"
     assert "has no topics" in refused(capsys, "topics", "runs/digits-vae")
     assert "does not write sentences" in refused(capsys, "generate", "runs/digits-vae")
@@ -164,12 +164,15 @@ def test_evaluate_writes_report_and_page(
     evaluated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(evaluated)
-    shown = " ".join(out_of(capsys, "evaluate", "lm", "--split", "valid", *QUICK).split())
-    assert "perplexity, ELBO per word" in shown
-    assert shown.endswith("pages: lm/evaluation/report.html")
+    assert main(["evaluate", "lm", "--split", "valid", *QUICK]) == 0
+    captured = capsys.readouterr()
+    assert "perplexity, ELBO per word" in " ".join(captured.out.split())
+    end = "wrote: lm/evaluation/report.html\nnext: open it in a browser\n      tgvae plot lm\n"
+    assert captured.err.endswith(end)
     assert json.loads(Path("lm/evaluation/report.json").read_text(encoding="utf-8"))["split"] == "valid"
-    shown = " ".join(out_of(capsys, "evaluate", *RUNS, *QUICK, "--lda").split())  # as it was
-    assert shown.endswith("pages: " + ", ".join(f"{name}/evaluation/report.html" for name in RUNS))
+    assert main(["evaluate", *RUNS, *QUICK, "--lda"]) == 0  # as it was
+    shown, told = capsys.readouterr()
+    assert [line.split()[-1] for line in told.splitlines()[-5:-2]] == [f"{n}/evaluation/report.html" for n in RUNS]
     assert shown.index("Language") < shown.index("Guidance")
     for name in RUNS:
         folder = Path(name) / "evaluation"

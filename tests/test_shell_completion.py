@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +23,13 @@ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"
 _tyro_tgvae
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+ZSH = r"""
+unsetopt prompt_cr prompt_sp; PROMPT=; fpath=({folder} $fpath)
+autoload -Uz compinit; compinit -u -d {folder}/dump
+shown() {{ print -r -- "<$BUFFER>"; zle kill-buffer }}; zle -N shown; bindkey '^X' shown
+print rea''dy
+"""
+"""Makes Ctrl-X print what has been typed and completed."""
 ROOT = Path(__file__).parent.parent
 ONLY_HERE = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
@@ -42,6 +54,60 @@ def completed(script: Path, *words: str) -> set[str]:
     registered, *offered = ran.stdout.splitlines()
     assert "-o filenames" in registered
     return set(offered) - {""}
+
+
+class Zsh:
+    """The shell at a terminal, as a person uses it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._terminal, child = pty.openpty()
+        environment = os.environ | {"TERM": "dumb"}
+        command = ["zsh", "-f", "-i"]
+        self._shell = subprocess.Popen(
+            command, stdin=child, stdout=child, stderr=child, env=environment, cwd=ROOT, start_new_session=True
+        )
+        os.close(child)
+        self._seen = ""
+        self._type(ZSH.format(folder=folder), r"ready\r?\n")
+
+    def completed(self, typed: str) -> str:
+        """What stands on the line after TAB."""
+        return self._type(f"{typed}\t\x18", r"<(tgvae.*?)>")[1]
+
+    def _type(self, typed: str, expected: str) -> re.Match[str]:
+        os.write(self._terminal, typed.encode())
+        end = time.monotonic() + 60
+        while (found := re.search(expected, self._seen)) is None:
+            assert select.select([self._terminal], [], [], max(0.0, end - time.monotonic()))[0], self._seen
+            self._seen += os.read(self._terminal, 65536).decode(errors="replace")
+        self._seen = self._seen[found.end() :]
+        return found
+
+    def close(self) -> None:
+        self._shell.kill()
+        self._shell.wait()
+        os.close(self._terminal)
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_completes(scripts: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copy(scripts["zsh"], tmp_path / "_tgvae")
+    zsh = Zsh(tmp_path)
+    expected = {
+        "tgvae ins": "tgvae inspect ",
+        "tgvae generate --mix": "tgvae generate --mixture ",
+        "tgvae generate runs/sotu --decode.str": "tgvae generate runs/sotu --decode.strategy ",
+        "tgvae generate runs/sotu --decode.strategy b": "tgvae generate runs/sotu --decode.strategy beam ",
+        "tgvae train --res": "tgvae train --resume ",
+        "tgvae train data --model.topic.top": "tgvae train data --model.topic.topics ",
+        "tgvae evaluate runs/sotu --split t": "tgvae evaluate runs/sotu --split test ",
+        "tgvae topics pypro": "tgvae topics pyproject.toml ",
+        "tgvae topics runs/none-such": "tgvae topics runs/none-such",
+    }
+    try:
+        assert {typed: zsh.completed(typed) for typed in expected} == expected
+    finally:
+        zsh.close()
 
 
 @ONLY_HERE

@@ -6,13 +6,12 @@ Commands are imported when they are called, so that `tgvae --help` needs neither
 from __future__ import annotations
 
 import ctypes
-import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
-from tgvae.errors import Stopped, UserError, in_words
+from tgvae.errors import Stopped, UserError, in_words, meant
 
 COMMANDS = {
     "demo": "prepare, train and show everything on the embedded corpus (about 5 minutes)",
@@ -31,7 +30,21 @@ COMMANDS = {
     "completion": "a script that lets bash or zsh complete commands and options",
 }
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
-USAGE = "usage: tgvae COMMAND [options]\n\ncommands:\n{}\n\n`tgvae COMMAND --help` shows the options of a command."
+USAGE = """usage: tgvae COMMAND [options]
+
+commands:
+{}
+
+To begin:
+  tgvae demo                                        # everything, on a corpus that comes with it
+  tgvae prepare FILES --out prepared/mine           # or with documents of your own, in .txt, .csv, .jsonl, .parquet
+  tgvae train prepared/mine --out runs/mine
+
+`tgvae COMMAND --help` shows the options and examples of a command; --json makes its result JSON.
+Results go to standard output, all else to standard error; --debug shows the traceback of an error.
+Exit status: 0 done; 1 `tgvae reproduce` found a difference, or a bug of tgvae; 2 a mistake that the message says how
+to mend; 130 and 143 stopped by Ctrl-C and by SIGTERM.
+Documentation: README.md and docs/ of the source; docs/reference/commands.md is about the command line."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,14 +93,16 @@ def run(name: str, arguments: Sequence[str]) -> None:
         UserError: no such command.
     """
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "see `tgvae --help`."
-        raise UserError(f"no command {name!r}; {hint}")
+        raise UserError(f"no command {name!r}{meant(name, COMMANDS) or '; see `tgvae --help`'}")
     # Before torch is loaded: threads that wait by spinning halve the speed when another job holds a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
-    command = importlib.import_module(f"tgvae.commands.{name}")
-    command.main(arguments)
+    from tgvae.progress import showing, step
+
+    with showing():
+        with step(f"starting tgvae {name}"):
+            command = importlib.import_module(f"tgvae.commands.{name}")
+        command.main(arguments)
 
 
 def keep_memory() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_prep.corpora.base import printable, split_name
 from tgvae.data.schema import file_hash
-from tgvae.errors import UserError
+from tgvae.errors import UserError, meant_path
 
 TEXT, TABLES = (".txt",), (".jsonl", ".csv", ".parquet")
 GZIP = b"\x1f\x8b"
@@ -38,7 +38,8 @@ def input_file(path: Path, kinds: tuple[str, ...] = TEXT + TABLES) -> InputFile:
     """The file at the path. Raises UserError for a missing file, an unknown extension, or a name not in UTF-8."""
     with readable(path):
         if not path.is_file():
-            raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file or folder'}.")
+            missing = f"no such file or folder{meant_path(path) or '.'}"
+            raise UserError(f"{path}: {'not a file.' if path.exists() else missing}")
     if (name := printable(str(path))) != str(path):
         raise UserError(f"{name}: the name is not UTF-8; rename it.")
     name = path.name.removesuffix(".gz")

@@ -13,7 +13,7 @@ from typing import Any
 from data_prep.corpora.base import RawDocument, Scalar, Skipped, printable, split_name
 from data_prep.corpora.files import InputFile, input_hash, read_lines
 from data_prep.settings import Fields
-from tgvae.errors import UserError
+from tgvae.errors import UserError, meant
 
 Row = Mapping[str, Any]
 
@@ -51,8 +51,8 @@ def to_document(row: Row, fields: Fields, where: str, default_id: str, split: st
         if column not in row and (name == "text" or column != name):
             found = ", ".join(str(key)[:40] for key in row)
             raise UserError(
-                f"{where}: no field '{column}' for the {name} (fields here: {found}); "
-                f"name the right one with --fields.{name}."
+                f"{where}: no field '{column}' for the {name} (fields here: {found})"
+                + (meant(column, map(str, row)) or f"; name the right one with --fields.{name}.")
             )
     identity = printable(_optional(row.get(fields.id)) or default_id)
     text = row[fields.text]

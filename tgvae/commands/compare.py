@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
-from tgvae.commands.evaluate import number, wide_console
 from tgvae.commands.parsing import parse
+from tgvae.commands.tables import Block, number, show_blocks
+from tgvae.commands.telling import end, table_console, tell_json
 from tgvae.errors import UserError
-from tgvae.evaluation.archive import load_evaluation
+from tgvae.evaluation.archive import FOLDER, PAGE, load_evaluation
 from tgvae.evaluation.figure import Difference, Figure, Report, by_name, difference
 from tgvae.models.graph import GraphVAE
+from tgvae.progress import track
 from tgvae.settings import SEEDS, require_range
 from tgvae.sources import fingerprint
 
@@ -32,7 +30,8 @@ class Compare:
     figure is of the held-out ones, else as two samples. The interval is about this split: other training seeds
     differ more.
 
-    Example: tgvae compare runs/sotu-lm runs/sotu-vae runs/sotu
+    Examples:
+      tgvae compare runs/sotu-lm runs/sotu-vae runs/sotu
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -55,9 +54,10 @@ def main(arguments: Sequence[str]) -> None:
     reports = {run: report for run, (_, report) in loaded.items()}
     found = differences(reports, options.seed)
     if options.json:
-        print(json.dumps({run: {n: asdict(d) for n, d in rows.items()} for run, rows in found.items()}, indent=2))
-    else:
-        show(reports, found, wide_console())
+        tell_json({run: {name: asdict(d) for name, d in rows.items()} for run, rows in found.items()})
+        return
+    show(reports, found, table_console())
+    end(then=[f"open {options.runs[-1] / FOLDER / PAGE} in a browser"])
 
 
 def require_comparable(abouts: Mapping[str, Mapping[str, Any]]) -> None:
@@ -87,24 +87,29 @@ def differences(reports: Mapping[str, Report], seed: int) -> dict[str, dict[str,
             for section, name in by_name({run: report})
             if name in first.get(section, {})
         }
-        for run, report in zip(list(reports)[1:], others, strict=True)
+        for run, report in zip(list(reports)[1:], track(others, "bootstrap"), strict=True)
     }
 
 
 def show(reports: Mapping[str, Report], found: Mapping[str, Mapping[str, Difference]], console: Console) -> None:
-    """Print figures and differences as a table."""
-    first, *others = reports
-    columns = [column for run in others for column in (run, "difference [95 %]")]
-    wide = (Column(column, no_wrap=True) for column in (first, *columns))
-    table = Table(Column("figure", min_width=24), *wide, box=SIMPLE_HEAD)
-    for section, name in by_name({run: reports[run] for run in reports}):
-        rows = [reports[run].get(section, {}).get(name) for run in reports]
-        known = next(row for row in rows if row is not None)
-        cells = [plain(rows[0])]
-        for run, row in zip(others, rows[1:], strict=True):
-            cells += [plain(row), interval(found[run].get(f"{section}/{name}"))]
-        table.add_row(f"{name} [dim]{escape(known.unit)}[/dim]", *cells)
-    console.print(table)
+    """Print figures and differences as tables: the first run in each, and the others beside it."""
+    named = by_name(reports)
+    of = {run: [report.get(section, {}).get(name) for section, name in named] for run, report in reports.items()}
+    known = [next(filter(None, figures)) for figures in zip(*of.values(), strict=True)]
+    labels = [(section, name, figure.unit) for (section, name), figure in zip(named, known, strict=True)]
+    (first, figures), *others = of.items()
+    blocks = [
+        Block(
+            (run, "difference [95 %]"),
+            [
+                (plain(row), interval(found[run].get(f"{section}/{name}")))
+                for row, (section, name) in zip(rows, named, strict=True)
+            ],
+            most=max(18, console.width // 2 - 12),
+        )
+        for run, rows in others
+    ]
+    show_blocks(labels, blocks, console, Block((first,), [(plain(row),) for row in figures]))
 
 
 def plain(figure: Figure | None) -> str:
@@ -117,6 +122,11 @@ def interval(d: Difference | None) -> str:
     if d is None:
         return ""
     if d.low is None or d.high is None:
-        return f"{d.value:+.3f}"
+        return signed(d.value)
     star = " *" if d.low > 0 or d.high < 0 else ""
-    return f"{d.value:+.3f} [{number(d.low)}, {number(d.high)}]{star}"
+    return f"{signed(d.value)} [{number(d.low)}, {number(d.high)}]{star}"
+
+
+def signed(value: float) -> str:
+    """A difference, with its sign."""
+    return ("+" if value >= 0 else "") + number(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from importlib import import_module
@@ -14,6 +15,7 @@ import tyro
 
 from tgvae.cli import COMMANDS
 from tgvae.commands.parsing import parse
+from tgvae.commands.telling import end
 from tgvae.commands.train import options_of
 from tgvae.recipes import RECIPES
 
@@ -46,6 +48,8 @@ class Completion:
 
 def main(arguments: Sequence[str]) -> None:
     print(script(parse(Completion, "completion", arguments).shell), end="")
+    if sys.stdout.isatty():  # else a shell reads it, perhaps whenever it starts
+        end(then=["save it where the shell looks for such scripts: tgvae completion --help"])
 
 
 def script(shell: Shell) -> str:

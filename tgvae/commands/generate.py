@@ -11,7 +11,8 @@ from pathlib import Path
 import tyro
 
 from tgvae.commands.parsing import parse
-from tgvae.errors import UserError
+from tgvae.commands.telling import command, end
+from tgvae.errors import UserError, meant_path
 from tgvae.evaluation.generated import Writer
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.sentence import LatentWriter
@@ -56,7 +57,7 @@ class Generate:
     strength: float = 1.0
     """How typical of its topic: 1 is the model's own prior, more is more typical."""
     seed: int = 0
-    """The same seed gives the same sentences."""
+    """The same seed with the same --num gives the same sentences."""
     json: bool = False
     """Print a JSON object a line."""
     decode: DecodeSettings = field(default_factory=lambda: READABLE)
@@ -70,8 +71,11 @@ def main(arguments: Sequence[str]) -> None:
     require_range(options, 1, MOST + 1, "num")
     require_range(options, 0, SEEDS, "seed")
     require_range(options, -STEEPEST, STEEPEST + 1, "strength")
-    for sentence in written(load_writer(options.run), options):
+    model = load_writer(options.run)
+    for sentence in written(model, options):
         print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
+    if not options.json:
+        end(then=[command("topics" if isinstance(model, TGVAE) else "evaluate", options.run)])
 
 
 def written(model: Writer, options: Generate) -> list[Sentence]:
@@ -129,4 +133,4 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}){meant_path(path)}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +15,19 @@ from rich.table import Table
 
 from data_prep.summary import summarize_folder
 from tgvae.commands.parsing import parse
+from tgvae.commands.telling import command, end, table_console, tell_json
+from tgvae.progress import step
 from tgvae.settings import require_range
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Verify a prepared folder by its hashes, and describe it."""
+    """Verify a prepared folder by its hashes, and describe it.
+
+    Examples:
+      tgvae inspect prepared/sotu
+      tgvae inspect prepared/sotu --documents 0 --json
+    """
 
     data: tyro.conf.Positional[Path]
     """A prepared folder."""
@@ -34,18 +40,19 @@ class Inspect:
 def main(arguments: Sequence[str]) -> None:
     options = parse(Inspect, "inspect", arguments)
     require_range(options, 0, sys.maxsize, "documents")
-    found = summarize_folder(options.data, options.documents)
+    with step(f"verifying {options.data}"):
+        found = summarize_folder(options.data, options.documents)
     if options.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        show(found)
+        tell_json(found)
+        return
+    show(found, table_console())
+    end(then=[command("train", options.data, "--out", Path("runs") / options.data.name)])
 
 
-def show(found: dict[str, Any]) -> None:
+def show(found: dict[str, Any], console: Console) -> None:
     """Print a summary for people."""
-    console = Console(highlight=False)
     source = found["source"]
-    console.print(f"{found['path']}: {source['name']}\nlicence: {source['licence']}")
+    console.print(f"{found['path']}: {source['name']}\nlicence: {source['licence']}", markup=False)
     table = Table("", "train", "valid", "test")
     for name in ("documents", "sentences", "modelled", "words", "tokens"):
         table.add_row(name, *(f"{found['counts'][name][split]:,}" for split in ("train", "valid", "test")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from plotly.graph_objects import Figure
 
 from tgvae.commands.evaluate import split_of
 from tgvae.commands.parsing import parse
+from tgvae.commands.telling import command, end, tell_json
 from tgvae.errors import UserError
 from tgvae.evaluation.page import about_list, drawn, page_of
 from tgvae.evaluation.plots import NAMES, Name, plots, training_plots
@@ -73,12 +73,12 @@ def main(arguments: Sequence[str]) -> None:
     left_out = {name: plot.caption for name, plot in found.items() if plot.figure is None}
     if options.json:
         written = {name: [str(path) for path in paths] for name, paths in files.items() if paths}
-        print(json.dumps({"files": written, "left_out": left_out}, indent=2, ensure_ascii=False))
+        tell_json({"files": written, "left_out": left_out})
         return
     for name, plot in found.items():
         what = f"left out: {plot.caption}" if name in left_out else ", ".join(map(str, files[name]))
         print(f"{name:12}{what}")
-    print(f"pictures: {folder}\nnext: open them in a browser, or all figures of the run: tgvae evaluate {options.run}")
+    end([folder], ["open them in a browser", command("evaluate", options.run)])
 
 
 def plots_of_run(run: Path, names: Sequence[Name] = NAMES, data: Path | None = None) -> dict[Name, Drawn]:

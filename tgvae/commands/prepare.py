@@ -12,6 +12,7 @@ import tyro
 from data_prep.pipeline import Engine, prepare
 from data_prep.settings import RECIPES, PrepareSettings
 from tgvae.commands.parsing import parse, recipe_name
+from tgvae.commands.telling import command, end, tell_json
 from tgvae.data.schema import PreparedFolder
 
 
@@ -19,7 +20,9 @@ from tgvae.data.schema import PreparedFolder
 class Prepare:
     """Turn a corpus into a prepared folder: Arrow tables, vocabularies and a manifest.
 
-    Example: tgvae prepare articles.jsonl.gz --out prepared/articles --fields.label section
+    Examples:
+      tgvae prepare sotu --out prepared/sotu --since 1945
+      tgvae prepare articles.jsonl.gz --out prepared/articles --fields.label section
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
@@ -36,6 +39,8 @@ class Prepare:
     """Replace OUT if it is a prepared folder."""
     recipe: str = "usual"
     """Where the other settings start from: usual, or paper, the preprocessing of Wang et al. 2019."""
+    json: bool = False
+    """Print JSON."""
     settings: Annotated[PrepareSettings, tyro.conf.arg(name="")] = field(default_factory=PrepareSettings)
 
 
@@ -52,6 +57,11 @@ def main(arguments: Sequence[str]) -> None:
         engine=options.engine,
         overwrite=options.overwrite,
     )
-    described = PreparedFolder.open(out).manifest["source"]
-    print(f"{described['name']}; licence: {described['licence']}")
-    print(f"prepared: {out}\nnext: tgvae inspect {out}, then tgvae train {out} --out runs/{out.name}")
+    told = {name: PreparedFolder.open(out).manifest[name] for name in ("source", "counts", "skipped")}
+    if options.json:
+        tell_json({"path": str(out), **told})
+        return
+    counts = {name: sum(told["counts"][name].values()) for name in ("documents", "sentences", "words")}
+    print(f"{told['source']['name']}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
+    print(f"licence: {told['source']['licence']}")
+    end([out], [command("inspect", out), command("train", out, "--out", Path("runs") / out.name)])

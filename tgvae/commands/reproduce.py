@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from data_prep.pipeline import prepare
 from data_prep.pipeline import versions as versions_of_data
 from data_prep.settings import PrepareSettings
 from tgvae.commands.parsing import parse
+from tgvae.commands.telling import command, end, tell_json
 from tgvae.data.schema import MANIFEST, PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.generated import Writer
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.summarizer import Summarizer
+from tgvae.progress import step
 from tgvae.recipes import Recipe
 from tgvae.runs import RUN, ensure_run, load_run, open_data, read_recipe, read_run, start_run, versions
 from tgvae.settings import from_json
@@ -40,7 +42,9 @@ class Reproduce:
     Exit status 0: all that was compared is equal, the weights bit by bit; 1: something differs. It takes as long as
     training did; interrupted, it goes on where it was.
 
-    Example: tgvae reproduce runs/sotu
+    Examples:
+      tgvae reproduce runs/sotu
+      tgvae reproduce runs/mine --source articles.csv --json
     """
 
     run: tyro.conf.Positional[Path]
@@ -53,6 +57,8 @@ class Reproduce:
     """Folder for the new data and the new run; RUN.again by default."""
     workers: int = 2
     """Processes that prepare."""
+    json: bool = False
+    """Print JSON."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +78,22 @@ def main(arguments: Sequence[str]) -> None:
     recipe, data = read_recipe(options.run), open_data(options.run, options.data)
     require_finished(options.run, recipe)
     reasons = differences(options.run, recipe, data)
-    if reasons:
-        print("other than then:", *reasons, sep="\n  ")
+    if reasons and not options.json:
+        print("other than then:", *reasons, sep="\n  ", flush=True)
     found = []
     if isinstance(data, PreparedFolder):
         found.append(prepared_again(data, options.source, out / "prepared", options.workers))
     found.append(trained_again(options.run, recipe, data, out / "run"))
     found.append(written_again(load_run(options.run), load_run(out / "run"), data))
-    show(found, reasons)
-    if any(finding.equal is False for finding in found):
+    reproduced = all(finding.equal is not False for finding in found)
+    if options.json:
+        rows = [asdict(finding) for finding in found]
+        tell_json({"reproduced": reproduced, "findings": rows, "other": reasons, "run": str(out / "run")})
+    else:
+        show(found, reasons)
+        needless = f"{out} is not needed any more and can be removed"
+        end([out], [needless if reproduced else command("evaluate", options.run, out / "run")])
+    if not reproduced:
         raise SystemExit(1)
 
 
@@ -114,6 +127,7 @@ def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{name}: {then[name]} then, {now.get(name)} now" for name in then if then[name] != now.get(name)]
 
 
+@step("preparing the corpus anew")
 def prepared_again(data: PreparedFolder, source: Sequence[str], out: Path, workers: int) -> Finding:
     """Prepare the corpus anew, where it is at hand, and compare the hashes of all files."""
     settings = from_json(PrepareSettings, data.manifest["settings"], str(data.path / MANIFEST))
@@ -155,6 +169,7 @@ def may_go_on(out: Path, recipe: Recipe) -> bool:
     return as_now and not has_ended(out, recipe)
 
 
+@step("writing with both models")
 def written_again(then: Model, now: Model, data: Data) -> Finding:
     """Let both models write with the same seed, and compare."""
     before, after = written(then, data), written(now, data)

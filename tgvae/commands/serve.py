@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,9 +15,11 @@ from urllib.parse import quote
 import tyro
 
 from tgvae.commands.parsing import parse, require_device
+from tgvae.commands.telling import end
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
 from tgvae.models.base import TextModel
+from tgvae.progress import showing, step
 from tgvae.runs import load_run, open_folder
 from tgvae.settings import require_range
 from tgvae.web.limits import Limits
@@ -47,6 +50,8 @@ class Serve:
     """What requests must bring; made, and printed, for any other host than this machine."""
     device: str = "cpu"
     """Where to compute: cpu, cuda, cuda:1, ..."""
+    json: bool = False
+    """Print address and token as a JSON object."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -69,13 +74,19 @@ def main(arguments: Sequence[str]) -> None:
     token = options.token or (None if at_home else new_token())
     with listening(options.host, options.port) as listener:
         corpus, missing = corpus_of(options)
-        context = look(model, options.run.resolve().name, corpus, missing, tell)
+        with step("drawing the maps"):
+            context = look(model, options.run.resolve().name, corpus, missing, tell)
         app = create_app(model, context, options.limits, token, LOOPBACK | {options.host.lower()} if at_home else None)
-        print(f"serving {options.run}: {address(listener, token)}\nCtrl-C ends", flush=True)
+        place = address(listener, token)
+        if options.json:
+            print(json.dumps({"run": str(options.run), "address": place, "token": token}), flush=True)
+        else:
+            print(f"serving {options.run}: {place}", flush=True)
+            end(then=["open the address in a browser; Ctrl-C ends"])
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=LEAVING, server_header=False, ws="none"
         )
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), showing(False):
             uvicorn.Server(config).run([listener])
         tell("stopped")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +13,9 @@ import tyro
 
 from tgvae.commands import evaluate
 from tgvae.commands.parsing import parse
+from tgvae.commands.telling import command, end, table_console, tell_json
 from tgvae.data.vectors import Vectors, open_vectors
-from tgvae.errors import UserError
+from tgvae.errors import UserError, meant
 from tgvae.evaluation.archive import described
 from tgvae.evaluation.page import about_list, drawn, page_of, tables
 from tgvae.evaluation.uses import (
@@ -31,6 +31,7 @@ from tgvae.evaluation.uses import (
 from tgvae.evaluation.uses.shown import Shown, as_seen, left_out, require
 from tgvae.files import write_text
 from tgvae.models.vector import VectorConfig, VectorVAE
+from tgvae.progress import step
 from tgvae.recipes import RECIPES, Recipe, annealed, in_phases, weighted_latent
 from tgvae.runs import ensure_run, load_run, open_data, read_recipe
 
@@ -133,15 +134,16 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError("--recipe, --epochs and --label are of training; leave them out, or --run")
     data, runs = fresh(options) if options.run is None else given(options.use, options.run, options.data)
     models = list(runs.values())
-    shown = USES[options.use].show(models, as_seen(models[0], data), options.seed)
+    with step(f"{options.use}, measured and drawn"):
+        shown = USES[options.use].show(models, as_seen(models[0], data), options.seed)
     about = describe_use(options, data, list(runs))
     page = write(options.use, shown, about, options.out / f"{options.use}.html")
     if options.json:
         found = {"use": options.use, "page": str(page), **about, "sections": described(shown.report)}
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        tell_json(found)
         return
-    evaluate.show({options.use: shown.report}, evaluate.wide_console())
-    print(f"page: {page}\nnext: open it in a browser, or all figures of a model: tgvae evaluate {next(iter(runs))}")
+    evaluate.show({options.use: shown.report}, table_console())
+    end([page], ["open it in a browser", command("evaluate", next(iter(runs)))])
 
 
 def fresh(options: Show) -> tuple[Vectors, dict[Path, VectorVAE]]:
@@ -177,7 +179,8 @@ def recipe_of(options: Show) -> Recipe:
     """The recipe with the settings of the options. Raises UserError where it is none of vectors."""
     known = [name for name, recipe in RECIPES.items() if recipe().kind == VectorVAE.kind]
     if options.recipe not in known:
-        raise UserError(f"{options.recipe!r} is no recipe of vectors; choose from {', '.join(known)}")
+        hint = meant(options.recipe, known) or f"; choose from {', '.join(known)}"
+        raise UserError(f"{options.recipe!r} is no recipe of vectors{hint}")
     if options.epochs < 1:
         raise UserError(f"epochs is {options.epochs}; it must be at least 1")
     recipe = in_phases(RECIPES[options.recipe](), lambda phase: replace(phase, epochs=options.epochs))

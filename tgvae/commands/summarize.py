@@ -21,10 +21,12 @@ from tgvae.commands.documents import Document, find_inputs, read_documents, requ
 from tgvae.commands.generate import STEEPEST, named_topic
 from tgvae.commands.parsing import parse, require_device
 from tgvae.commands.resumable import ResumableFile
+from tgvae.commands.telling import command, end
 from tgvae.data.schema import file_hash
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import WEIGHTS
 from tgvae.models.summaries import SUMMARY, Digest, SummaryWriter
+from tgvae.progress import showing
 from tgvae.runs import load_summarizer
 from tgvae.settings import SEEDS, require_range
 
@@ -86,12 +88,14 @@ def main(arguments: Sequence[str]) -> None:
     model = load_summarizer(options.run, options.device)
     summarized(model, (), options)  # wrong options are told before anything is written
     documents = read_documents(files, Fields(text=options.fields.text, id=options.fields.id))
-    with Meter(options, model.config.source_tokens) as meter:
+    with showing(False), Meter(options, model.config.source_tokens) as meter:
         if options.out:
             write_rest(ResumableFile(options.out, made_with(options)), model, documents, options, meter)
         else:
             for _, text in blocks(model, documents, options, meter):
                 show(text)
+    if not options.json:
+        end([options.out] if options.out else [], [command("evaluate", options.run)])
 
 
 def made_with(options: Summarize) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tgvae.commands.parsing import parse
+from tgvae.commands.telling import command, end, table_console, tell_json
 from tgvae.data.corpus import Corpus
 from tgvae.data.graph_files import require_new, write_edges
 from tgvae.data.graphs import graph_of
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, theta, top_words, topic_quality
+from tgvae.models.tgvae import TGVAE
 from tgvae.runs import load_run, open_folder
 from tgvae.settings import require_range
 
@@ -31,7 +32,9 @@ class Topics:
 
     With --links also a graph of the training documents, each linked to those of the most similar topics.
 
-    Example: tgvae topics runs/sotu --links links.tsv; tgvae train links.tsv --recipe graph-vae
+    Examples:
+      tgvae topics runs/sotu
+      tgvae topics runs/sotu --links links.tsv
     """
 
     run: tyro.conf.Positional[Path]
@@ -64,9 +67,15 @@ def main(arguments: Sequence[str]) -> None:
         write_edges(graph, options.links)
     found = describe(model, corpus, options.words, options.sentences)
     if options.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        show(found, Console(highlight=False))
+        tell_json(found | ({"links": str(options.links)} if options.links else {}))
+        return
+    show(found, table_console())
+    then = [command("plot", options.run, "--what", "topics", "map")]
+    if isinstance(model, TGVAE):
+        then.insert(0, command("generate", options.run, "--topic", found["topics"][0]["topic"]))
+    if options.links:
+        then.append(command("train", options.links, "--recipe", "graph-vae"))
+    end([options.links] if options.links else [], then)
 
 
 def describe(model: WithTopics, corpus: Corpus, words: int = 10, sentences: int = 1) -> dict[str, Any]:

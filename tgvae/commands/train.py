@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import tyro
 
 from tgvae.commands.parsing import parse, recipe_name
+from tgvae.commands.telling import command, end, tell_json
 from tgvae.evaluation.generated import Writer
+from tgvae.evaluation.sharding import is_first
 from tgvae.evaluation.topics import has_topics
 from tgvae.models.base import Model
 from tgvae.models.summarizer import Summarizer
@@ -35,32 +37,40 @@ class Resume:
 
     resume: Path
     """The run folder."""
+    json: bool = False
+    """Print JSON."""
 
 
 def main(arguments: Sequence[str]) -> None:
     if any(a.split("=")[0] == "--resume" for a in arguments):
-        run = parse(Resume, "train", arguments).resume
+        options: Any = parse(Resume, "train", arguments)
+        run = options.resume
         model = resume_run(run)
     else:
         name = recipe_name(arguments, RECIPES, "tgvae")
         recipe = RECIPES[name]()
-        options: Any = parse(options_of(name, recipe), "train", arguments)
+        options = parse(options_of(name, recipe), "train", arguments)
         run = options.out
         chosen = replace(recipe, model=options.model, train=options.train)
         model = start_run(chosen, options.data, run, options.overwrite)
-    print(f"trained: {run}\nnext: {next_steps(model, run)}")
+    if not is_first():  # of several processes one tells
+        return
+    if options.json:
+        tell_json({"run": str(run), "model": model.kind, "weights": sum(p.numel() for p in model.parameters())})
+    else:
+        end([run], next_steps(model, run))
 
 
-def next_steps(model: Model, run: Path) -> str:
+def next_steps(model: Model, run: Path) -> list[str]:
     """Commands to go on with."""
-    steps = [f"tgvae evaluate {run}"]
+    steps = [command("evaluate", run)]
     if has_topics(model):
-        steps.insert(0, f"tgvae topics {run}")
+        steps.insert(0, command("topics", run))
     if isinstance(model, Summarizer):
-        steps.insert(0, f"tgvae summarize {run} FILE")
+        steps.insert(0, command("summarize", run, "FILE"))
     elif isinstance(model, Writer):
-        steps.insert(0, f"tgvae generate {run}" + (" --topic 0" if has_topics(model) else ""))
-    return ", ".join(steps)
+        steps.insert(0, command("generate", run, *(["--topic", 0] if has_topics(model) else [])))
+    return steps
 
 
 SOURCES = {
@@ -84,6 +94,7 @@ def options_of(name: str, recipe: Recipe) -> type:
             ("out", about(Path, "The run folder to make."), Path("runs") / name),
             ("recipe", about(str, "Where the other settings start from: " + ", ".join(RECIPES)), name),
             ("overwrite", about(bool, "Train anew in a folder that holds a run."), False),
+            ("json", about(bool, "Print JSON."), False),
             ("model", type(recipe.model), field(default=recipe.model)),
             ("train", TrainConfig, field(default=recipe.train)),
         ],

@@ -1,0 +1,379 @@
+"""What all commands have in common: help, results alone on standard output, closing words, --json, exit status."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+from rich.console import Console
+
+from tests.conftest import made_up_documents, refused
+from tgvae.cli import COMMANDS, main
+from tgvae.commands import demo as demo_command
+from tgvae.commands.completion import options_by
+from tgvae.commands.evaluate import cell
+from tgvae.commands.parsing import filled, recipe_name
+from tgvae.commands.tables import Block, number, show_blocks
+from tgvae.commands.telling import command, end
+from tgvae.commands.train import Resume, options_of
+from tgvae.data.schema import PreparedFolder
+from tgvae.errors import Stopped, UserError, closest, meant, meant_path
+from tgvae.evaluation.figure import Figure
+from tgvae.evaluation.report import Protocol
+from tgvae.recipes import RECIPES, Recipe, demo, in_phases
+from tgvae.runs import load_run
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+QUICK = ["--samples", "2", "--weighted-sentences", "5", "--generated", "5", "--reverse", "0", "--per-topic", "2"]
+SCRIPT = "completion"  # its result is a script, not JSON
+
+
+def small_demo() -> Recipe:
+    recipe = in_phases(demo(), lambda phase: replace(phase, epochs=1))
+    model = replace(recipe.model, sentence=replace(recipe.model.sentence, embedding_size=8, hidden_size=8))  # type: ignore[type-var, attr-defined]
+    return replace(recipe, model=model, train=replace(recipe.train, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def place(
+    guided_run: Path, titled: PreparedFolder, prepared: PreparedFolder, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A working folder: articles, a prepared corpus, runs of three kinds, two of them evaluated."""
+    place, before = tmp_path_factory.mktemp("place"), Path.cwd()
+    for name, source in {"run": guided_run, "twin": guided_run, "data": prepared.path}.items():
+        shutil.copytree(source, place / name)
+    rows = "".join(json.dumps(document) + "\n" for document in made_up_documents(60))
+    (place / "articles.jsonl").write_text(rows, encoding="utf-8")
+    (place / "speech.txt").write_text("The army was near the fleet.", encoding="utf-8")
+    os.chdir(place)
+    sizes = [f"--model.sentence.{name}-size=8" for name in ("embedding", "hidden", "latent")]
+    epochs = [f"--train.phases.{name}.epochs=1" for name in ("topics", "summaries")]
+    titles = ["train", str(titled.path), "--recipe", "summarizer", "--out", "titles", "--model.topic.topics", "2"]
+    assert main([*titles, *sizes, *epochs, "--train.device", "cpu"]) == 0
+    vectors = ["train", "--recipe", "digits-vae", "--out", "digits", "--train.phases.vectors.epochs", "1"]
+    assert main(vectors) == main(["evaluate", "run", *QUICK]) == main(["evaluate", "twin", *QUICK]) == 0
+    yield place
+    os.chdir(before)
+
+
+def calls() -> dict[str, list[str]]:
+    """A call of every command that has --json; files are made in the working folder."""
+    sizes = ["--model.topics", "3", "--train.phases.topics.epochs", "1", "--train.device", "cpu"]
+    prepare = ["--min-document-frequency", "1", "--min-document-words", "3", "--workers", "1"]
+    return {
+        "demo": ["--out", "demo"],
+        "prepare": ["articles.jsonl", "--out", "articles", "--vocabulary-size", "300", *prepare],
+        "inspect": ["data"],
+        "train": ["data", "--recipe", "topic", "--out", "topic", *sizes],
+        "topics": ["run"],
+        "generate": ["run", "--num", "2"],
+        "summarize": ["titles", "speech.txt"],
+        "evaluate": ["run", *QUICK],
+        "show": ["interpolation", "--run", "digits"],
+        "reproduce": ["digits"],
+        "serve": ["run", "--port", "0"],
+        "compare": ["run", "twin"],
+        "plot": ["run", "--what", "topics", "training"],
+    }
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo of one epoch on few addresses; a server that ends at once."""
+    monkeypatch.setattr(demo_command, "demo", small_demo)
+    monkeypatch.setattr(demo_command, "SETTINGS", replace(demo_command.SETTINGS, since=2022))
+    monkeypatch.setattr(
+        demo_command, "PROTOCOL", Protocol(samples=2, weighted_sentences=5, generated=5, reverse=0, per_topic=1)
+    )
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+
+
+def fresh(place: Path) -> None:
+    for made in ("articles", "topic", "digits.again"):
+        shutil.rmtree(place / made, ignore_errors=True)
+
+
+def sections() -> dict[str, str]:
+    """The parts of the page of commands, by command."""
+    return dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
+
+
+def test_every_command_is_called_and_described() -> None:
+    assert {*calls(), SCRIPT} == set(COMMANDS)
+    assert list(sections()) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", calls())
+def test_json_is_alone_on_standard_output(
+    name: str, place: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An object as the page of commands says; no closing words beside it."""
+    fresh(place)
+    capsys.readouterr()
+    assert main([name, *calls()[name], "--json"]) == 0
+    captured = capsys.readouterr()
+    rows = captured.out.splitlines() if name in ("generate", "summarize") else [captured.out]
+    said = re.search(r"^JSON.*?: (.*?)(;|$)", sections()[name], flags=re.MULTILINE)
+    assert said is not None
+    for row in rows:
+        found = json.loads(row)
+        assert isinstance(found, dict)
+        if name != "compare":
+            assert list(found) == re.findall(r"`([^`]+)`", said[1])
+    assert not re.search(r"^(wrote|next): ", captured.err, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", calls())
+def test_closing_words_stand_beside_the_result(
+    name: str, place: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that it says it wrote are there; what comes next are words, or a command line that can be parsed."""
+    fresh(place)
+    capsys.readouterr()
+    assert main([name, *calls()[name]]) == 0
+    captured = capsys.readouterr()
+    assert not re.search(r"^(wrote|next): ", captured.out, flags=re.MULTILINE)
+    wrote, then = closing(captured.err)
+    assert then
+    assert [path for path in wrote if not Path(path).exists()] == []
+    assert bool(wrote) == (name in ("demo", "prepare", "train", "evaluate", "show", "reproduce", "plot"))
+    for line in then:
+        if line.startswith("tgvae "):
+            parsed(line)
+
+
+def closing(told: str) -> tuple[list[str], list[str]]:
+    """What was written, and what is next."""
+    found: dict[str, list[str]] = {"wrote": [], "next": []}
+    name = ""
+    for line in told.splitlines():
+        if match := re.fullmatch(r"(wrote|next): (.+)", line):
+            name = match[1]
+            found[name].append(match[2])
+        elif name and line.startswith(" " * (len(name) + 2)):
+            found[name].append(line.strip())
+        else:
+            name = ""
+    return found["wrote"], found["next"]
+
+
+def parsed(line: str) -> Any:
+    """The options of a command line. Raises SystemExit where it has an option that is not there."""
+    program, name, *arguments = shlex.split(line, comments=True)
+    assert program == "tgvae"
+    arguments = [a for i, a in enumerate(arguments) if not {"<", ">"} & {a, *arguments[i - 1 : i]}]
+    kind: Any = options_by(name)
+    if name == "train":
+        recipe = recipe_name(arguments, RECIPES, "tgvae")
+        kind = Resume if "--resume" in arguments else options_of(recipe, RECIPES[recipe]())
+    return tyro.cli(kind, args=arguments)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_of_help_and_page_are_command_lines(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    before, _, examples = capsys.readouterr().out.partition("Examples:\n")
+    lines = [line.strip() for line in examples.split("\n\n")[0].splitlines()]
+    assert lines, "there are examples"
+    assert before.startswith(f"usage: tgvae {name}")
+    shown = re.findall(r"^tgvae .*$", sections()[name], flags=re.MULTILINE)
+    assert shown
+    for line in [*lines, *shown]:
+        assert line.startswith(f"tgvae {name}")
+        parsed(line)
+
+
+def test_the_help_says_where_to_begin_and_what_a_status_means(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for line in re.findall(r"^  (tgvae .*?)(?:   .*)?$", shown, flags=re.MULTILINE):
+        parsed(line)
+    statuses = re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)
+    assert statuses == ["0", "1", "2", "130", "143"]
+    assert all(re.search(rf"\b{status}\b", shown) for status in statuses)
+    assert "docs/reference/commands.md" in shown
+
+
+def test_paragraphs_of_help_are_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    words = " ".join(f"word{number}" for number in range(40))
+    text = filled(f"{words}\n\nExamples:\n  tgvae {words}")
+    first, _, examples = text.partition("\n\n")
+    assert max(map(len, first.splitlines())) <= 60
+    assert " ".join(first.split()) == words
+    assert examples == f"Examples:\n  tgvae {words}", "to be copied as it is"
+
+
+def test_status_1_is_a_difference(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Path(shutil.copytree(place / "digits", tmp_path / "other"))
+    model = load_run(other)
+    next(model.parameters()).data.view(-1)[0] += 1
+    model.save(other)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["reproduce", str(other), "--json"])
+    assert stop.value.code == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["reproduced"]
+    assert [row["what"] for row in found["findings"] if row["equal"] is False] == ["weights"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), 130),
+        (Stopped("stopped", signal.SIGTERM), 143),
+        (UserError("a mistake"), 2),
+        (OSError(28, "no room", "file"), 2),
+        (MemoryError(), 2),
+    ],
+)
+def test_status_of_what_ends_a_command(
+    error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("tgvae.commands.inspect.summarize_folder", fail)
+    assert main(["inspect", "data"]) == status
+    assert capsys.readouterr().err.startswith("tgvae: ")
+
+
+def test_a_bug_has_status_1_and_a_traceback(place: Path) -> None:
+    code = (
+        "import sys, tgvae.commands.inspect as c; c.summarize_folder = None; "
+        "from tgvae.cli import main; sys.exit(main(['inspect', 'data']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=place)
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "daat"], "did you mean data?"),
+        (["topics", "rnu"], "did you mean run?"),
+        (["plot", "twinn"], "did you mean twin?"),
+        (["compare", "run", "twinn"], "did you mean twin?"),
+        (["train", "dta", "--out", "x"], "did you mean data?"),
+        (["train", "digts", "--recipe", "digits-vae", "--out", "x"], "did you mean 'digits'?"),
+        (["prepare", "artcles.jsonl", "--out", "x"], "did you mean articles.jsonl?"),
+        (["prepare", "articles.jsonl", "--out", "x", "--fields.label", "lable"], "did you mean 'label'?"),
+        (["summarize", "titles", "spech.txt"], "did you mean speech.txt?"),
+        (["generate", "run", "--topic", "armyy", "batle"], "did you mean army, battle?"),
+        (["generate", "run", "--like", "spech.txt"], "did you mean speech.txt?"),
+        (["show", "samples", "--recipe", "digit-vae"], "did you mean 'digits-vae'?"),
+        (["tropics", "run"], "did you mean 'topics'?"),
+    ],
+)
+def test_mistyped_names_get_a_suggestion(
+    arguments: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(capsys, *arguments)
+    assert not (place / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plot", "run", "--what", "mop"], "did you mean 'map'?"),
+        (["show", "complition"], "did you mean 'completion'?"),
+        (["generate", "run", "--decode.strategy=beem"], "did you mean 'beam'?"),
+        (["topics", "run", "--sentecnes", "3"], "--sentences"),
+    ],
+)
+def test_mistyped_choices_and_options_get_a_suggestion(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_close() -> None:
+    assert closest("Econmy", ["war", "Economy"]) == "Economy"
+    assert closest("xyz", ["war", "economy"]) is None
+    assert closest("war", []) is None
+    assert meant("xyz", ["war"]) == ""
+
+
+def test_any_part_of_a_path_may_be_mistyped(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "sotu").mkdir(parents=True)
+    assert meant_path(tmp_path / "rusn" / "sout") == f"; did you mean {tmp_path / 'runs' / 'sotu'}?"
+    assert meant_path(tmp_path / "runs" / "wiki") == ""
+    assert meant_path(tmp_path / "elsewhere" / "sotu") == ""
+    assert meant_path(tmp_path / "runs" / "sotu") == "", "it is there"
+
+
+FIGURES = {
+    "run": ["109.8 ± 3.0", "31346 ± 4746", ""],
+    "runs/a-run-with-a-long-name": ["1.51e+13 ± 4.6e+13", "", "0.7 ± 0.1"],
+    "vae": ["109.2", "25839 ± 4220", "1"],
+    "beside": ["real text 0.927, chance 0.333", "", "language model 24894.6"],
+}
+LABELS = [
+    ("language", "reconstruction per sentence", "nats"),
+    ("language", "perplexity, ELBO", "per word, with KL"),
+    ("latent", "mutual information of sentence and z", "nats (cap [ln 123] = 4.81)"),
+]
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("width", [60, 70, 80, 100, 160])
+def test_tables_fit_and_nothing_is_cut_off(width: int, first: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = [Block((name,), [(cell,) for cell in cells], most=18) for name, cells in FIGURES.items()]
+    console = Console(width=width, highlight=False)
+    show_blocks(LABELS, blocks[first:], console, blocks[0] if first else None)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    assert shown.count("figure") == 1 or width < 160
+    words = set(shown.split())
+    for text in [*(text for cells in FIGURES.values() for text in cells), *(" ".join(label[1:]) for label in LABELS)]:
+        assert set(text.split()) <= words
+    assert shown.index("Language") < shown.index("Latent")
+
+
+def test_tables_that_fit_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = [Block((f"run-{number}",), [("0.5",)]) for number in range(20)]
+    show_blocks([("topics", "NPMI", "-1 to 1")], blocks, Console(width=80))
+    shown = capsys.readouterr().out
+    assert [int(number) for number in re.findall(r"run-(\d+)", shown)] == list(range(20))
+    assert 2 <= shown.count("figure") <= 4, "as many beside each other as there is room for"
+
+
+def test_numbers_are_short() -> None:
+    assert [number(x) for x in (3, 0.12345, 123.456, 15104884863382.0, -2e9, math.nan)] == [
+        "3",
+        "0.123",
+        "123.5",
+        "1.51e+13",
+        "-2e+09",
+        "–",
+    ]
+    assert cell(Figure(229196313009048192.0, "per word", "", 1, error=9.4e17)) == "2.29e+17 ± 9.4e+17"
+
+
+def test_closing_words_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    end([Path("my runs/a"), "b"], [command("topics", Path("my runs/a")), "open it"])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "wrote: my runs/a\n       b\nnext: tgvae topics 'my runs/a'\n      open it\n"
