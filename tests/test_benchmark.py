@@ -32,6 +32,7 @@ import benchmark  # noqa: E402
 from benchmarks import (  # noqa: E402
     ab,
     compare,
+    costs,
     generation,
     lda,
     loop,
@@ -44,6 +45,7 @@ from benchmarks import (  # noqa: E402
     scale,
     synthetic,
     textbook,
+    tools,
     worker,
 )
 from benchmarks import sizes as sizes_module  # noqa: E402
@@ -520,6 +522,70 @@ def test_scale_has_a_slope_for_every_axis(measured: Any, monkeypatch: pytest.Mon
     assert found["vocabulary, slope"]["us/token"] == [pytest.approx(slope)]
     assert found["topics, slope"]["us/document"] == [0]
     assert set(found["documents 40"]) == {"open s", "batches s", "corpus MiB", "us/token", "trained MiB"}
+
+
+def test_costs_change_one_setting_at_a_time() -> None:
+    options = costs.Options(Path("folder"), documents=(1, 2, 3), softmax=("full", "adaptive"))
+    found = costs.settings_of(options)
+    centre = found.pop("centre")
+    assert centre["documents"] == 2
+    assert centre["softmax"] == "full"
+    for name, setting in found.items():
+        axis, value = name.split()
+        assert str(setting[axis]) == value
+        assert {a for a in costs.AXES if setting[a] != centre[a]} == {axis}
+    assert {name for name in found if name.startswith(("documents", "softmax"))} == {
+        "documents 1",
+        "documents 3",
+        "softmax adaptive",
+    }
+
+
+def test_a_slice_is_a_corpus_of_its_own(prepared: PreparedFolder, tmp_path: Path) -> None:
+    settings = {"source": str(prepared.path), "out": str(tmp_path / "slice"), "documents": 50, "vocabulary": 350}
+    costs.slice_of(settings | {"seed": 0})
+    found = PreparedFolder.open(tmp_path / "slice")
+    assert found.manifest["counts"]["documents"] == prepared.manifest["counts"]["documents"] | {"train": 50}
+    assert found.manifest["settings"]["vocabulary_size"] == 350
+    whole, part = (folder.split("train").to_pydict() for folder in (prepared, found))
+    sentences = dict(zip(whole["id"], whole["sentences"], strict=True))
+    assert [sentences[name] for name in part["id"]] == part["sentences"]
+    assert found.split("valid")["id"].equals(prepared.split("valid")["id"])
+    assert found.manifest["settings"]["min_document_words"] == prepared.manifest["settings"]["min_document_words"]
+
+
+def test_words_are_counted_in_the_whole_corpus_by_their_names(corpus: Corpus) -> None:
+    words = corpus.folder.topic_vocabulary.words
+    found = costs.bags_of(corpus, [words[2], "not-there", words[0]]).toarray()
+    whole = corpus.bags.toarray()
+    assert (found == np.stack([whole[:, 2], 0 * whole[:, 0], whole[:, 0]], axis=1)).all()
+
+
+def test_costs_of_sizes_and_what_they_give(measured: Any, prepared: PreparedFolder) -> None:
+    one = {"--vocabulary": 350, "--hidden": 6, "--batch": 100, "--epochs": 2, "--softmax": "full", "--precision": "no"}
+    arguments = [x for pair in one.items() for x in pair]
+    sizes = ("--documents", 60, "--topics", 3, 2, "--asked", 6, "--steps", 1, "--rounds", 1)
+    found = measured("costs", "--prepared", prepared.path, *sizes, *arguments)
+    assert list(found) == ["centre", "topics 2"]
+    assert found["centre"]["chance"] == [pytest.approx(1 / 3)]
+    assert found["topics 2"]["chance"] == [0.5]
+    assert all(row[f"{n} s"][0] > 0 for row in found.values() for n in ("prepare", "topics", "epoch"))
+    assert all(row["perplexity"][0] > 1 and row["disk MiB"][0] > 0 for row in found.values())
+    assert found["centre"]["x centre"] == [1]
+    ratio = found["topics 2"]["us/token"][0] / found["centre"]["us/token"][0]
+    assert found["topics 2"]["x centre"] == [pytest.approx(ratio)]
+    assert {"LM perplexity", "LM us/token"} <= set(found["centre"])
+    assert not {"LM perplexity", "LM us/token"} & set(found["topics 2"])  # the language model has none
+
+
+def test_tools_find_topics_in_the_same_words(measured: Any, prepared: PreparedFolder) -> None:
+    found = measured("tools", "--prepared", prepared.path, "--topics", 3, "--rounds", 1)
+    assert list(found) == list(tools.TOOLS)
+    bags = Corpus(prepared, "train").bags
+    for name, tool in tools.TOOLS.items():
+        assert 0 < found[name]["diversity"][0] <= 1
+        if not name.startswith("ours"):
+            assert tool(prepared, bags, 3, 0).shape == (3, bags.shape[1])
 
 
 def test_startup_of_commands_and_a_first_sentence(measured: Any) -> None:
