@@ -118,9 +118,9 @@ def test_anomalies_leave_a_class_out_of_training(
 def test_a_given_run_is_shown(out: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, other = out / "runs" / "digits-vae-latent-2", out / "runs" / "digits-vae"
     assert main(["show", "manifold", "--run", str(run), "--out", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
-    assert f"page: {tmp_path / 'manifold.html'}" in told
-    assert f"tgvae evaluate {run}" in told
+    told = capsys.readouterr().err
+    assert f"wrote: {tmp_path / 'manifold.html'}\n" in told
+    assert f"tgvae evaluate {run}\n" in told
     assert not (tmp_path / "runs").exists(), "nothing is trained"
     assert "latent size of 2, not 10" in refused(capsys, "manifold", "--run", other, "--out", tmp_path)
     assert "leave out --run" in refused(capsys, "rate-distortion", "--run", run)

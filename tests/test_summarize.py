@@ -536,8 +536,10 @@ def test_progress(
     assert bool(plain) != moves
 
 
-def test_a_short_command_shows_no_progress(out_of: OutOf, table: Path) -> None:
-    assert out_of(table)[1] == ""
+def test_a_short_command_shows_no_progress(out_of: OutOf, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summarize, "PATIENCE", 60.0)
+    (closing,) = out_of(table)[1].splitlines()
+    assert closing.startswith("next: tgvae evaluate ")
 
 
 def test_a_block_is_noted_when_it_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

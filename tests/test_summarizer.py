@@ -310,7 +310,7 @@ def test_recipes_train_from_the_command_line(
     assert main(["train", str(titled.path), "--out", str(run), "--recipe", name, *options]) == 0
     shown = capsys.readouterr()
     assert "316 documents with a title, 0 without, 0 longer" in shown.err
-    assert f"tgvae summarize {run} FILE" in shown.out
+    assert f"tgvae summarize {run} FILE" in shown.err
     assert load_summarizer(run).config.latent == {"summarizer": "topics", "summarizer-vae": "normal"}.get(name, "none")
     assert (main(["topics", str(run)]) == 0) == (name == "summarizer")
 

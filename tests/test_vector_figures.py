@@ -369,10 +369,12 @@ def test_runs_on_vectors_side_by_side_and_compared(
 ) -> None:
     monkeypatch.chdir(place)
     runs = list(RUNS)
-    shown = " ".join(out_of(capsys, "evaluate", *runs, *OPTIONS).split())
+    assert main(["evaluate", *runs, *OPTIONS]) == 0
+    printed = capsys.readouterr()
+    shown = " ".join(printed.out.split())
     assert shown.index("Likelihood") < shown.index("nll, IW 3 per image nats") < shown.index("Latent")
     assert "independent values" in shown
-    assert shown.endswith("discrete/evaluation/report.html")
+    assert "discrete/evaluation/report.html\n" in printed.err
     report = json.loads(Path("ae/evaluation/report.json").read_text(encoding="utf-8"))
     assert report["sections"]["likelihood"]["reconstruction per image"]["unit"] == "nats, no bound"
     assert report["corpus"]["path"] == "digits"

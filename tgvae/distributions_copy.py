@@ -27,6 +27,17 @@ class CopySequence(Distribution):
         gate: logit of p_gen with shape (S, B, L).
         attention: a over the source with shape (S, B, L, N); zero on padding.
         source: ids of the source with shape (B, N), those of words beyond the vocabulary from V on.
+
+    Examples:
+        A word that the vocabulary of 4 lacks has the id 4. It is copied with the probability 1/2, written with none:
+
+        >>> import torch
+        >>> from tgvae.distributions import TokenSequence
+        >>> written = TokenSequence(torch.zeros(1, 1, 1, 8), torch.zeros(4, 8), torch.zeros(4), pad_id=0)
+        >>> gate, attention, source = torch.zeros(1, 1, 1), torch.ones(1, 1, 1, 1), torch.tensor([[4]])
+        >>> y = CopySequence(written, gate, attention, source)
+        >>> [round(y.log_prob(torch.tensor([[word]])).item(), 4) for word in (4, 3)]  # log 1/2, log 1/8
+        [-0.6931, -2.0794]
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -63,6 +74,13 @@ def mixed_log_probs(logits: Tensor, gate: Tensor, attention: Tensor, source: Ten
         attention: over the source with shape (B, N).
         source: ids with shape (B, N), all below V + X.
         beyond: zeros with shape (B, X).
+
+    Examples:
+        >>> import torch
+        >>> logits, gate, attention, source = torch.zeros(1, 4), torch.zeros(1), torch.ones(1, 1), torch.tensor([[4]])
+        >>> p = mixed_log_probs(logits, gate, attention, source, beyond=torch.zeros(1, 1))
+        >>> p.exp().tolist()
+        [[0.125, 0.125, 0.125, 0.125, 0.5]]
     """
     write = gate.float().sigmoid().unsqueeze(-1)
     written = torch.cat((write * logits.float().softmax(-1), beyond), dim=-1)

@@ -33,6 +33,21 @@ def kl(q: Distribution, p: Distribution, z: Tensor, estimator: Estimator = "anal
     Raises:
         ValueError: unknown estimator, or a mixture bound asked for a prior that is no mixture.
         NotImplementedError: ``analytic`` for a pair that the table lacks.
+
+    Examples:
+        KL(N(1, 1) || N(0, 1)) is 1/2. Against two components at -1 and 1 the bounds are (2 + 0) / 2 and
+        -log((e^-2 + 1) / 2):
+
+        >>> import torch
+        >>> from tgvae.distributions import GaussianMixture, HouseholderNormal, diagonal_normal
+        >>> one, none = torch.ones(1, 1), torch.zeros(1, 0, 1)
+        >>> q = HouseholderNormal(loc=one, scale=one, vectors=none)
+        >>> round(kl(q, diagonal_normal(torch.zeros(1), torch.ones(1)), z=one).item(), 4)
+        0.5
+        >>> weights, loc = torch.tensor([[0.5, 0.5]]), torch.tensor([[-1.0], [1.0]])
+        >>> p = GaussianMixture(weights, loc, scale=torch.ones(2, 1))
+        >>> [round(kl(q, p, one, estimator).item(), 4) for estimator in ("jensen", "variational")]
+        [1.0, 0.5662]
     """
     if estimator not in get_args(Estimator):
         raise ValueError(f"unknown KL estimator {estimator!r}; choose from {get_args(Estimator)}")
@@ -49,7 +64,17 @@ def kl(q: Distribution, p: Distribution, z: Tensor, estimator: Estimator = "anal
 
 
 def kl_to_components(q: HouseholderNormal, p: GaussianMixture) -> Tensor:
-    """KL(q || N(loc_i, diag(scale_i^2))) for every topic i, with shape (B, T)."""
+    """KL(q || N(loc_i, diag(scale_i^2))) for every topic i, with shape (B, T).
+
+    Examples:
+        >>> import torch
+        >>> from tgvae.distributions import GaussianMixture, HouseholderNormal
+        >>> q = HouseholderNormal(torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1, 0, 1))
+        >>> weights, loc = torch.tensor([[0.5, 0.5]]), torch.tensor([[-1.0], [1.0]])
+        >>> p = GaussianMixture(weights, loc, scale=torch.ones(2, 1))
+        >>> [round(x, 4) + 0.0 for x in kl_to_components(q, p)[0].tolist()]
+        [2.0, 0.0]
+    """
     return _to_diagonal(q.mean.unsqueeze(-2), q.variance.unsqueeze(-2), q.entropy().unsqueeze(-1), p.components)
 
 

@@ -138,7 +138,14 @@ def denoising(recipe: Recipe, corruption: Corruption) -> Recipe:
 
 
 def in_phases(recipe: Recipe, change: Callable[[Phase], Phase]) -> Recipe:
-    """The recipe with every phase changed."""
+    """The recipe with every phase changed.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> short = in_phases(tgvae(), lambda phase: replace(phase, epochs=1))
+        >>> {name: phase.epochs for name, phase in short.train.phases.items()}
+        {'topics': 1, 'sentences': 1}
+    """
     phases = {name: change(phase) for name, phase in recipe.train.phases.items()}
     return replace(recipe, train=replace(recipe.train, phases=phases))
 

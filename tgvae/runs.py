@@ -29,7 +29,7 @@ from tgvae.data.graphs import Graph
 from tgvae.data.pairs import Pairs
 from tgvae.data.rows import Examples
 from tgvae.data.schema import SPLITS, PreparedFolder
-from tgvae.errors import UserError
+from tgvae.errors import UserError, meant_path
 from tgvae.evaluation.card import write_card
 from tgvae.evaluation.generated import Writer, real_sentences
 from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
@@ -41,6 +41,7 @@ from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicCore
+from tgvae.progress import step
 from tgvae.recipes import Recipe, language_model
 from tgvae.settings import from_json, misfit, read_described
 from tgvae.sources import Data, describe, examples_of, fingerprint, open_source
@@ -65,6 +66,19 @@ def start_run(recipe: Recipe, source: str | Path, run: Path, overwrite: bool = F
 
     Raises:
         UserError: the folder holds something already, the data cannot be used, or training failed.
+
+    Examples:
+        One epoch of the VAE of digits:
+
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from tgvae.recipes import digits_vae, in_phases
+        >>> short = in_phases(digits_vae(), lambda phase: replace(phase, epochs=1))
+        >>> with TemporaryDirectory() as folder:
+        ...     model = start_run(short, "digits", Path(folder) / "run", quiet=True)
+        >>> model.sample(num=3).shape
+        torch.Size([3, 64])
     """
     data = open_source(kind_of(recipe), str(source))
     recipe, state = settled(recipe), PartialState(cpu=on_cpu(recipe.train))
@@ -73,8 +87,9 @@ def start_run(recipe: Recipe, source: str | Path, run: Path, overwrite: bool = F
             f"{run}: exists already; choose another --out, go on with `tgvae train --resume {run}`, or train anew "
             "with --overwrite"
         )
-    model = build(recipe, data)
-    examples = _examples(model, recipe, data)
+    with step("reading the data"):
+        model = build(recipe, data)
+        examples = _examples(model, recipe, data)
     require_trainable(model, examples, recipe.train)  # before there is a folder, or an old run is overwritten
     if state.is_main_process:  # of several processes, the first one makes the folder
         _make_folder(recipe, data, run)
@@ -228,7 +243,7 @@ def fit_language_model(texts: Sequence[str], folder: PreparedFolder, seed: int =
     }
     model = build(Recipe(recipe.kind, small, config), folder)
     assert isinstance(model, LanguageModel)
-    with TemporaryDirectory() as run, by_itself():
+    with TemporaryDirectory() as run, by_itself(), step("training a judge"):
         train(model, corpora, config, Path(run), quiet=True)
     return model
 
@@ -241,6 +256,7 @@ def read_run(run: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(
             f"{run}: not a run folder (no {RUN}), or stopped before it was one; give a folder made by `tgvae train`"
+            + meant_path(run)
         ) from None
     machine = described.get("machine")  # which runs of tgvae 0.1.0 at first did not note
     if machine is not None and (wrong := misfit(machine, MACHINE, "machine") or _too_few(machine)):
@@ -287,8 +303,9 @@ def open_folder(run: Path, source: str | Path | None = None) -> PreparedFolder:
 def load_run(run: Path, device: str = "cpu") -> Model:
     """The trained model of a run folder, whatever its kind. Raises UserError where there is none."""
     if not (run / WEIGHTS).is_file():  # written last
-        raise UserError(f"{run}: no trained model here; give a folder made by `tgvae train`")
-    return load(run, map_location=device)
+        raise UserError(f"{run}: no trained model here; give a folder made by `tgvae train`{meant_path(run)}")
+    with step(f"reading {run}"):
+        return load(run, map_location=device)
 
 
 def load_writer(run: Path) -> Writer:

@@ -18,6 +18,13 @@ class Schedule:
     ``linear`` and ``sigmoid`` (Bowman et al. 2016) go once; ``cyclical`` (Fu et al. 2019) repeats a linear
     rise over the first half of each of ``cycles`` equal cycles that fill the whole training;
     ``constant`` is ``end`` throughout.
+
+    Examples:
+        >>> beta = Schedule("linear", share=0.5)
+        >>> [beta(progress) for progress in (0, 0.25, 0.5, 1)]
+        [0.0, 0.5, 1.0, 1.0]
+        >>> [Schedule("cyclical", cycles=2)(progress) for progress in (0.125, 0.25, 0.5, 0.625)]
+        [0.5, 1.0, 0.0, 0.5]
     """
 
     shape: Shape = "constant"

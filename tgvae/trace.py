@@ -25,6 +25,15 @@ class Latent:
     """A latent variable: posterior q, prior p, draws z ~ q with shape (S, B, ...).
 
     ``unit`` says what a row is (``document`` or ``sentence``): one trace may hold both.
+
+    Examples:
+        >>> import torch
+        >>> from tgvae.distributions import diagonal_normal
+        >>> from tgvae.divergences import kl
+        >>> q, p = (diagonal_normal(torch.full((1, 1), mean), torch.ones(1, 1)) for mean in (1.0, 0.0))
+        >>> z = Latent(q, p, q.rsample((3,)), unit="sentence")
+        >>> z.z.shape, kl(z.q, z.p, z.z).tolist()
+        (torch.Size([3, 1, 1]), [0.5])
     """
 
     q: Distribution
@@ -36,7 +45,14 @@ class Latent:
 
 @dataclass(frozen=True)
 class Observed:
-    """An observation x with its likelihood given the latents; ``dist.log_prob(x)`` has shape (S, B)."""
+    """An observation x with its likelihood given the latents; ``dist.log_prob(x)`` has shape (S, B).
+
+    Examples:
+        >>> import torch
+        >>> coin = torch.distributions.Bernoulli(torch.full((1, 1), 0.25))  # one sample, one row
+        >>> round(Observed(coin, torch.ones(1, 1), unit="vector").log_prob.item(), 4)  # log 1/4
+        -1.3863
+    """
 
     dist: Distribution
     x: Any
@@ -49,7 +65,24 @@ class Observed:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a model says of a batch. ``aux`` holds regularisers to be *minimised*, one value a row."""
+    """What a model says of a batch. ``aux`` holds regularisers to be *minimised*, one value a row.
+
+    Examples:
+        z ~ N(0, 1), x | z ~ N(z, 1), and x = 0 is seen. The posterior is N(0, 1/2); with it every importance weight is
+        p(x) = N(0; 0, 2), whatever is drawn, and both terms add up to -log p(x) on average:
+
+        >>> import torch
+        >>> from tgvae.distributions import diagonal_normal
+        >>> zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+        >>> q, p = diagonal_normal(zero, one / 2**0.5), diagonal_normal(zero, one)
+        >>> z = q.rsample((3,))
+        >>> x = Observed(diagonal_normal(z, one), zero, "vector")
+        >>> trace = Trace({"z": Latent(q, p, z, "vector")}, {"x": x})
+        >>> [round(x, 4) for x in trace.log_weights("vector").flatten().tolist()]  # -log(4 pi) / 2
+        [-1.2655, -1.2655, -1.2655]
+        >>> sorted(trace.terms()), round(trace.terms()["kl/z"].item(), 4)  # (1/2 - 1 + log 2) / 2
+        (['kl/z', 'nll/x'], 0.0966)
+    """
 
     latents: dict[str, Latent] = field(default_factory=dict)
     observed: dict[str, Observed] = field(default_factory=dict)
@@ -83,6 +116,13 @@ def importance_weighted(log_weights: Tensor) -> Tensor:
     """log 1/S sum_s w_s with shape (B,), from log w with shape (S, B) (Burda et al. 2016, 1509.00519).
 
     ELBO <= this <= log p(x), rising in S.
+
+    Examples:
+        The weights 1 and 3 have the mean 2:
+
+        >>> import torch
+        >>> round(importance_weighted(torch.tensor([[1.0], [3.0]]).log()).item(), 4)  # log 2
+        0.6931
     """
     return log_weights.logsumexp(0) - math.log(log_weights.shape[0])
 
@@ -99,6 +139,16 @@ def objective(
 
     Raises:
         ValueError: a weight or floor names a term that the model does not have.
+
+    Examples:
+        A mean nll of 3, half a mean KL of 1; with 2 nats free the KL counts as 2:
+
+        >>> import torch
+        >>> terms = {"nll/x": torch.tensor([2.0, 4.0]), "kl/z": torch.tensor([0.5, 1.5])}
+        >>> objective(terms, {"kl/z": 0.5}).item()
+        3.5
+        >>> objective(terms, {"kl/z": 0.5}, free_nats={"kl/z": 2.0}).item()
+        4.0
     """
     floors = free_nats or {}
     if unknown := (set(weights) | set(floors)) - set(terms):

@@ -31,6 +31,14 @@ class Bags:
         starts: first pair of each bag with shape (U,).
         by_word: the pairs in the order of their words, with shape (N,).
         word_starts: first place in ``by_word`` of each word, with shape (D,).
+
+    Examples:
+        >>> import torch
+        >>> bags = Bags.of(bags_of([[0, 2, 2], [1]], size=3))
+        >>> bags.dense().tolist(), bags.sizes.tolist()
+        ([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]], [3.0, 1.0])
+        >>> (bags @ torch.tensor([[1.0], [10.0], [100.0]])).tolist()
+        [[201.0], [10.0]]
     """
 
     counts: Tensor
@@ -98,7 +106,12 @@ def counted(words: NDArray[np.int32], starts: NDArray[np.int64], size: int) -> c
 
 
 def bags_of(documents: Sequence[Sequence[int]], size: int) -> csr_array:
-    """Counts with shape (documents, ``size``) of documents given as ids of topic words."""
+    """Counts with shape (documents, ``size``) of documents given as ids of topic words.
+
+    Examples:
+        >>> bags_of([[0, 2, 2], [1], []], size=3).toarray().tolist()
+        [[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
     words = np.fromiter(chain.from_iterable(documents), dtype=np.int32)
     return counted(words, np.cumsum([0, *map(len, documents)]), size)
 

@@ -32,6 +32,13 @@ class Corruption:
 
     Raises:
         UserError: a setting is out of its range.
+
+    Examples:
+        >>> Corruption("drop", 0.2)
+        Corruption(kind='drop', rate=0.2, latent=0.0)
+        >>> Corruption("drop", 1.5)
+        Traceback (most recent call last):
+        tgvae.errors.UserError: corruption.rate is 1.5; a share must be from 0 to 1
     """
 
     kind: Kind = "none"
@@ -66,6 +73,11 @@ def corrupt_vectors(x: Tensor, corruption: Corruption) -> Tensor:
 
     Raises:
         UserError: a kind that only text has.
+
+    Examples:
+        >>> import torch
+        >>> corrupt_vectors(torch.ones(1, 3), Corruption("mask", rate=1.0)).tolist()
+        [[0.0, 0.0, 0.0]]
     """
     if corruption.kind == "none":
         return x
@@ -102,6 +114,15 @@ def corrupt_sentences(
 
     Raises:
         UserError: a kind that only images have.
+
+    Examples:
+        Two words, eos (3) and padding (0); all words are dropped:
+
+        >>> import torch
+        >>> sentence, lengths, noise = torch.tensor([[7, 8, 3, 0]]), torch.tensor([3]), Corruption("drop", 1.0)
+        >>> tokens, lengths = corrupt_sentences(sentence, lengths, noise, unk_id=1, pad_id=0)
+        >>> tokens.tolist(), lengths.tolist()
+        ([[3, 0, 0, 0]], [1])
     """
     if corruption.kind == "none":
         return tokens, lengths

@@ -32,7 +32,8 @@ class Graph:
         source: where it comes from, for messages.
         features: float32 with shape (N, F); None: a node is known by its number alone (identity features).
         labels: a number a node, (N,), -1 where it is not known; None where no node has one.
-        loops, duplicates: what a list of edges had besides: edges of a node with itself, and edges given before.
+        loops: edges of a node with itself that a list of edges had besides.
+        duplicates: edges given before that it had besides.
     """
 
     names: Sequence[str]
@@ -68,6 +69,14 @@ def graph_of(
 
     Raises:
         UserError: too few documents for so many neighbours, or rows that are no proportions.
+
+    Examples:
+        Two documents about the first topic, two about the second:
+
+        >>> import numpy as np
+        >>> shares = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.1, 0.9]])
+        >>> graph_of(shares, ["a", "b", "c", "d"], neighbours=1).edges.tolist()
+        [[0, 1], [2, 3]]
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -125,7 +134,8 @@ class GraphSplit:
             the diagonal of A to 1).
         apart: pairs to be scored as non-edges. None: every batch draws them from torch's generator, among all pairs
             but ``messages``; to spare the held-out edges would tell of them.
-        features, adjacency: as in ``GraphBatch``.
+        features: as in ``GraphBatch``.
+        adjacency: as in ``GraphBatch``.
     """
 
     name: str
@@ -165,7 +175,8 @@ def split_edges(graph: Graph, seed: int = 0, valid: float = 0.05, test: float = 
     Args:
         graph: the graph.
         seed: of the choice of edges and non-edges.
-        valid, test: shares of the edges, rounded down.
+        valid: share of the edges for validation, rounded down.
+        test: that for the test.
 
     Raises:
         UserError: too few edges, or too few pairs without one.

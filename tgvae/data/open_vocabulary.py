@@ -16,12 +16,20 @@ class OpenVocabulary:
     """The ids of a tokenizer, 0 to V - 1, and from V on those of the words that sources hold besides.
 
     A tokenizer with byte fallback lacks no word, so nothing is added and copying is of its own pieces.
-    UNK or <unk> between blanks, in either case, is what some corpora have in place of a rare word: it is
+    UNK or `<unk>` between blanks, in either case, is what some corpora have in place of a rare word: it is
     the tokenizer's unk, even where the tokenizer knows it as a word, and so is never written or copied.
     White space, such as the blank line that a sentence goes on after, is a blank.
 
     Attributes:
         words: the words that have the ids V, V + 1, ...
+
+    Examples:
+        >>> from tgvae.data.tokenizers import WordTokenizer
+        >>> vocabulary = OpenVocabulary(WordTokenizer(["the", "army", "US"]))
+        >>> vocabulary.encode_source(["the army of Zog"]), vocabulary.words
+        ([4, 5, 7, 8], ['of', 'Zog'])
+        >>> vocabulary.decode([8, 4])
+        'Zog the'
     """
 
     def __init__(self, tokenizer: SentenceTokenizer) -> None:
@@ -43,7 +51,7 @@ class OpenVocabulary:
         """Tokens of every summary's cleaned sentences, one after the other, and how many words they are.
 
         A word that the tokenizer lacks is unk unless the summary's source holds it. Words are those of
-        `word_tokenize`, but UNK or <unk> is one.
+        `word_tokenize`, but UNK or `<unk>` is one.
         """
         size, unk = len(self.tokenizer), self.tokenizer.unk_id
         rows = zip(self._encode(summaries, grow=False), map(set, sources), strict=True)

@@ -48,7 +48,12 @@ class Examples(Protocol):
 
 
 def shuffled(count: int, size: int, seed: int | None = None) -> list[Ints]:
-    """Indices up to ``count``, ``size`` at a time; in order where no seed is given."""
+    """Indices up to ``count``, ``size`` at a time; in order where no seed is given.
+
+    Examples:
+        >>> [batch.tolist() for batch in shuffled(5, size=2)]
+        [[0, 1], [2, 3], [4]]
+    """
     order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
     return [order[i : i + size] for i in range(0, count, size)]
 

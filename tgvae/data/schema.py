@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.errors import UserError, out_of_memory
+from tgvae.errors import UserError, meant_path, out_of_memory
 from tgvae.settings import read_described
 
 FORMAT = 1
@@ -178,7 +178,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         replaced = folder.with_name(f"{folder.name}.replaced")  # an overwriting `tgvae prepare` was killed
         remedy = f"rename {replaced}, which was here" if replaced.is_dir() else "make it with `tgvae prepare`"
-        raise UserError(f"{folder}: no such folder; {remedy}.")
+        raise UserError(f"{folder}: no such folder{meant_path(folder) or f'; {remedy}.'}")
     try:
         manifest = read_described(path, FORMAT, FORM, remedy)
     except FileNotFoundError:

@@ -40,11 +40,15 @@ def clean_text(text: str) -> str:
 
     HTML goes first: scripts, styles and comments with their content, tags of well-known elements; of a block
     the tag ends a paragraph. Only what is surely a tag is one: a name alone or attributes with "=", right
-    after "<", so that "x<y and z>w", "<p and q>" and "<unk>" stay, though not the middle of "a<b>c". Then
-    character references such as &amp; are read, once: &lt;b&gt; becomes <b>, and &amp;lt; becomes &lt;.
+    after "<", so that `x<y and z>w`, `<p and q>` and `<unk>` stay, though not the middle of `a<b>c`. Then
+    character references such as `&amp;` are read, once: `&lt;b&gt;` becomes `<b>`, and `&amp;lt;` becomes `&lt;`.
     Unicode NFC; control characters, soft hyphens and lone surrogates go; curly quotes and LaTeX's double
     quotes become ' and ", so that tokenizers see one form; dashes and guillemets stay. White space becomes
     one space, a blank line between paragraphs stays as one blank line.
+
+    Examples:
+        >>> clean_text("<p>“So  5 &lt; 6”</p><script>x()</script>")
+        '"So 5 < 6"'
     """
     text = without_markup(text).replace("\r\n", "\n").replace("\r", "\n")
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text)).translate(_QUOTES)
@@ -60,6 +64,10 @@ def split_sentences(text: str) -> list[str]:
     (tests/test_tokenizers.py). Known failures: a boundary after some words in pairs the model has learned
     ("century. And"), after "p.m." and after one-letter symbols ("the group G. We"); "2. Then" in numbered
     lists and "5 deg. C" are cut.
+
+    Examples:
+        >>> split_sentences("Dr. Smith came at 5. She left.")
+        ['Dr. Smith came at 5.', 'She left.']
     """
     import nupunkt
 
@@ -82,7 +90,12 @@ def _word_detokenizer() -> Any:
 
 
 def word_tokenize(sentence: str) -> list[str]:
-    """Treebank words of ONE sentence: "doesn't" gives "does", "n't", and quotes become `` and ''."""
+    """Treebank words of ONE sentence: "doesn't" gives "does", "n't", and quotes become `` and ''.
+
+    Examples:
+        >>> word_tokenize("It doesn't rain.")
+        ['It', 'does', "n't", 'rain', '.']
+    """
     return _word_tokenizer().tokenize(sentence)
 
 
@@ -91,6 +104,10 @@ def detokenize(words: Sequence[str]) -> str:
 
     En and em dashes close up. Not restored: an opening single quote, "can not" (becomes "cannot"),
     and the spacing of code and formulas.
+
+    Examples:
+        >>> detokenize(["It", "does", "n't", "rain", "."])
+        "It doesn't rain."
     """
     return _LOOSE_DASH.sub(r"\1", _word_detokenizer().detokenize(list(words)))
 
@@ -120,7 +137,7 @@ class SentenceTokenizer(ABC):
         return self._encode([text.lower() for text in texts] if self.lowercase else list(texts))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of the ids up to the first eos; pad and bos are dropped, unk reads <unk>."""
+        """Text of the ids up to the first eos; pad and bos are dropped, unk reads `<unk>`."""
         return self._decode([i for i in _until_eos(ids) if i not in (PAD, BOS)])
 
     @abstractmethod
@@ -142,7 +159,14 @@ def _until_eos(ids: Iterable[int]) -> Iterator[int]:
 
 
 class SentencePieceTokenizer(SentenceTokenizer):
-    """Unigram subwords with byte fallback (Kudo 2018): no text is out of vocabulary."""
+    """Unigram subwords with byte fallback (Kudo 2018): no text is out of vocabulary.
+
+    Examples:
+        >>> sentences = ["the army won", "the army lost"] * 20
+        >>> tokenizer = SentencePieceTokenizer.train(sentences, vocabulary_size=280)
+        >>> tokenizer.decode(tokenizer.encode("the army ☃ won"))  # a rare character goes by its bytes
+        'the army ☃ won'
+    """
 
     def __init__(self, model: bytes) -> None:
         import sentencepiece
@@ -207,7 +231,16 @@ class SentencePieceTokenizer(SentenceTokenizer):
 
 
 class WordTokenizer(SentenceTokenizer):
-    """Whole Treebank words; a word outside the vocabulary becomes unk."""
+    """Whole Treebank words; a word outside the vocabulary becomes unk.
+
+    Examples:
+        >>> counts = {"the": 9, "army": 3, "rare": 1}
+        >>> tokenizer = WordTokenizer.build(counts, min_count=2, vocabulary_size=10)
+        >>> tokenizer.pieces
+        ['<pad>', '<unk>', '<bos>', '<eos>', 'the', 'army']
+        >>> tokenizer.encode("The rare army"), tokenizer.decode([4, 5, 3, 4])
+        ([4, 1, 5], 'the army')
+    """
 
     def __init__(self, words: Sequence[str]) -> None:
         self.pieces, self.byte_ids = [*SPECIALS, *words], []

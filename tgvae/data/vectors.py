@@ -25,7 +25,7 @@ from torch import Tensor
 from tgvae.data.corruption import Corruption, corrupt_vectors
 from tgvae.data.rows import Ints, Rows, Unit, shuffled
 from tgvae.data.schema import SPLITS
-from tgvae.errors import UserError
+from tgvae.errors import UserError, meant, meant_path
 
 Floats = NDArray[np.float32]
 SHARES = (0.8, 0.1, 0.1)
@@ -41,6 +41,10 @@ class Space:
 
     Raises:
         UserError: no such vectors.
+
+    Examples:
+        >>> Space(64, picture=(8, 8)).grid, Space(64).grid
+        ((8, 8), (1, 64))
     """
 
     size: int
@@ -150,6 +154,13 @@ def open_vectors(source: str) -> Vectors:
 
     Raises:
         UserError: no such set or file, one that cannot be read, or no such class to leave out.
+
+    Examples:
+        >>> digits = open_vectors("digits")
+        >>> {name: split.x.shape for name, split in digits.splits.items()}
+        {'train': (1438, 64), 'valid': (180, 64), 'test': (179, 64)}
+        >>> bool((open_vectors("digits:not=8").splits["train"].labels == "8").any())
+        False
     """
     name, leaving_out, label = source.partition(":not=")
     x, labels = PACKAGED[name]() if name in PACKAGED else _read(Path(name))
@@ -198,12 +209,13 @@ PACKAGED: dict[str, Callable[[], tuple[Floats, NDArray[np.str_]]]] = {"digits": 
 def _read(path: Path) -> tuple[Floats, NDArray[np.str_] | None]:
     """Arrays of an .npz file; never a pickled one."""
     if path.suffix != ".npz":
-        raise UserError(f"{path}: no such set of vectors; give {', '.join(PACKAGED)}, or a file .npz with an array x")
+        hint = meant(str(path), PACKAGED) or f"; give {', '.join(PACKAGED)}, or a file .npz with an array x"
+        raise UserError(f"{path}: no such set of vectors{hint}")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             x, labels = file["x"], file.get("labels")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file{meant_path(path)}") from None
     except KeyError:
         raise UserError(f"{path}: holds no array x; save one with numpy.savez(path, x=..., labels=...)") from None
     except DAMAGED as error:

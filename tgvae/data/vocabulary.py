@@ -18,6 +18,10 @@ def bag_word(token: str) -> str | None:
 
     A topic word is made of letters (and their combining marks) alone, at least three of them, or two
     where the first is outside the Latin script. UNK, which some corpora have in place of rare words, is none.
+
+    Examples:
+        >>> bag_word("Army"), bag_word("3rd"), bag_word("of")
+        ('army', None, None)
     """
     word = token.lower()
     if word == "unk" or len(word) < (3 if word[:1] < "\u0250" else 2):
@@ -26,12 +30,26 @@ def bag_word(token: str) -> str | None:
 
 
 def bag_words(tokens: Iterable[str]) -> list[str]:
-    """Candidate topic words among the tokens of `word_tokenize`, in running order with repeats."""
+    """Candidate topic words among the tokens of `word_tokenize`, in running order with repeats.
+
+    Examples:
+        >>> bag_words(["The", "U.S.", "army", "has", "4", "tanks", "."])
+        ['the', 'army', 'has', 'tanks']
+    """
     return [word for token in tokens if (word := bag_word(token)) is not None]
 
 
 class TopicVocabulary:
-    """Topic words and their ids (the position in `words`)."""
+    """Topic words and their ids (the position in `words`).
+
+    Examples:
+        "the" is in more than half of ten documents, "rare" in fewer than two:
+
+        >>> frequency = {"the": 10, "army": 4, "school": 3, "rare": 1}
+        >>> vocabulary = TopicVocabulary.build(frequency, 10, size=100, min_count=2, max_share=0.5)
+        >>> vocabulary.words, vocabulary.encode_text("The army left school. The army!")
+        (['army', 'school'], [0, 1, 0])
+    """
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tgvae.data.schema import file_hash
-from tgvae.errors import UserError
+from tgvae.errors import UserError, meant_path
 from tgvae.evaluation.exhibits import SummaryRow, TopicRow
 from tgvae.evaluation.figure import Figure, Parts, Report
 from tgvae.files import replacing
@@ -117,7 +117,8 @@ def load_evaluation(run: Path) -> tuple[dict[str, Any], Report]:
             for section, figures in sections.items()
         }
     except FileNotFoundError:
-        raise UserError(f"{run}: not evaluated yet; run `tgvae evaluate {run}` first") from None
+        hint = meant_path(run) or f"; run `tgvae evaluate {run}` first"
+        raise UserError(f"{run}: not evaluated yet{hint}") from None
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tgvae.errors import UserError
+from tgvae.progress import step
 
 
+@step("training LDA")
 def lda_topics(bags: csr_array, topics: int, seed: int, iterations: int = 500) -> NDArray[np.float64]:
     """Word distributions of LDA by collapsed Gibbs sampling (tomotopy's defaults), with shape (T, D).
 

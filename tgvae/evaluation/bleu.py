@@ -31,7 +31,12 @@ Floats = NDArray[np.float64]
 
 
 def ngrams(words: Words, n: int) -> Iterator[Ngram]:
-    """The runs of ``n`` neighbouring words, in order; none where there are fewer words."""
+    """The runs of ``n`` neighbouring words, in order; none where there are fewer words.
+
+    Examples:
+        >>> list(ngrams(["we", "must", "act"], 2))
+        [('we', 'must'), ('must', 'act')]
+    """
     return zip(*(words[start:] for start in range(n)), strict=False)
 
 
@@ -116,6 +121,15 @@ def sentence_bleu(hypotheses: Sequence[Words], references: References) -> Floats
     """Smoothed BLEU-2 to BLEU-5 of every hypothesis with shape (N, 4); with held-out references, test-BLEU.
 
     Equal to nltk's ``sentence_bleu`` with uniform weights and ``SmoothingFunction().method1``.
+
+    Examples:
+        All four words are found; of three pairs two, so BLEU-2 is (4/4 2/3)^(1/2):
+
+        >>> references = References(["we must act now".split(), "now we rest".split()])
+        >>> round(sentence_bleu(["now we must act".split()], references)[0, 0].item(), 4)
+        1.0
+        >>> round(sentence_bleu(["we act now must".split()], references)[0, 0].item(), 4)
+        0.5774
     """
     closest = [_closest(len(words), references.lengths) for words in hypotheses]
     return _overlap(hypotheses, references.most, closest).bleu(SMOOTHING)
@@ -129,6 +143,10 @@ def corpus_bleu(hypotheses: Sequence[Words], references: References) -> Floats:
 
     Raises:
         UserError: there is no hypothesis.
+
+    Examples:
+        >>> corpus_bleu([["we", "must", "act"]], References([["we", "must", "act"]])).tolist()
+        [1.0, 1.0, 0.0, 0.0]
     """
     if not hypotheses:
         raise UserError("BLEU of a corpus needs at least one sentence; generate some first")
@@ -147,6 +165,10 @@ def self_bleu(hypotheses: Sequence[Words]) -> Floats:
 
     Raises:
         UserError: there are fewer than two hypotheses.
+
+    Examples:
+        >>> self_bleu(["we must act now today".split()] * 2).min().item()  # the same sentence twice
+        1.0
     """
     if len(hypotheses) < 2:
         raise UserError(f"self-BLEU compares sentences with one another; give two or more, not {len(hypotheses)}")
@@ -162,6 +184,10 @@ def bleu_f1(test: Floats | float, own: Floats | float) -> Floats:
     """Harmonic mean of test-BLEU t and variety 1 - s, s being self-BLEU: 2 t (1 - s) / (t + 1 - s).
 
     Both in [0, 1], of any one shape. Where t and 1 - s are both 0 it is 0, its limit along either axis.
+
+    Examples:
+        >>> round(float(bleu_f1(test=0.6, own=0.2)), 4)  # 2 x 0.6 x 0.8 / (0.6 + 0.8)
+        0.6857
     """
     variety = 1 - np.asarray(own, dtype=np.float64)
     total = np.asarray(test + variety)

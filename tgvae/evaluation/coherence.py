@@ -51,6 +51,13 @@ class Cooccurrence:
         words: the words counted, rising, with shape (U,).
         counts: windows that hold both words, sparse with shape (U, U); on the diagonal those that hold the word.
         windows: number of windows.
+
+    Examples:
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_array
+        >>> found = Cooccurrence.by_documents(csr_array([[1, 1], [2, 0]]), np.array([0, 1]))
+        >>> found.probabilities(np.array([[0, 1]])).tolist()
+        [[[1.0, 0.5], [0.5, 0.5]]]
     """
 
     words: Ints
@@ -108,6 +115,15 @@ def npmi(top: NDArray[np.integer], reference: Cooccurrence | csr_array) -> Float
 
     Raises:
         ValueError: topics of fewer than two words, which have no pair.
+
+    Examples:
+        Words 0 and 1 always meet, in half of the documents; words 0 and 2 never do:
+
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_array
+        >>> bags = csr_array([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]])
+        >>> npmi(np.array([[0, 1], [0, 2]]), bags).tolist()
+        [1.0, -1.0]
     """
     return npmi_at(top, reference, sizes=(top.shape[1],))
 
@@ -126,6 +142,14 @@ def npmi_at(
 
     Raises:
         ValueError: a size (or N) below two, which has no pair.
+
+    Examples:
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_array
+        >>> bags = csr_array([[1, 1], [1, 1], [1, 0], [0, 1]])
+        >>> found = npmi_at(np.array([[0, 1]]), bags, sizes=(2,))
+        >>> round(found.item(), 4)  # log(1/2 / (3/4)^2) / -log 1/2
+        -0.1699
     """
     if min(*sizes, top.shape[1]) < 2:
         raise ValueError(f"coherence needs two words a topic: {top.shape[1]} words, sizes {tuple(sizes)}")
@@ -148,6 +172,14 @@ def c_v(top: NDArray[np.integer], texts: Texts, window: int = 110) -> Floats:
         top: word ids with shape (T, N).
         texts: the reference.
         window: words of the boolean sliding window.
+
+    Examples:
+        Words that always meet, in half of the documents, have the same context:
+
+        >>> import numpy as np
+        >>> texts = Texts(np.array([0, 1, 2, 2]), starts=np.array([0, 2, 4]))
+        >>> [round(value, 4) for value in c_v(np.array([[0, 1]]), texts).tolist()]
+        [1.0]
     """
     joint = Cooccurrence.by_windows(texts, top, window).probabilities(top)
     independent = _independent(joint)

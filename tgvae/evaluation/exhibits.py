@@ -29,6 +29,7 @@ from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, t
 from tgvae.models.base import Model
 from tgvae.models.graph import GraphVAE
 from tgvae.models.vector import VectorVAE
+from tgvae.progress import step
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Exhibits:
     steering: Sequence[tuple[float, float, float, float]] | None = None
 
 
+@step("drawing")
 def exhibits_of(
     found: Evaluation,
     model: Model,

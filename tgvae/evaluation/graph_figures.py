@@ -11,8 +11,10 @@ from tgvae.evaluation.latent_figures import gaussian_figures
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.links import link_figures
 from tgvae.models.graph import GraphVAE
+from tgvae.progress import step
 
 
+@step("measuring")
 def graph_figures(model: GraphVAE, held_out: GraphSplit, seed: int) -> Report:
     """The section ``links``, and ``latent`` where z has a distribution.
 

@@ -25,6 +25,7 @@ from tgvae.evaluation.text import distinct
 from tgvae.evaluation.topics import Floats, theta
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.tgvae import TGVAE
+from tgvae.progress import step
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Fidelity:
         return _mean_by_topic(self.hits, self.topics)
 
 
+@step("asking for every topic")
 def ask_every_topic(
     model: TGVAE, per_topic: int = 20, seed: int = 0, settings: DecodeSettings | None = None, strength: float = 1.0
 ) -> Asked:
@@ -162,6 +164,7 @@ class LabelJudge:
         return torch.from_numpy(wanted == given), float(chance)
 
 
+@step("measuring guidance")
 def guidance_figures(
     model: TGVAE,
     train: Corpus,

@@ -47,6 +47,10 @@ def purity(clusters: Sequence[int] | NDArray[np.integer], labels: Sequence[str])
 
     Raises:
         ValueError: there are no documents.
+
+    Examples:
+        >>> purity([0, 0, 0, 1], ["war", "war", "health", "health"])  # (2 + 1) / 4
+        0.75
     """
     if not len(labels):
         raise ValueError("purity needs at least one document")
@@ -57,6 +61,10 @@ def nmi(clusters: Sequence[int] | NDArray[np.integer], labels: Sequence[str]) ->
     """Mutual information of cluster and label over the mean of their entropies, in [0, 1] (scikit-learn's).
 
     1 when both are constant, 0 when one is.
+
+    Examples:
+        >>> round(nmi([0, 0, 1, 1], ["war", "war", "health", "health"]), 4)
+        1.0
     """
     return float(normalized_mutual_info_score(labels, clusters))
 
@@ -71,11 +79,21 @@ def probe_accuracy(
     are left out of both splits; a label that training has not seen is a miss.
 
     Args:
-        train_theta, test_theta: topic proportions with shape (documents, T).
-        train_labels, test_labels: a label a document, or None.
+        train_theta: topic proportions of the training documents, with shape (documents, T).
+        train_labels: a label for each of them, or None.
+        test_theta: proportions of the test documents.
+        test_labels: their labels.
 
     Raises:
         ValueError: fewer than two labels to train on, or no test document has one.
+
+    Examples:
+        >>> import numpy as np
+        >>> shares = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
+        >>> labels = ["war", "war", "health", "health"]
+        >>> accuracy, documents = probe_accuracy(shares, labels, shares, ["war", None, "health", "tax"])
+        >>> round(accuracy, 4), documents  # one has no label, one a label not seen before
+        (0.6667, 3)
     """
     seen, tested = _labelled(train_labels), _labelled(test_labels)
     names = [str(train_labels[i]) for i in seen]

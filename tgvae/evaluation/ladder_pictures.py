@@ -68,7 +68,8 @@ def em_steps(x: Tensor, start: Mixture, end: Mixture, bounds: Sequence[float]) -
 
     Args:
         x: with shape (N, 2), some of which are drawn.
-        start, end: mixtures in the plane.
+        start: mixture in the plane.
+        end: the same after EM.
         bounds: as ``em`` returns them, in nats a row, of at least one pair of steps.
     """
     figure = make_subplots(1, 2, horizontal_spacing=0.14)

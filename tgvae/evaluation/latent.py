@@ -21,6 +21,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.models.sentence import LatentWriter
 from tgvae.models.tgvae import TGVAE
+from tgvae.progress import track
 
 ACTIVE_VARIANCE = 0.01
 AT_ONCE = 128  # sentences whose Z x Z matrices are held together
@@ -126,7 +127,7 @@ def posteriors(model: LatentWriter, corpus: Corpus) -> Posteriors:
     """
     found, index = [], corpus.sentence_batches(8192)
     with evaluating(model, seed=0):
-        for rows in index:
+        for rows in track(index, "inferring latents"):
             found.append([x.cpu().double() for x in _posterior(model, corpus.gather(rows).to(model.device))])
         shared = [x.cpu().double() for x in model.components()] if isinstance(model, TGVAE) else []
     order = torch.cat([torch.from_numpy(rows) for rows in index]).argsort()
@@ -148,6 +149,13 @@ def active_units(means: Tensor) -> int:
     """Coordinates of z with Var_y E_q[z_j | y] > 0.01 (Burda et al. 2016); none for a single sentence.
 
     The threshold is for a prior of variance 1: divide the means by ``prior_scale`` first.
+
+    Examples:
+        The mean of the first of two variables moves with the sentence:
+
+        >>> import torch
+        >>> active_units(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+        1
     """
     return int((means.var(0) > ACTIVE_VARIANCE).sum()) if len(means) > 1 else 0
 

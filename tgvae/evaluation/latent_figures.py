@@ -12,6 +12,7 @@ from tgvae.evaluation.latent import (
     mutual_information,
     total_correlation,
 )
+from tgvae.progress import step
 
 
 def information_figure(found: Aggregate, row: str, seed: int) -> Figures:
@@ -39,6 +40,7 @@ def gaussian_figures(found: Posteriors, row: str, seed: int) -> Figures:
     return information_figure(found, row, seed) | {"active units": active}
 
 
+@step("measuring the latent")
 def latent_figures(found: Posteriors, kl: TopicKL | None, seed: int) -> Figures:
     """How much the latent of sentences holds, in how many of its units, and what the flow does."""
     figures, sentences = gaussian_figures(found, "sentence", seed), len(found)

@@ -43,6 +43,16 @@ class Bound:
             of a vector its values.
         tokens: tokens predicted, (rows,): of a sentence with eos; else as words.
         documents: the document of each row, (rows,): rows of one document are not independent. A vector is its own.
+
+    Examples:
+        Two sentences of 4 words each:
+
+        >>> import torch
+        >>> terms = {"nll/tokens": torch.tensor([8.0, 10.0]), "kl/z": torch.tensor([2.0, 4.0])}
+        >>> words, tokens, documents = torch.tensor([[4, 4], [5, 6], [0, 0]])
+        >>> bound = Bound(terms, words, tokens, documents)
+        >>> bound.negative_elbo, bound.kl.mean().item(), round(bound.perplexity, 4)  # e^(24 / 8)
+        (12.0, 3.0, 20.0855)
     """
 
     terms: dict[str, Tensor]
@@ -113,7 +123,17 @@ def evaluating(model: Model, seed: int) -> Iterator[None]:
 
 
 def bound_of(model: Model, examples: Examples, unit: Unit, seed: int = 0, corruption: Corruption = CLEAN) -> Bound:
-    """The ELBO of every row with one draw a row, and of ``corruption`` as many: q(z | x~), x~ ~ p(x~ | x)."""
+    """The ELBO of every row with one draw a row, and of ``corruption`` as many: q(z | x~), x~ ~ p(x~ | x).
+
+    Examples:
+        >>> from tgvae.data.vectors import open_vectors
+        >>> from tgvae.models.vector import VectorConfig, VectorVAE
+        >>> digits = open_vectors("digits")
+        >>> model, test = VectorVAE.of(VectorConfig(), digits), digits.splits["test"].binarised()
+        >>> bound = bound_of(model, test, "vector")
+        >>> bound.rows, sorted(bound.terms)
+        (179, ['kl/z', 'nll/x'])
+    """
     rows = examples.rows(unit)
 
     def terms(batch: Any) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from tgvae.evaluation.likelihood import Bound, Per, importance_weighted_nll, sen
 from tgvae.evaluation.protocol import Protocol
 from tgvae.models.base import Model
 from tgvae.models.tgvae import TGVAE
+from tgvae.progress import step
 
 Units = Mapping[Per, str]
 """What rows and their words and tokens are called, of those units that figures are wanted in."""
@@ -39,6 +40,7 @@ def in_units(
     }
 
 
+@step("measuring likelihood")
 def language_figures(model: Model, held_out: Examples, protocol: Protocol, judge: Judge | None = None) -> Figures:
     """Reconstruction, KL and bound in nats a sentence (or summary), a word and a token; perplexities a word.
 

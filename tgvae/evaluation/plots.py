@@ -24,6 +24,7 @@ from tgvae.evaluation.report import Evaluation
 from tgvae.evaluation.topics import has_topics, theta, top_words
 from tgvae.models.base import Model
 from tgvae.models.sentence import LatentWriter
+from tgvae.progress import track
 
 Name = Literal["topics", "map", "similarity", "time", "labels", "documents", "latent", "training"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -94,7 +95,7 @@ def training_plots(run: Path) -> dict[Name, Plot]:
 def drawn(exhibits: Exhibits, names: Sequence[Name]) -> dict[Name, Plot]:
     """Pictures by name of what there is."""
     found = {}
-    for name in dict.fromkeys(names):
+    for name in track(dict.fromkeys(names), "drawing"):
         draw, why = DRAWN[name]
         heading, figure, caption = draw(exhibits)
         found[name] = Plot(heading, figure, why if figure is None else caption)

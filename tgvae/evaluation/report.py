@@ -35,6 +35,7 @@ from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
 from tgvae.models.vector import VectorVAE
+from tgvae.progress import step
 
 
 @dataclass(eq=False)
@@ -72,7 +73,8 @@ def evaluate(
 
     Args:
         model: of any kind.
-        train, held_out: splits of the data it was trained on: two corpora, or splits of vectors, or of a graph.
+        train: the split it was trained on: a corpus, or a split of vectors, or of a graph.
+        held_out: another split of the same data.
         protocol: draws and sizes.
         judge: a language model of real text, the mark of perplexities; it rates generated sentences (not its own).
         fit: trains a small language model on sentences (reverse perplexity).
@@ -121,6 +123,7 @@ def evaluate_text(
     return found
 
 
+@step("measuring what is written")
 def generation_figures(
     model: Writer,
     train: Corpus,

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from tgvae.progress import track
+
 PATIENCE = timedelta(days=1)
 """For each other: the first process draws the pages too. One that ends is noticed by the launcher at once."""
 _by_itself = False
@@ -79,7 +81,8 @@ def sharded(function: Callable[[int, T], R], batches: Sequence[T]) -> list[R]:
     All of them must come here with the same batches: they wait for each other, and each gets all values.
     """
     process, processes = place()
-    mine = {number: function(number, batch) for number, batch in islice(enumerate(batches), process, None, processes)}
+    own = list(islice(enumerate(batches), process, None, processes))
+    mine = {number: function(number, batch) for number, batch in track(own, "batches")}
     if processes == 1:
         return list(mine.values())
     of_all: list[dict[int, R]] = [mine] * processes

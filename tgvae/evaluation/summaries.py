@@ -41,7 +41,12 @@ class RougeScores:
 
 
 def first_bytes(text: str, limit: int) -> str:
-    """The longest beginning of a text that takes at most ``limit`` bytes in UTF-8, no character broken."""
+    """The longest beginning of a text that takes at most ``limit`` bytes in UTF-8, no character broken.
+
+    Examples:
+        >>> first_bytes("naïve", 3)  # ï takes two bytes
+        'na'
+    """
     return text.encode()[:limit].decode(errors="ignore")
 
 
@@ -79,7 +84,12 @@ def first_sentence(sentences: Sequence[str]) -> str:
 
 
 def lead(sentences: Sequence[str], words: int) -> str:
-    """The first words of a document, parted by white space as it stands."""
+    """The first words of a document, parted by white space as it stands.
+
+    Examples:
+        >>> lead(["The army won. ", "It rained."], words=2)
+        'The army'
+    """
     return " ".join(" ".join(sentences).split()[:words])
 
 

@@ -22,6 +22,7 @@ from tgvae.evaluation.summaries import KINDS, LIMIT, RougeScores, extracts, roug
 from tgvae.evaluation.text import words_of
 from tgvae.models.summaries import SUMMARY
 from tgvae.models.summarizer import Summarizer
+from tgvae.progress import step
 
 GREEDY = replace(SUMMARY, strategy="greedy")
 DRAWS = 5
@@ -54,6 +55,7 @@ class Summarized:
         return [" ".join(sentences) for sentences in self.documents]
 
 
+@step("summarizing")
 def summarize_held_out(model: Summarizer, pairs: Pairs, count: int, seed: int) -> Summarized:
     """Summaries of ``count`` documents that have a reference, drawn without replacement (all, if there are fewer)."""
     chosen = np.sort(np.random.default_rng(seed).permutation(pairs.index)[:count])
@@ -72,6 +74,7 @@ def _further_references(metadata: str) -> list[str]:
     return [str(columns[name]) for name in sorted(columns) if name.startswith("reference_")]
 
 
+@step("measuring summaries")
 def summary_figures(model: Summarizer, found: Summarized, strengths: Sequence[float], seed: int) -> Figures:
     """ROUGE beside extracts of the document; lengths, new words, unfinished ones; variety of draws, pull of topics."""
     scores = {way: rouge(texts, found.references) for way, texts in found.written.items()}

@@ -26,7 +26,12 @@ def words_of(texts: Iterable[str]) -> list[list[str]]:
 
 
 def distinct(texts: Iterable[str], n: int) -> float:
-    """Distinct n-grams over all n-grams of the texts (Li et al. 2016); NaN if there are none: a share of nothing."""
+    """Distinct n-grams over all n-grams of the texts (Li et al. 2016); NaN if there are none: a share of nothing.
+
+    Examples:
+        >>> distinct(["We must act.", "We must rest."], n=1)  # 5 of 8: we must act rest .
+        0.625
+    """
     grams = [gram for words in words_of(texts) for gram in ngrams(words, n)]
     return len(set(grams)) / len(grams) if grams else math.nan
 
@@ -36,6 +41,10 @@ def copied(texts: Iterable[str], training_texts: Iterable[str]) -> NDArray[np.bo
 
     A text without a word copies nothing. The mean is the share that is recited. A model of whole words may recite
     unnoticed the few sentences whose words `detokenize` does not restore.
+
+    Examples:
+        >>> copied(["we must  act.", "We must rest."], ["We must act."]).tolist()
+        [True, False]
     """
     texts = list(texts)
     letters = {_letters(text) for text in texts}  # the tokenizer is slow; few training sentences have these
@@ -55,6 +64,11 @@ def length_distance(a: Ints, b: Ints) -> float:
 
     Raises:
         UserError: a set is empty.
+
+    Examples:
+        >>> import numpy as np
+        >>> length_distance(np.array([5, 5]), np.array([5, 9]))
+        0.5
     """
     if not (len(a) and len(b)):
         raise UserError("lengths of no sentence at all cannot be compared; give at least one on either side")

@@ -14,8 +14,10 @@ from tgvae.evaluation.figure import Figure, Figures, Parts
 from tgvae.evaluation.labels import agreement
 from tgvae.evaluation.likelihood import document_bound
 from tgvae.evaluation.topics import Floats, WithTopics, diversity, inverted_rbo, theta, top_words, topics_in_use
+from tgvae.progress import step
 
 
+@step("measuring topics")
 def topic_figures(
     model: WithTopics, train: Corpus, held_out: Corpus, proportions: Floats, seed: int, lda: bool
 ) -> Figures:

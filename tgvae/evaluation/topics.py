@@ -16,6 +16,7 @@ from tgvae.models.base import Model
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
+from tgvae.progress import step, track
 
 Floats = NDArray[np.floating]
 WithTopics = TGVAE | TopicModel | Summarizer
@@ -44,12 +45,24 @@ def has_topics(model: Model) -> TypeGuard[WithTopics]:
 
 
 def top_words(beta: Floats, count: int = 10) -> NDArray[np.int64]:
-    """Ids of the most probable words of each topic, best first, with shape (T, count)."""
+    """Ids of the most probable words of each topic, best first, with shape (T, count).
+
+    Examples:
+        >>> import numpy as np
+        >>> top_words(np.array([[0.1, 0.7, 0.2]]), count=2).tolist()
+        [[1, 2]]
+    """
     return np.argsort(-beta, axis=1, kind="stable")[:, :count]
 
 
 def diversity(top: NDArray[np.int64]) -> float:
-    """Share of distinct words among the top words of all topics (Dieng et al. 2020)."""
+    """Share of distinct words among the top words of all topics (Dieng et al. 2020).
+
+    Examples:
+        >>> import numpy as np
+        >>> diversity(np.array([[0, 1], [1, 2]]))  # 3 words in 4 places
+        0.75
+    """
     return len(np.unique(top)) / top.size
 
 
@@ -67,6 +80,12 @@ def inverted_rbo(top: NDArray[np.int64], p: float = 0.9) -> float:
     Args:
         top: word ids, best first, with shape (T, N).
         p: persistence in (0, 1): the smaller, the more the first ranks weigh.
+
+    Examples:
+        >>> import numpy as np
+        >>> same, apart = np.array([[0, 1], [0, 1]]), np.array([[0, 1], [2, 3]])
+        >>> [round(abs(inverted_rbo(top)), 4) for top in (same, apart)]
+        [0.0, 1.0]
     """
     topics, words = top.shape
     if topics < 2:
@@ -84,7 +103,15 @@ def inverted_rbo(top: NDArray[np.int64], p: float = 0.9) -> float:
 
 
 def topics_in_use(theta: Floats) -> float:
-    """Share of the topics that are the main topic of at least 0.1 / T of the documents, theta (documents, T)."""
+    """Share of the topics that are the main topic of at least 0.1 / T of the documents, theta (documents, T).
+
+    Examples:
+        Three topics, of which none of the documents is mainly about the last:
+
+        >>> import numpy as np
+        >>> round(topics_in_use(np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])), 4)
+        0.6667
+    """
     documents, topics = theta.shape
     main = np.bincount(theta.argmax(1), minlength=topics)
     return float((main >= 0.1 * documents / topics).mean())
@@ -97,6 +124,7 @@ def theta(model: WithTopics, corpus: Corpus) -> Floats:
     return torch.cat(rows).numpy()
 
 
+@step("measuring topics")
 def topic_quality(model: WithTopics, corpus: Corpus, words: int = 10) -> TopicQuality:
     """Quality of a model's topics with ``corpus`` (usually the training split) as reference."""
     top = top_words(model.topic.log_beta.detach().cpu().numpy(), words)
@@ -116,7 +144,7 @@ def nearest_sentences(model: WithTopics, corpus: Corpus, count: int) -> list[lis
     count = min(count, len(corpus.lengths))
     best = torch.full((len(lift), count), -torch.inf)
     where = torch.zeros((len(lift), count), dtype=torch.long)
-    for index in corpus.sentence_batches(16384) if count else []:
+    for index in track(corpus.sentence_batches(16384) if count else [], "comparing sentences"):
         own = corpus.gather(index).own
         score = (own @ lift.T / (own.sizes.unsqueeze(1) + 2)).T
         scores = torch.cat((best, score), dim=1)

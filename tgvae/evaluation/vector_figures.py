@@ -23,11 +23,13 @@ from tgvae.evaluation.likelihood import AT_ONCE, bound_of, evaluating, importanc
 from tgvae.evaluation.likelihood_figures import Units, in_units
 from tgvae.evaluation.protocol import Protocol
 from tgvae.models.vector import LEAST_SPREAD, VectorVAE
+from tgvae.progress import step
 
 Floats = NDArray[np.floating]
 NEIGHBOURS = 5
 
 
+@step("measuring")
 def vector_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, protocol: Protocol) -> Report:
     """The sections ``likelihood`` and ``latent``; a deterministic autoencoder has little of either."""
     likelihood = likelihood_figures(model, train, held_out, protocol.samples, protocol.seed)

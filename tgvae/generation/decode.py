@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tgvae.errors import UserError
+from tgvae.progress import track
 
 S = TypeVar("S")
 Strategy = Literal["sample", "greedy", "beam"]
@@ -40,20 +41,39 @@ class StepDecoder(Protocol[S]):
 class DecodeSettings:
     """How to search; lengths are in tokens.
 
+    Attributes:
+        strategy: draw, take the likeliest token, or keep several hypotheses.
+        temperature: sample: divides the logits.
+        top_k: sample: draw from the k likeliest tokens; 0 is off.
+        top_p: sample: draw from the fewest tokens that together have this probability; 1 is off.
+        no_repeat_ngram: no sequence of so many tokens occurs twice; 0 is off.
+        repetition_penalty: factor on the log-probability of tokens used already; 1 is off.
+        beams: beam: open hypotheses per row.
+        length_penalty: beam: a in score(y) = log p(y) / |y|^a, |y| counting eos; 0 is log p(y).
+        min_length: fewest tokens before eos.
+        max_length: most tokens, eos included.
+
     Raises:
         UserError: a setting is out of its range.
+
+    Examples:
+        >>> DecodeSettings("beam", beams=3, max_length=20).open_hypotheses
+        3
+        >>> DecodeSettings(top_p=1.5)
+        Traceback (most recent call last):
+        tgvae.errors.UserError: decoding: top_p is 1.5 but must be above 0 and at most 1 (off).
     """
 
-    strategy: Strategy = "sample"  # draw, take the likeliest token, or keep several hypotheses
-    temperature: float = 1.0  # sample: divides the logits
-    top_k: int = 0  # sample: draw from the k likeliest tokens; 0 is off
-    top_p: float = 1.0  # sample: draw from the fewest tokens that together have this probability; 1 is off
-    no_repeat_ngram: int = 0  # no sequence of so many tokens occurs twice; 0 is off
-    repetition_penalty: float = 1.0  # factor on the log-probability of tokens used already; 1 is off
-    beams: int = 5  # beam: open hypotheses per row
-    length_penalty: float = 1.0  # beam: a in score(y) = log p(y) / |y|^a, |y| counting eos; 0 is log p(y)
-    min_length: int = 0  # fewest tokens before eos
-    max_length: int = 60  # most tokens, eos included
+    strategy: Strategy = "sample"
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    no_repeat_ngram: int = 0
+    repetition_penalty: float = 1.0
+    beams: int = 5
+    length_penalty: float = 1.0
+    min_length: int = 0
+    max_length: int = 60
 
     @property
     def open_hypotheses(self) -> int:
@@ -124,6 +144,19 @@ def decode(
 
     Raises:
         UserError: the settings leave a row no token to go on with.
+
+    Examples:
+        A decoder that counts: after token n comes n + 1, and 3 is eos.
+
+        >>> import torch
+        >>> import torch.nn.functional as F
+        >>> class Counting:
+        ...     def step(self, tokens, state):
+        ...         return 100.0 * F.one_hot(tokens + 1, 5), state
+        >>> greedy = DecodeSettings("greedy", max_length=9)
+        >>> found = decode(Counting(), torch.zeros(1, 1), bos_id=0, eos_id=3, pad_id=4, settings=greedy)
+        >>> found.ids.tolist()
+        [[1, 2]]
     """
     leaf: Any = state
     while not isinstance(leaf, Tensor):
@@ -147,7 +180,13 @@ def decode(
 
 
 def select(state: S, index: Tensor) -> S:
-    """Rows ``index`` (N,) of every tensor in a state, in that order, repeats allowed."""
+    """Rows ``index`` (N,) of every tensor in a state, in that order, repeats allowed.
+
+    Examples:
+        >>> import torch
+        >>> select((torch.tensor([10, 20, 30]), {"h": torch.tensor([1, 2, 3])}), torch.tensor([2, 0]))
+        (tensor([30, 10]), {'h': tensor([3, 1])})
+    """
     if isinstance(state, Tensor):
         return cast(S, state.index_select(0, index))
     if isinstance(state, dict):
@@ -244,7 +283,7 @@ def _chain(
 ) -> None:
     """One token after another, chosen by ``pick``; fills ``out``."""
     rows = torch.arange(len(tokens), device=tokens.device)
-    for t in range(out.ids.shape[1]):
+    for t in track(range(out.ids.shape[1]), "writing, token"):
         logits, state = decoder.step(tokens, state)
         log_probs = logits.float().log_softmax(-1)
         scores = process(out.ids[rows, :t], log_probs)
@@ -284,7 +323,7 @@ def _beam(
     search = best.unsqueeze(1).repeat(1, beams)  # of the open hypotheses, with shape (R, K): log p as processed
     search[:, 0] = 0.0  # the beams of a row start as copies: open one of them
     log_prob = torch.zeros_like(search)
-    for t in range(1, settings.max_length + 1):
+    for t in track(range(1, settings.max_length + 1), "writing, token"):
         logits, state = decoder.step(tokens, state)
         log_probs = logits.float().log_softmax(-1)
         scores = process(history, log_probs)

@@ -188,5 +188,15 @@ def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def load(folder: str | Path, map_location: str = "cpu") -> Model:
-    """Any saved model, of whatever kind, from a folder or the Hub."""
+    """Any saved model, of whatever kind, from a folder or the Hub.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from tgvae.models.vector import Space, VectorConfig, VectorVAE
+        >>> with TemporaryDirectory() as folder:
+        ...     VectorVAE(VectorConfig(latent_size=2), Space(64)).save(Path(folder))
+        ...     load(folder).config.latent_size
+        2
+    """
     return Model.from_pretrained(folder, map_location=map_location)

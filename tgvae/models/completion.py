@@ -58,6 +58,17 @@ def complete(
 
     Raises:
         UserError: a deterministic autoencoder, or shapes and numbers that do not fit.
+
+    Examples:
+        With a model of random weights; what is known stays:
+
+        >>> import torch
+        >>> from tgvae.models.vector import Space, VectorConfig, VectorVAE
+        >>> model = VectorVAE(VectorConfig(latent_size=2), Space(4)).eval()
+        >>> x, known = torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.tensor([True, True, False, False])
+        >>> found = complete(model, x, known, draws=3, steps=10)
+        >>> found.x.shape, found.x[..., :2].unique(dim=0).tolist()
+        (torch.Size([3, 1, 4]), [[[1.0, 0.0]]])
     """
     _require(model, x, known, draws, steps)
     prior, accepted = model.prior(), 0.0

@@ -80,7 +80,17 @@ class GraphSpace:
 
 
 class GraphVAE(Model):
-    """Graph convolutions to z, inner products back to links. ``features`` is F; without features it is N."""
+    """Graph convolutions to z, inner products back to links. ``features`` is F; without features it is N.
+
+    Examples:
+        One of random weights, for a path of four nodes:
+
+        >>> import numpy as np
+        >>> from tgvae.data.graphs import Graph
+        >>> path = Graph(["a", "b", "c", "d"], np.array([[0, 1], [1, 2], [2, 3]]), "a path")
+        >>> GraphVAE.of(GraphConfig(latent_size=2), path).config.latent_size
+        2
+    """
 
     kind = "graph-vae"
     noise_read = True

@@ -40,6 +40,13 @@ class Mixture:
     Raises:
         UserError: shapes that do not fit, numbers other than float64, weights that are no distribution, means
             that are not finite, or a covariance that is not symmetric or (nearly) singular.
+
+    Examples:
+        >>> import torch
+        >>> weights, loc = torch.tensor([0.5, 0.5]).double(), torch.tensor([[-2.0], [2.0]]).double()
+        >>> two = Mixture(weights, loc, covariance=torch.ones(2, 1, 1).double())
+        >>> [round(p, 4) for p in two.posterior(torch.tensor([[0.5]])).probs[0].tolist()]  # 1 / (1 + e^2), ...
+        [0.1192, 0.8808]
     """
 
     weights: Tensor
@@ -178,6 +185,15 @@ def em(
 
     Raises:
         UserError: as ``m_step``.
+
+    Examples:
+        Neither half of a step lowers the bound:
+
+        >>> import torch
+        >>> x = torch.tensor([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]])
+        >>> mixture, bounds = em(x, start_mixture(x, components=2, seed=0, floor=0), steps=20, floor=0)
+        >>> all(later >= earlier - 1e-9 for earlier, later in zip(bounds, bounds[1:]))
+        True
     """
     mixture, q = start, start.posterior(x)
     bounds = [mixture.elbo(x, q).mean().item()]

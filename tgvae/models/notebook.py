@@ -53,6 +53,17 @@ def topics(model: Model, words: int = 10) -> Topics:
 
     Raises:
         UserError: the model has no topics.
+
+    Examples:
+        Of random weights; any run with topics will do:
+
+        >>> from tgvae.data.tokenizers import WordTokenizer
+        >>> from tgvae.data.vocabulary import TopicVocabulary
+        >>> from tgvae.models.topic import TopicConfig, TopicModel
+        >>> words = ["army", "school"]
+        >>> model = TopicModel(TopicConfig(topics=2), WordTokenizer(words), TopicVocabulary(words))
+        >>> [sorted(topic.words) for topic in topics(model)]
+        [['army', 'school'], ['army', 'school']]
     """
     core = getattr(model, "topic", None)
     if not isinstance(model, TextModel) or not isinstance(core, DocumentTopics):

@@ -129,7 +129,20 @@ class LatentWriter(TextModel):
 
 
 class SentenceVAE(LatentWriter):
-    """p(z) = N(0, I), p(y | z) a GRU, q(z | y) diagonal Gaussian or Householder (Bowman et al. 2016)."""
+    """p(z) = N(0, I), p(y | z) a GRU, q(z | y) diagonal Gaussian or Householder (Bowman et al. 2016).
+
+    Examples:
+        One of random weights:
+
+        >>> from tgvae.data.tokenizers import WordTokenizer
+        >>> from tgvae.data.vocabulary import TopicVocabulary
+        >>> words = WordTokenizer(["the", "army", "won"])
+        >>> model = SentenceVAE(SentenceConfig(flow_length=0), words, TopicVocabulary([])).eval()
+        >>> model.encode(["The army won", "The army"]).shape
+        torch.Size([2, 32])
+        >>> len(model.interpolate("The army won", "The army", steps=4))
+        4
+    """
 
     kind = "sentence-vae"
     noise_read = True
@@ -166,6 +179,18 @@ class LanguageModel(TextModel):
     """The baseline: the same GRU decoder without a latent. Its only term is the exact ``nll/tokens``.
 
     Of the settings, those of the latent and ``word_dropout`` play no part.
+
+    Examples:
+        One of random weights:
+
+        >>> from tgvae.data.tokenizers import WordTokenizer
+        >>> from tgvae.data.vocabulary import TopicVocabulary
+        >>> from tgvae.generation.decode import DecodeSettings
+        >>> words = WordTokenizer(["the", "army", "won"])
+        >>> model = LanguageModel(SentenceConfig(), words, TopicVocabulary([])).eval()
+        >>> sentences = model.generate(num=2, settings=DecodeSettings(min_length=2, max_length=3))
+        >>> all(len(words.encode(sentence.text)) in (2, 3) for sentence in sentences)
+        True
     """
 
     kind = "language-model"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tgvae.data.bags import Bags, bags_of
 from tgvae.distributions import GaussianMixture
-from tgvae.errors import UserError
+from tgvae.errors import UserError, closest
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import TextModel
 from tgvae.models.sentence import LatentWriter
@@ -22,6 +22,8 @@ from tgvae.models.writing import Sentence, generator_of
 
 LARGEST = 1e30
 """Weight of a topic in a mixture, so that the sum is finite in 32 bits."""
+WORDS = 5
+"""Unknown words for which a known one is looked for."""
 
 
 class TopicFinder(TextModel):
@@ -76,7 +78,10 @@ class TopicFinder(TextModel):
     def _known_words(self, text: str) -> list[int]:
         ids = self.vocabulary.encode_text(text)
         if not ids:
-            raise UserError(f"none of the words of {text[:60]!r} is in the topic vocabulary; try other words")
+            known = (closest(word, self.vocabulary.words) for word in text.split()[:WORDS])
+            near = ", ".join(dict.fromkeys(word for word in known if word is not None))
+            hint = f"did you mean {near}?" if near else "try other words"
+            raise UserError(f"none of the words of {text[:60]!r} is in the topic vocabulary; {hint}")
         return ids
 
 

@@ -22,6 +22,7 @@ from tgvae.generation.decode import Decoded, DecodeSettings
 from tgvae.models.steering import TopicFinder
 from tgvae.models.writing import decode_tokens, generator_of
 from tgvae.nn.copying import CopyDecoder, CopyWriter, Source
+from tgvae.progress import track
 
 SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=40)
 BATCH_TOKENS = 8192  # of the documents read together
@@ -160,7 +161,7 @@ class SummaryWriter(TopicFinder):
         sources = [vocabulary.encode_source(sentences) for sentences in documents]
         digests = [Digest(cut=len(source) > limit) for source in sources]
         lengths = np.array([min(len(source), limit) for source in sources], dtype=np.int64)
-        for rows in length_batches(lengths, BATCH_TOKENS, None) if len(texts) else []:
+        for rows in track(length_batches(lengths, BATCH_TOKENS, None) if len(texts) else [], "summarizing"):
             full = [i for i in rows.tolist() if sources[i]]
             summaries = self._write([sources[i][:limit] for i in full], [documents[i] for i in full], vocabulary, wish)
             for i, (written, topics) in zip(full, summaries, strict=True):

@@ -84,7 +84,20 @@ class SummarizerConfig:
 
 
 class Summarizer(SummaryWriter):
-    """Writes the summary or title of a document (See et al. 2017, with the latent of Wang et al. 2019)."""
+    """Writes the summary or title of a document (See et al. 2017, with the latent of Wang et al. 2019).
+
+    Examples:
+        One of random weights; a trained one comes from ``Summarizer.from_pretrained(RUN)``:
+
+        >>> from tgvae.data.tokenizers import WordTokenizer
+        >>> from tgvae.data.vocabulary import TopicVocabulary
+        >>> from tgvae.models.topic import TopicConfig
+        >>> config, words = SummarizerConfig(TopicConfig(topics=2)), WordTokenizer(["the", "army", "won"])
+        >>> model = Summarizer(config, words, TopicVocabulary(["army"])).eval()
+        >>> texts = ["The army of Zog won.", ""]
+        >>> [len(found) for found in model.summarize(texts, num=2)]  # none of an empty text
+        [2, 0]
+    """
 
     kind = "summarizer"
     config_class = SummarizerConfig

@@ -71,7 +71,23 @@ class TGVAEConfig:
 
 
 class TGVAE(TopicWriter):
-    """Topic model and sentence VAE trained as one."""
+    """Topic model and sentence VAE trained as one.
+
+    Examples:
+        One of random weights, as training starts; a trained one comes from ``TGVAE.from_pretrained(RUN)``:
+
+        >>> from tgvae.data.tokenizers import WordTokenizer
+        >>> from tgvae.data.vocabulary import TopicVocabulary
+        >>> from tgvae.models.topic import TopicConfig
+        >>> words = WordTokenizer(["the", "army", "won", "school", "began"])
+        >>> config, topical = TGVAEConfig(TopicConfig(topics=2)), TopicVocabulary(["army", "school"])
+        >>> model = TGVAE(config, words, topical).eval()
+        >>> on_topic = model.generate(topic="army", num=3, strength=1.5, seed=1)
+        >>> len(on_topic), on_topic == model.generate(topic="army", num=3, strength=1.5, seed=1)
+        (3, True)
+        >>> model.mixed_topics({0: 3, 1: 1}).tolist()  # weights need not sum to one
+        [0.75, 0.25]
+    """
 
     token_words: Tensor
 

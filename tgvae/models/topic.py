@@ -231,6 +231,10 @@ def laplace_scale(concentration: float, topics: int) -> float:
 
     s^2 = (1 - 2/T) / alpha + (1/T^2) sum_i 1 / alpha = (1 - 1/T) / alpha (Hennig et al. 2012; Srivastava &
     Sutton 2017). A single topic leaves nothing to infer: s is 1 for T = 1, where this would be 0.
+
+    Examples:
+        >>> round(laplace_scale(concentration=0.1, topics=50) ** 2, 4)  # (1 - 1/50) / 0.1
+        9.8
     """
     return math.sqrt((1 - 1 / topics) / concentration) if topics > 1 else 1.0
 
@@ -239,6 +243,13 @@ def diversity(beta: Tensor) -> Tensor:
     """R = mean(a) - var(a), a(i,j) = arccos of the cosine of beta_i and beta_j (Xie et al. 2015), in radians.
 
     Zero for a single topic.
+
+    Examples:
+        Topics without a word in common are at right angles:
+
+        >>> import torch
+        >>> round(diversity(torch.eye(3)).item(), 4)  # pi / 2
+        1.5708
     """
     pairs = torch.triu_indices(len(beta), len(beta), offset=1, device=beta.device)
     if pairs.shape[1] == 0:
@@ -259,6 +270,16 @@ def assignment(proportions: Tensor, log_beta: Tensor, own: Bags, evidence: float
         log_beta: with shape (T, D).
         own: the sentence's bag of words, (B, D).
         evidence: weight of these words; 0 gives q(c | d) = t.
+
+    Examples:
+        A document is half about each of two topics; of the word in the sentence the second speaks thrice as much:
+
+        >>> import torch
+        >>> from tgvae.data.bags import Bags, bags_of
+        >>> beta, own = torch.tensor([[0.25, 0.75], [0.75, 0.25]]), Bags.of(bags_of([[0]], size=2))
+        >>> q = assignment(torch.tensor([[0.5, 0.5]]), beta.log(), own)
+        >>> [round(p, 4) for p in q.probs[0].tolist()]
+        [0.25, 0.75]
     """
     return OneHotCategorical(logits=log_of(proportions) + evidence * (own @ log_beta.T), validate_args=False)
 
@@ -268,7 +289,18 @@ def _sizes(counts: Bags | Tensor) -> Tensor:
 
 
 class TopicModel(TextModel):
-    """The topic model alone, a mixture or a product, for documents."""
+    """The topic model alone, a mixture or a product, for documents.
+
+    Examples:
+        >>> from tgvae.data.bags import Bags, bags_of
+        >>> from tgvae.data.tokenizers import WordTokenizer
+        >>> from tgvae.data.vocabulary import TopicVocabulary
+        >>> words = ["army", "school"]
+        >>> model = TopicModel(TopicConfig(topics=2), WordTokenizer(words), TopicVocabulary(words)).eval()
+        >>> shares = model.topic.theta(Bags.of(bags_of([[0, 0, 1], []], size=2)))
+        >>> shares.shape, [round(x, 4) for x in shares.sum(-1).tolist()]
+        (torch.Size([2, 2]), [1.0, 1.0])
+    """
 
     topic: DocumentTopics
     kind = "topic"

@@ -78,6 +78,15 @@ class VectorVAE(Model):
     A trace has the latent ``z``, with shape (S, B, Z), or (S, B, Z, C) one-hot, and the observed ``x``. With the
     latent ``point`` there is no latent in the trace, and -log p(x | mu(x)) is no bound of anything: it compares
     autoencoders alone.
+
+    Examples:
+        One of random weights, for pictures of 8 x 8:
+
+        >>> import torch
+        >>> from tgvae.data.vectors import Space
+        >>> model = VectorVAE(VectorConfig(latent_size=2), Space(64, picture=(8, 8))).eval()
+        >>> model.sample(num=3, seed=0).shape, model.embed(torch.zeros(5, 64)).shape
+        (torch.Size([3, 64]), torch.Size([5, 2]))
     """
 
     kind = "vector-vae"

@@ -22,6 +22,15 @@ class TopicMixture(Distribution):
     Args:
         t: with shape (S, U, T).
         log_beta: log p(w | topic i) with shape (T, D).
+
+    Examples:
+        Half of a topic of one word and half of a topic of another; each word is there once:
+
+        >>> import torch
+        >>> from tgvae.data.bags import Bags, bags_of
+        >>> words = TopicMixture(torch.tensor([[[0.5, 0.5]]]), torch.eye(2).log())
+        >>> round(words.log_prob(Bags.of(bags_of([[0, 1]], size=2))).item(), 4)  # 2 log 1/2
+        -1.3863
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}

@@ -19,6 +19,7 @@ from tgvae.errors import UserError
 from tgvae.generation.decode import Decoded, DecodeSettings, S, StepDecoder, decode
 from tgvae.models.notebook import Texts
 from tgvae.nn.gru import GRUDecoder
+from tgvae.progress import track
 
 AT_ONCE = 1024  # sentences decoded together
 _TURN = threading.RLock()
@@ -50,6 +51,14 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
 
     For what draws from distributions, whose generator is the one of the process: threads take turns. One that draws
     from it without asking here, as training does, still disturbs them.
+
+    Examples:
+        >>> import torch
+        >>> with drawing(seed=0, device=torch.device("cpu")):
+        ...     first = torch.rand(2)
+        >>> with drawing(seed=0, device=torch.device("cpu")):
+        ...     print(torch.equal(first, torch.rand(2)))
+        True
     """
     devices = [device] if device.type == "cuda" else []
     with _TURN, torch.random.fork_rng(devices=devices):
@@ -65,7 +74,7 @@ def write(
     generator: torch.Generator | None = None,
 ) -> list[Sentence]:
     """A sentence for every row of z with shape (N, Z); some at a time, so that memory does not grow with N."""
-    parts = (_write(decoder, tokenizer, part, settings, generator) for part in z.split(AT_ONCE))
+    parts = (_write(decoder, tokenizer, part, settings, generator) for part in track(z.split(AT_ONCE), "writing"))
     return Texts(sentence for part in parts for sentence in part)
 
 
@@ -119,7 +128,13 @@ def read(tokenizer: SentenceTokenizer, sentences: Sequence[str], device: torch.d
 
 
 def between(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Latents on the straight line from a to b, both ends included, with shape (steps, Z)."""
+    """Latents on the straight line from a to b, both ends included, with shape (steps, Z).
+
+    Examples:
+        >>> import torch
+        >>> between(torch.zeros(2), torch.tensor([2.0, 4.0]), steps=3).tolist()
+        [[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]
+    """
     if steps < 2:
         raise UserError(f"interpolation needs at least 2 steps, not {steps}")
     return torch.lerp(a, b, torch.linspace(0, 1, steps, device=a.device).unsqueeze(-1))

@@ -27,6 +27,13 @@ class Phase:
         temperature: of the model's Gumbel-softmax draws.
         corruption: noise on what the encoder sees, and on z: a denoising model (Im et al. 2015, arXiv 1511.06406).
         patience: stop after this many epochs without a better validation bound.
+
+    Examples:
+        >>> from tgvae.schedules import Schedule
+        >>> beta = Schedule("linear", share=0.5)
+        >>> phase = Phase("sentence", epochs=5, weights={"kl/z": beta}, free_nats={"kl/z": 2.0})
+        >>> phase.weights["kl/z"](0.25)  # beta after a quarter of the phase
+        0.5
     """
 
     unit: Unit
@@ -63,6 +70,11 @@ class TrainConfig:
         save_minutes: between checkpoints within an epoch; one is made after every epoch anyhow.
         largest_loss: an objective above it stops training as one that is not finite does; in nats a row, which is a
             document, sentence, vector or node. Text of a million words has some ten million nats.
+
+    Examples:
+        >>> config = TrainConfig({"topics": Phase("document"), "sentences": Phase("sentence", epochs=5)}, seed=1)
+        >>> [phase.epochs for phase in config.phases.values()]
+        [10, 5]
     """
 
     phases: dict[str, Phase] = field(default_factory=dict)
@@ -82,6 +94,10 @@ def learning_rate(peak: float, step: int, total: int) -> float:
     """A linear warm-up over the first tenth, 200 steps at most, then a cosine to zero.
 
     A function of the step, with no state of its own that a resumed run would have to restore.
+
+    Examples:
+        >>> [round(learning_rate(1e-3, step, total=100), 6) for step in (0, 4, 50, 100)]
+        [0.0001, 0.0005, 0.0005, 0.0]
     """
     warm = max(1, min(200, total // 10))
     return peak * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / max(1, total))))

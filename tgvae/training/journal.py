@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -12,19 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor
 
 from tgvae.data.batch import Batch
 from tgvae.evaluation.likelihood import Bound
 from tgvae.files import sync, write_text, writing
+from tgvae.progress import Advance
+from tgvae.progress import step as progress_step
 from tgvae.training.board import Board
 from tgvae.training.config import Phase
 
@@ -51,9 +46,7 @@ class Journal:
     def __init__(self, run: Path | None, quiet: bool, total: Callable[[Tensor], Tensor]) -> None:
         self.run, self._total = run, total
         self.console = Console(stderr=True, quiet=quiet)
-        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
-        hidden = quiet or not self.console.is_terminal
-        self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, disable=hidden)
+        self._bar = ExitStack()
         self._names: tuple[str, ...] = ()
         self._sums: Tensor | None = None
         self._steps = 0
@@ -86,11 +79,9 @@ class Journal:
         return None if self._sums is None else self._total(self._sums)
 
     def begin_epoch(self, title: str, batches: int, done: int) -> None:
-        """Start the progress bar of an epoch, ``done`` of whose ``batches`` are behind."""
-        for task in self._bar.task_ids:
-            self._bar.remove_task(task)
-        self._task = self._bar.add_task(title, total=batches, completed=done)
-        self._bar.start()
+        """Show the progress of an epoch through its phase, ``done`` of whose ``batches`` are behind."""
+        self._bar.close()
+        self._advance: Advance = self._bar.enter_context(progress_step(title, batches, done))
         self._since = time.monotonic()
 
     def step(self, step: int, terms: Mapping[str, Tensor], norm: Tensor, rate: float, batch: Any, part: float) -> None:
@@ -104,7 +95,7 @@ class Journal:
         self._sums = sums if self._sums is None else self._sums + sums
         self._names = (*terms, "gradient_norm")
         self._steps += 1
-        self._bar.advance(self._task)
+        self._advance()
         self._rate, self._step = rate, step
         if self._steps == EVERY:
             self.flush()
@@ -118,7 +109,7 @@ class Journal:
         half, and where training stops: before, most figures are still poor.
         """
         terms = {name: bound.mean(name) for name in bound.terms}
-        self._bar.stop()
+        self._bar.close()
         self.flush()
         self._write("valid", progress.step, terms | dict(figures))
         last = progress.epoch == phase.epochs or progress.stale >= phase.patience
@@ -126,16 +117,20 @@ class Journal:
             return
         told = [f"{name} {value:.2f}" for name, value in terms.items()]
         told += [f"{name} {value:.2f}" for name, value in figures.items()]
-        self.console.print(f"  epoch {progress.epoch}: {', '.join(told)}{' *' if better else ''}", highlight=False)
+        self._tell(f"  epoch {progress.epoch}: {', '.join(told)}{' *' if better else ''}")
         late = last or 2 * progress.epoch >= phase.epochs
         for warning in warnings(terms | dict(figures)) if late else []:
-            self.console.print(f"  warning: {warning}", style="yellow", highlight=False)
+            self._tell(f"  warning: {warning}", "yellow")
+
+    def _tell(self, text: str, style: str = "") -> None:
+        """Print a line; only a terminal has an edge to break it at."""
+        self.console.print(text, style=style, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._bar.close()
 
     def flush(self) -> None:
         """Write the means of the steps since the last flush, over all processes."""

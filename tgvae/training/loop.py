@@ -143,7 +143,8 @@ class Trainer:
         rows = self.corpora["train"].rows(phase.unit)
         p, batches = self.progress, self._batches(phase, self.progress.epoch)
         self.wrapped.train()
-        self.journal.begin_epoch(f"{name}, epoch {p.epoch + 1}/{phase.epochs}", len(batches), p.batch)
+        title, behind = f"{name}, epoch {p.epoch + 1}/{phase.epochs}", p.epoch * len(batches) + p.batch
+        self.journal.begin_epoch(title, total, behind)
         for index in batches[p.batch :]:
             torch.manual_seed(self._seed(p.step, self.accelerator.process_index))
             mine, part = self._share(phase, index)
