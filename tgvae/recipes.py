@@ -62,10 +62,14 @@ def tgvae() -> Recipe:
 
 
 def demo() -> Recipe:
-    """The joint model for a small corpus and few minutes: fewer topics and epochs."""
+    """The joint model for a small corpus and few minutes: fewer topics and epochs, and larger steps, as they are few.
+
+    With the usual rate, 3e-3, perplexity was 256 in place of 192 on addresses since 1960, and fidelity at strength 1.5
+    .40 in place of .49.
+    """
     phases = {
         "topics": replace(topic_phase(), epochs=12),
-        "sentences": replace(sentence_phase(joint=True), epochs=5),
+        "sentences": replace(sentence_phase(joint=True), epochs=5, learning_rate=6e-3),
     }
     return Recipe("tgvae", TGVAEConfig(TopicConfig(topics=30)), in_bfloat16(phases))
 
