@@ -76,6 +76,7 @@ def test_documents_linked_by_topics_are_a_graph_to_learn_from(
     assert "exists already" in refused(capsys, "topics", place / "run", "--links", links)
     train = ["train", links, "--recipe", "graph-vae", "--out", run, "--train.phases.edges.epochs", "60"]
     assert f"next: tgvae evaluate {run}\n" in closing_of(capsys, *train)
+    assert f"{run}: had ended before" in closing_of(capsys, "train", "--resume", run)
     (found,) = json.loads(out_of(capsys, "evaluate", run, "--json"))["runs"].values()
     assert found["links"]["AUC"]["value"] > 0.6, "links are more than chance"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tgvae.commands.telling import command, end, tell_json
 from tgvae.evaluation.generated import Writer
 from tgvae.evaluation.sharding import is_first
 from tgvae.evaluation.topics import has_topics
-from tgvae.models.base import Model
+from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.summarizer import Summarizer
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import resume_run, start_run
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str]) -> None:
     if any(a.split("=")[0] == "--resume" for a in arguments):
         options: Any = parse(Resume, "train", arguments)
         run = options.resume
+        if (run / WEIGHTS).is_file():
+            print(f"{run}: had ended before; nothing is left to train", file=sys.stderr)
         model = resume_run(run)
     else:
         name = recipe_name(arguments, RECIPES, "tgvae")
