@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -62,6 +63,16 @@ def test_topics(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert abs(sum(t["share"] for t in found["topics"]) - 1) < 1e-5
     assert all(len(t["sentences"]) == 1 and len(t["words"]) == 10 for t in found["topics"])
     assert "NPMI" in out_of(capsys, "topics", place / "run")
+
+
+def test_inspect_shows_labels_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = itertools.cycle(["[news]", "[/b]"])
+    rows = [json.dumps(document | {"label": next(labels)}) for document in made_up_documents(60)]
+    (tmp_path / "made.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    closing_of(capsys, "prepare", tmp_path / "made.jsonl", "--out", tmp_path / "data", "--workers", 1)
+    shown = out_of(capsys, "inspect", tmp_path / "data")
+    assert "[news]" in shown
+    assert "[/b]" in shown
 
 
 def test_documents_linked_by_topics_are_a_graph_to_learn_from(

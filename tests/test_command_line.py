@@ -25,9 +25,11 @@ from tgvae.cli import COMMANDS, main
 from tgvae.commands import demo as demo_command
 from tgvae.commands.completion import options_by
 from tgvae.commands.evaluate import cell
-from tgvae.commands.parsing import filled, recipe_name
+from tgvae.commands.parsing import choices_of, filled, meant_choices, recipe_name
+from tgvae.commands.plot import Plot
+from tgvae.commands.show import Show
 from tgvae.commands.tables import Block, number, show_blocks
-from tgvae.commands.telling import command, end
+from tgvae.commands.telling import command, end, tell_json
 from tgvae.commands.train import Resume, options_of
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import Stopped, UserError, closest, meant, meant_path
@@ -199,6 +201,20 @@ def test_examples_of_help_and_page_are_command_lines(name: str, capsys: pytest.C
         parsed(line)
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_commands_that_made_figures_are_command_lines(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ").replace("$SIZES", "")
+    for line in re.findall(r"^    (tgvae [a-z].*)$", text, flags=re.MULTILINE):
+        parsed(line)
+
+
+def test_choices_are_compared_with_the_values_of_their_option() -> None:
+    choices = [*choices_of(Plot)]
+    assert meant_choices(["topic", "--what", "mapp", "latent"], choices, "run") == ["'map'"]
+    assert meant_choices(["run", "--out=mapp"], choices, "run") == []
+    assert meant_choices(["smaples"], [*choices_of(Show)], "use") == ["'samples'"]
+
+
 def test_the_help_says_where_to_begin_and_what_a_status_means(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
@@ -325,7 +341,7 @@ def test_any_part_of_a_path_may_be_mistyped(tmp_path: Path) -> None:
 
 FIGURES = {
     "run": ["109.8 ± 3.0", "31346 ± 4746", ""],
-    "runs/a-run-with-a-long-name": ["1.51e+13 ± 4.6e+13", "", "0.7 ± 0.1"],
+    "runs/a-run[/b]-with-a-long-name": ["1.51e+13 ± 4.6e+13", "", "0.7 ± 0.1"],
     "vae": ["109.2", "25839 ± 4220", "1"],
     "beside": ["real text 0.927, chance 0.333", "", "language model 24894.6"],
 }
@@ -370,6 +386,12 @@ def test_numbers_are_short() -> None:
         "–",
     ]
     assert cell(Figure(229196313009048192.0, "per word", "", 1, error=9.4e17)) == "2.29e+17 ± 9.4e+17"
+    assert cell(Figure(0.5, "share", "", 1, error=math.nan)) == "0.500"
+
+
+def test_a_share_of_nothing_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_json({"value": math.nan, "parts": [1, {"a": (math.nan, "nan")}]})
+    assert json.loads(capsys.readouterr().out) == {"value": None, "parts": [1, {"a": [None, "nan"]}]}
 
 
 def test_closing_words_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,7 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> Non
 
 def test_those_who_may_read_a_file_may_read_weights(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    save_file({"a": torch.zeros(2)}, tmp_path / "weights.partial")  # left by a process that was killed
     with replacing(tmp_path / "weights") as partial:
         save_file({"a": torch.zeros(2)}, partial)
     assert (tmp_path / "weights").stat().st_mode == (tmp_path / "file").stat().st_mode

@@ -146,3 +146,14 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_nothing(
     with showing_at(terminal), step("plain"):
         time.sleep(0.15)
     assert terminal.getvalue() == ""
+
+
+def test_nothing_is_shown_any_more_when_an_error_is_told(terminal: Terminal) -> None:
+    held = waiting(terminal, "counting", [1, 2, 3])
+    with showing_at(terminal):
+        items = track(held, "counting", 3)  # as a traceback holds it
+        next(items)
+    seen = terminal.getvalue()
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l"), "the cursor is back"
+    assert [*items] == [2, 3]
+    assert terminal.getvalue() == seen

@@ -36,6 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.partial")
     with writing(path):
         try:
+            partial.unlink(missing_ok=True)  # of a process that was killed
             partial.touch()
             mode = partial.stat().st_mode
             yield partial

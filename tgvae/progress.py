@@ -17,7 +17,8 @@ from threading import Lock, Timer
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 Item = TypeVar("Item")
@@ -44,7 +45,9 @@ class Display:
     def __init__(self) -> None:
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=40)
+            ),
             BarColumn(16),
             Standing(),
             console=Console(stderr=True),
@@ -52,6 +55,7 @@ class Display:
             redirect_stdout=sys.stdout.isatty(),
         )
         self._lock = Lock()
+        self._timer: Timer | None = None
 
     @contextmanager
     def line(self, what: str, total: int | None, done: int) -> Iterator[Advance]:
@@ -63,14 +67,30 @@ class Display:
                 self._timer.start()
             task = self._bars.add_task(what, total=total, completed=done)
         try:
-            yield partial(self._bars.advance, task)
+            yield partial(self._advance, task)
         finally:
             with self._lock:
-                self._bars.remove_task(task)
-                if not self._bars.tasks:
-                    self._timer.cancel()
-                    if self._bars.live.is_started:
-                        self._bars.stop()
+                self._remove(task)
+
+    def close(self) -> None:
+        """Show nothing more, whatever is under way: an error that is told may hold steps open."""
+        with self._lock:
+            for task in self._bars.task_ids:
+                self._remove(task)
+
+    def _advance(self, task: TaskID) -> None:
+        if task in self._bars.task_ids:  # not after the display was closed
+            self._bars.advance(task)
+
+    def _remove(self, task: TaskID) -> None:
+        if task not in self._bars.task_ids:
+            return
+        self._bars.remove_task(task)
+        if not self._bars.tasks:
+            if self._timer:
+                self._timer.cancel()
+            if self._bars.live.is_started:
+                self._bars.stop()
 
     def _begin(self) -> None:
         with self._lock:
@@ -85,11 +105,14 @@ _DISPLAY: ContextVar[Display | None] = ContextVar("display of progress", default
 def showing(on: bool = True) -> Iterator[None]:
     """Show the steps inside where standard error is a terminal, of several processes those of the first; or do not."""
     on = on and sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
-    before = _DISPLAY.set(Display() if on else None)
+    display = Display() if on else None
+    before = _DISPLAY.set(display)
     try:
         yield
     finally:
         _DISPLAY.reset(before)
+        if display:
+            display.close()
 
 
 @contextmanager

@@ -86,13 +86,16 @@ def measured(options: Evaluate) -> dict[str, Report]:
 
 def tell(options: Evaluate, found: Mapping[str, Report]) -> None:
     """Print the figures."""
+    pages = [run / FOLDER / PAGE for run in options.runs]
     if options.json:
         runs = {run: described(report) for run, report in found.items()}
-        tell_json({"split": options.split, "protocol": asdict(options.protocol), "runs": runs})
+        about = {"split": options.split, "protocol": asdict(options.protocol), "pages": [*map(str, pages)]}
+        tell_json(about | {"runs": runs})
         return
     show(found, table_console())
-    then = command("compare" if len(options.runs) > 1 else "plot", *options.runs)
-    end([run / FOLDER / PAGE for run in options.runs], ["open it in a browser", then])
+    baseline_first = sorted(options.runs, key=lambda run: read_run(run)["recipe"]["kind"] != LanguageModel.kind)
+    then = command("compare" if len(options.runs) > 1 else "plot", *baseline_first)
+    end(pages, ["open it in a browser", then])
 
 
 def require_same_data(runs: Sequence[Path]) -> None:
@@ -200,7 +203,7 @@ def cell(figure: Figure | None) -> str:
     """A figure with its standard error, rounded to two digits of the error."""
     if figure is None:
         return ""
-    if not figure.error:
+    if not figure.error or math.isnan(figure.error):
         return number(figure.value)
     if max(abs(figure.value), figure.error) >= LARGE:
         return f"{figure.value:.3g} ± {figure.error:.2g}"

@@ -64,7 +64,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     for name, (low, middle, high, most) in found["lengths"].items():
         console.print(f"{name}: median {middle}, 5 % to 95 %: {low} to {high}, longest {most}")
     if found["labels"]:
-        console.print("labels: " + ", ".join(f"{label} {n}" for label, n in found["labels"].items()))
+        console.print("labels: " + ", ".join(f"{label} {n}" for label, n in found["labels"].items()), markup=False)
     console.print("skipped: " + (", ".join(f"{n} {why}" for why, n in found["skipped"].items()) or "nothing"))
     for document in found["examples"]:
         console.print(f"\n[bold]{escape(document['title'] or document['id'])}[/bold]")

@@ -31,7 +31,9 @@ def parse(options: type[Options], command: str, arguments: Sequence[str], defaul
             return tyro.cli(options, args=arguments, prog=prog, description=about)
         return tyro.cli(options, args=arguments, prog=prog, description=about, default=default)
     except SystemExit as stop:
-        if stop.code and (hints := meant_choices(arguments, set(choices_of(options)))):
+        if stop.code and (
+            hints := meant_choices(arguments, [*choices_of(options)], next(iter(get_type_hints(options))))
+        ):
             print(f"did you mean {', '.join(hints)}?", file=sys.stderr)
         raise
 
@@ -46,23 +48,29 @@ def filled(text: str) -> str:
     return "\n\n".join(b if "\n " in b else textwrap.fill(b, width, subsequent_indent="  ") for b in blocks)
 
 
-def choices_of(kind: Any) -> Iterator[str]:
-    """The names that options of a dataclass may be given, and those of the dataclasses in it."""
+def choices_of(kind: Any, option: str = "") -> Iterator[tuple[str, str]]:
+    """Each choice of an option of a dataclass, after the option's name, and those of the dataclasses in it."""
     if is_dataclass(kind):
-        for field in get_type_hints(kind).values():
-            yield from choices_of(field)
+        for name, field in get_type_hints(kind).items():
+            yield from choices_of(field, name.replace("_", "-"))
     elif get_origin(kind) is Literal:
-        yield from map(str, get_args(kind))
+        yield from ((option, str(choice)) for choice in get_args(kind))
     else:
         for part in get_args(kind):
-            yield from choices_of(part)
+            yield from choices_of(part, option)
 
 
-def meant_choices(arguments: Sequence[str], choices: Collection[str]) -> list[str]:
-    """Choices that arguments are nearly spelt like, none of which is one."""
-    values = (a.rpartition("=")[2] if a.startswith("--") else a for a in arguments)
-    found = (closest(value, choices) for value in values if value and value not in choices)
-    return [repr(choice) for choice in dict.fromkeys(found) if choice is not None]
+def meant_choices(arguments: Sequence[str], choices: Collection[tuple[str, str]], first: str) -> list[str]:
+    """Choices that values of their option are nearly spelt like; the first values are those of ``first``."""
+    option, found = first, []
+    for argument in arguments:
+        value = argument
+        if argument.startswith("--"):
+            option, _, value = argument[2:].rpartition(".")[2].partition("=")
+        known = [choice for name, choice in choices if name == option]
+        if value and value not in known and (close := closest(value, known)):
+            found.append(repr(close))
+    return found
 
 
 def require_device(name: str) -> None:
@@ -72,7 +80,9 @@ def require_device(name: str) -> None:
     try:
         torch.zeros(1, device=name).item()
     except (AssertionError, RuntimeError) as error:  # the first where torch was built without CUDA
-        raise UserError(f"--device {name}: {str(error).splitlines()[0][:200]}; give cpu, cuda or cuda:1") from error
+        raise UserError(
+            f"--device {name}: {str(error).splitlines()[0][:200]}; give cpu, or a device of this machine"
+        ) from error
 
 
 def recipe_name(arguments: Sequence[str], recipes: Collection[str], default: str) -> str:

@@ -80,7 +80,7 @@ def _show(
 ) -> None:
     """Print one table; rows of which it has no cell are left out."""
     columns = (
-        Column(name, width=width, overflow="fold")
+        Column(escape(name), width=width, overflow="fold")
         for block in blocks
         for name, width in zip(block.headings, block.widths(most), strict=True)
     )
