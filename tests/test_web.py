@@ -14,6 +14,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from fastapi.testclient import TestClient
 
 from tests.conftest import refused
 from tests.served import serving
+from tgvae.commands import serve
 from tgvae.commands.generate import READABLE
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
@@ -41,7 +43,7 @@ from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.runs import load_summarizer
 from tgvae.web import answers, asked
 from tgvae.web.app import create_app
-from tgvae.web.context import look
+from tgvae.web.context import examples_of, look
 from tgvae.web.guard import HEADERS
 from tgvae.web.limits import BusyError, Limits, Turns
 from tgvae.web.shown import Context
@@ -83,8 +85,22 @@ def test_the_run_says_what_it_can_and_where_its_documents_are_from(web: TestClie
         "documents": corpus.documents,
         "sentences": len(corpus.lengths),
     }
-    assert run["examples"]["document"] == " ".join(corpus.table["sentences"][corpus.documents // 2].as_py())
+    document = " ".join(corpus.table["sentences"][corpus.documents // 2].as_py())
+    assert run["examples"]["document"] == document, "short enough to be shown whole"
     assert {run["examples"]["start"], run["examples"]["end"]} <= set(corpus.texts)
+
+
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [("army  moon", "army  moon"), ("army " * 399 + "army", "army " * 399 + "army"), ("x" * 20_000, "x" * 2_000)],
+)
+def test_of_a_long_document_the_beginning_is_shown(document: str, shown: str) -> None:
+    corpus: Any = SimpleNamespace(
+        lengths=[1], documents=1, table={"sentences": [SimpleNamespace(as_py=lambda: [document, "Moon."])]}, text=str
+    )
+    found = examples_of(corpus)
+    assert found
+    assert found.document == (shown if len(document) > 100 else f"{shown} Moon.")
 
 
 def test_topics_are_those_of_the_evaluation(web: TestClient, guided: TGVAE, corpus: Corpus) -> None:
@@ -193,7 +209,8 @@ def test_a_document_is_read_word_by_word(web: TestClient, guided: TGVAE) -> None
         (422, {"like": ""}, "like: String should have at least 1 character"),
         (422, {"like": "a" * 20_001}, "like: String should have at most 20000 characters"),
         (422, {"topic": "a" * 1_001}, "topic"),
-        (422, {"topic": -1}, "topic"),
+        (422, {"topic": -1}, "^topic: Input should be greater than or equal to 0; topic: "),
+        (422, {"topic": True}, "^topic: Input should be a valid integer; topic: "),
         (422, {"mixture": {"0": -1}}, "mixture.0"),
         (422, {"mixture": {"war": 1}}, "mixture.war"),
         (422, {"mixture": [1, 2]}, "mixture"),
@@ -293,7 +310,7 @@ def test_the_token_opens(guided: TGVAE) -> None:
         {},
         {"Authorization": "Bearer wrong"},
         {"Authorization": "Basic sesame-1"},
-        {"Cookie": "tgvae_token=x"},
+        {"Cookie": "tgvae_74ce7322=x"},
     ):
         for path in ("/", "/api/run", "/static/page.js", "/openapi.json"):
             assert "token" in reason(web, 401, path, headers=headers)
@@ -307,6 +324,16 @@ def test_the_token_opens(guided: TGVAE) -> None:
     assert {"HttpOnly", "SameSite=lax"} <= set(entered.headers["set-cookie"].split("; "))
     assert web.get("/").status_code == 200, "the cookie is shown from now on"
     assert sentences(web.post("/api/generate", json={"num": 1}))
+
+
+def test_pages_of_one_host_do_not_throw_each_others_visitors_out(guided: TGVAE) -> None:
+    """A browser keeps cookies apart by host, not by port."""
+    first, second = (client(guided, token=token, hosts=None) for token in ("sesame-1", "sesame-2"))
+    assert first.get("/?token=sesame-1").status_code == 200
+    second.cookies = first.cookies
+    assert second.get("/?token=sesame-2").status_code == 200
+    first.cookies = second.cookies
+    assert [web.get("/").status_code for web in (first, second)] == [200, 200]
 
 
 def test_files_are_kept_by_browsers(web: TestClient) -> None:
@@ -341,7 +368,7 @@ def test_openapi_tells_of_every_question(web: TestClient) -> None:
     for name, answer in (("run", "About"), ("topics", "Topics"), ("map", "Pictures"), ("document", "Reading")):
         [about] = told["paths"][f"/api/{name}"].values()
         assert about["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{answer}")
-    assert {"400", "413", "422", "429"} <= set(told["paths"]["/api/generate"]["post"]["responses"])
+    assert {"400", "411", "413", "422", "429", "500"} <= set(told["paths"]["/api/generate"]["post"]["responses"])
 
 
 def test_the_commands_of_the_documentation_are_answered(guided: TGVAE, context: Context) -> None:
@@ -469,8 +496,35 @@ def test_the_benchmark_counts_what_clients_meet(
         assert set(log.errors) == {"/nowhere: 404"}
     assert benchmark.latency([0.1, 0.3, 0.2])["median ms"] == pytest.approx(200)
     monkeypatch.setattr(benchmark, "PYTHON", ("false",))
-    with pytest.raises(UserError, match="ended with status 1"), benchmark.serving(Path("run")):
+    with pytest.raises(UserError, match=r"ended with status 1$"), benchmark.serving(Path("run")):
         pass
+    monkeypatch.setattr(benchmark, "PYTHON", ("sh", "-c", "echo the port is taken >&2; exit 2"))
+    with pytest.raises(UserError, match=r"ended with status 2\nthe port is taken$"), benchmark.serving(Path("run")):
+        pass
+
+
+@pytest.mark.parametrize("clients", [(), (0,)])
+def test_the_benchmark_needs_clients(clients: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
+    from benchmarks import serving as benchmark
+
+    with pytest.raises(UserError, match="each at least 1"):
+        benchmark.Options(Path("run"), clients)
+
+
+def test_the_benchmark_has_no_column_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any error ends it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
+    from benchmarks import serving as benchmark
+
+    there: Any = SimpleNamespace(seconds=1.0, memory=60.0)
+    monkeypatch.setattr(benchmark, "serving", lambda *_: nullcontext(there))
+    monkeypatch.setattr(benchmark, "mixture", lambda _: [])
+    monkeypatch.setattr(benchmark, "load", lambda *_: (benchmark.Log({"/api/run": [0.1]}), [60.0]))
+    rows = benchmark.run(benchmark.Options(Path("run"), (1, 2)))
+    assert [row.name for row in rows] == ["start", "1 client", "2 clients", "  /api/run"]
+    assert {"requests / s", "refused"} <= set(rows[1].rounds)
+    assert "errors" not in rows[1].rounds
 
 
 @pytest.mark.parametrize("limits", [{"waiting": -1}, {"seconds": -1.0}, {"seconds": float("nan")}, {"body": 0}])
@@ -484,8 +538,10 @@ def test_without_the_corpus_topics_still_have_words(guided: TGVAE) -> None:
     assert web.get("/api/run").json()["missing"] == "It is gone."
     found = web.get("/api/topics").json()
     assert (found["npmi"], found["in_use"]) == (None, None)
-    assert sum(t["share"] for t in found["topics"]) == pytest.approx(1)
-    assert all(t["npmi"] is None and t["sentences"] == [] and len(t["words"]) == 10 for t in found["topics"])
+    assert all(
+        t["share"] is None and t["npmi"] is None and t["sentences"] == [] and len(t["words"]) == 10
+        for t in found["topics"]
+    )
     headings = [p["heading"] for p in web.get("/api/map").json()["pictures"]]
     assert "Map of topics" in headings
     assert "Map of documents" not in headings
@@ -600,14 +656,35 @@ def test_the_command_serves_until_it_is_stopped(served: tuple[subprocess.Popen[s
     _, told = process.communicate(timeout=20)
     assert (process.returncode, told.splitlines()[-1]) == (0, "stopped")
     assert "Traceback" not in told
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    assert re.search(r"^\| 130 \|.* not `serve`, which that ends with 0 ", page, flags=re.MULTILINE)
 
 
 def test_what_cannot_be_served_is_told(
     guided_run: Path, prepared: PreparedFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "no trained model" in refused(capsys, "serve", tmp_path)
+    assert "--token is empty" in refused(capsys, "serve", guided_run, "--token", "")
+    for token in ("Schlüssel", "a\nb", " a"):
+        assert "a header cannot carry" in refused(capsys, "serve", guided_run, "--token", token)
     assert "port is 99999" in refused(capsys, "serve", guided_run, "--port", "99999")
     assert "cannot listen" in refused(capsys, "serve", guided_run, "--host", "no.such.host.invalid")
     assert "--data" not in refused(capsys, "serve", guided_run, "--data", tmp_path, "--port", "0")
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert "choose another --port" in refused(capsys, "serve", guided_run, "--port", other.getsockname()[1])
+
+
+def test_the_page_does_not_tell_where_the_corpus_was(
+    guided_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Paths of the server, and names of folders beside it, are for the terminal."""
+
+    def gone(*_: Any) -> None:
+        raise UserError("/home/of/somebody: not there; did you mean /home/of/somebody-else?")
+
+    monkeypatch.setattr(serve, "open_folder", gone)
+    corpus, missing = serve.corpus_of(serve.Serve(guided_run))
+    assert corpus is None
+    assert "tgvae serve RUN --data FOLDER" in missing
+    assert "/" not in missing
+    assert "/home/of/somebody-else" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import http.client
 import json
 import random
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -25,12 +26,13 @@ from tgvae.errors import UserError
 
 TOKEN = "benchmark"
 LOOKS = 4  # of the server's memory during a measurement
+LAST = 10  # lines that are told of a server that did not start
 Question = tuple[str, dict[str, Any] | None]  # path, and what is posted
 
 
 @dataclass(frozen=True)
 class Options:
-    """Requests a second, latency, errors, refusals (429) and the server's memory, by number of clients."""
+    """Requests a second, latency, refusals (429) and the server's memory, by number of clients."""
 
     run: Path
     """A run of a text model."""
@@ -44,6 +46,10 @@ class Options:
     """Requests that the server lets to the model at a time."""
     out: Path | None = None
     """File for the result as JSON."""
+
+    def __post_init__(self) -> None:
+        if not self.clients or min(self.clients) < 1:
+            raise UserError("clients: give one number or more, each at least 1, such as --clients 1 4")
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def run(options: Options) -> list[Row]:
             every = [s for each in log.seconds.values() for s in each]
             figures = {"requests / s": len(every) / options.seconds, **latency(every), "refused": float(log.refused)}
             told = {f"MiB at {k}/{LOOKS}": value for k, value in enumerate(memory, start=1)}
-            rows.append(row(f"{count} clients" if count > 1 else "1 client", figures | {"errors": 0.0} | told))
+            rows.append(row(f"{count} clients" if count > 1 else "1 client", figures | told))
             parts = [row(f"  {name}", latency(each)) for name, each in sorted(log.seconds.items())]
     return rows + parts
 
@@ -118,25 +124,29 @@ def serving(run: Path, threads: int = 1, *options: str) -> Iterator[Served]:
     """`tgvae serve` on a free port of this machine, until the end. Raises UserError where it does not start."""
     began = time.perf_counter()
     command = [*PYTHON, "-m", "tgvae.cli", "serve", str(run), "--port", "0", "--token", TOKEN, "--json", *options]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(threads, tuned=True)
-    )
-    try:
-        assert process.stdout
-        told = process.stdout.readline()
-        if not told:
-            raise UserError(f"{run}: `tgvae serve` ended with status {process.wait()}")
-        place = urlsplit(json.loads(told)["address"])
-        assert place.hostname
-        assert place.port
-        served = Served(process, place.hostname, place.port, 0.0)
-        with connection(served) as line:
-            status, _ = ask(line, ("/api/run", None))
-        assert status == 200
-        yield Served(process, place.hostname, place.port, time.perf_counter() - began)
-    finally:
-        process.terminate()
-        process.communicate()
+    with tempfile.TemporaryFile("w+") as told:  # not a pipe, which nobody would read while it serves
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment(threads, tuned=True)
+        )
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            if not line:
+                status = process.wait()
+                told.seek(0)
+                last = "".join(told.readlines()[-LAST:])
+                raise UserError(f"{run}: `tgvae serve` ended with status {status}\n{last}".rstrip())
+            place = urlsplit(json.loads(line)["address"])
+            assert place.hostname
+            assert place.port
+            served = Served(process, place.hostname, place.port, 0.0)
+            with connection(served) as open_line:
+                status, _ = ask(open_line, ("/api/run", None))
+            assert status == 200
+            yield Served(process, place.hostname, place.port, time.perf_counter() - began)
+        finally:
+            process.terminate()
+            process.communicate()
 
 
 def connection(served: Served) -> closing[http.client.HTTPConnection]:

@@ -25,6 +25,7 @@ from tgvae.settings import require_range
 from tgvae.web.limits import Limits
 
 LEAVING = 3  # seconds that requests have to end when the server is stopped
+MISSING = "It is not where it was, or not as it was; `tgvae serve RUN --data FOLDER` says where it is."
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Serve:
 def main(arguments: Sequence[str]) -> None:
     options = parse(Serve, "serve", arguments)
     require_range(options, 0, 65536, "port")
+    require_token(options.token)
     try:
         import uvicorn
 
@@ -97,14 +99,25 @@ def tell(text: str) -> None:
 
 
 def corpus_of(options: Serve) -> tuple[Corpus | None, str]:
-    """The training documents of the run, or why they are not there. Raises UserError where --data has others."""
+    """The training documents of the run, or why they are not there. Raises UserError where --data has others.
+
+    Visitors are told no more than they need: the error has paths of this machine.
+    """
     try:
         return Corpus(open_folder(options.run, options.data), "train"), ""
     except UserError as error:
         if options.data:
             raise
         tell(f"without the corpus: {error}")
-        return None, f"{error} (`tgvae serve --data` says where it is now)"
+        return None, MISSING
+
+
+def require_token(token: str | None) -> None:
+    """Raises UserError for a token that is empty, as of an unset variable, or that a header cannot carry."""
+    if token == "":
+        raise UserError("--token is empty, which would let everyone in; give one, or leave --token out")
+    if token and not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise UserError("--token has what a header cannot carry; use letters from a to z, digits and - . _ ~")
 
 
 def is_loopback(host: str) -> bool:

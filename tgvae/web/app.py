@@ -30,7 +30,8 @@ from tgvae.web.limits import BusyError, Limits, Turns
 from tgvae.web.shown import About, Context, Pictures, Topics
 
 ERROR = {"description": "what is wrong, in words", "content": {"application/json": {"example": {"error": "..."}}}}
-BAD: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 413, 422, 429), ERROR)
+BAD: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 411, 413, 422, 429, 500), ERROR)
+KINDS = ("constrained-int", "constrained-str")  # what pydantic calls a number and words in the place of an error
 
 
 def create_app(
@@ -156,5 +157,7 @@ def add_refusals(app: FastAPI, limits: Limits) -> None:
 
 def in_words(error: Any) -> str:
     """What a field has that it must not have."""
-    place = "" if error["type"] == "json_invalid" else ".".join(map(str, error["loc"][1:]))
+    place = (
+        "" if error["type"] == "json_invalid" else ".".join(str(part) for part in error["loc"][1:] if part not in KINDS)
+    )
     return f"{place or 'the request'}: {error['msg'].removeprefix('Value error, ')}"

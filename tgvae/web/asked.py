@@ -17,7 +17,7 @@ TOKENS = 6_000  # sentences x beams x max_length of a request
 
 Text = Annotated[str, Field(min_length=1, max_length=CHARACTERS)]
 Line = Annotated[str, Field(min_length=1, max_length=LINE)]
-Topic = Annotated[int, Field(ge=0)] | Line
+Topic = Annotated[int, Field(ge=0, strict=True)] | Line  # strict: true is not topic 1
 Weight = Annotated[float, Field(ge=0)]
 Strength = Annotated[float, Field(ge=0, le=5, description="1 is the model's own prior, more is more typical")]
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="the same seed gives the same sentences")]

@@ -21,9 +21,10 @@ from tgvae.evaluation.projections import topic_distances
 from tgvae.evaluation.topics import WithTopics, diversity, has_topics, top_words, topics_in_use
 from tgvae.models.base import Model
 from tgvae.web.answers import abilities, topics_of
-from tgvae.web.asked import CHARACTERS, LINE
+from tgvae.web.asked import LINE
 from tgvae.web.shown import About, Context, Examples, Groups, Picture, Pictures, Source, Topic, Topics, Word
 
+EXAMPLE = 2_000  # most characters of a document that visitors are shown to begin with
 PICTURES: tuple[Name, ...] = ("map", "documents", "time", "labels", "similarity")
 
 
@@ -59,13 +60,16 @@ def source_of(corpus: Corpus) -> Source:
 
 
 def examples_of(corpus: Corpus) -> Examples | None:
-    """A document from the middle of the corpus, and sentences from its thirds; None where it has no sentence."""
+    """How a document from the middle of the corpus begins, up to a word's end, and sentences from its thirds.
+
+    None where the corpus has no sentence.
+    """
     count = len(corpus.lengths)
     if not count:
         return None
     document = " ".join(corpus.table["sentences"][corpus.documents // 2].as_py())
     start, end = (corpus.text(row)[:LINE] for row in (count // 3, 2 * count // 3))
-    return Examples(document[:CHARACTERS], start, end)
+    return Examples(f"{document} "[: EXAMPLE + 1].rsplit(" ", 1)[0][:EXAMPLE], start, end)
 
 
 def by_itself(model: WithTopics) -> Exhibits:
@@ -87,7 +91,7 @@ def described(exhibits: Exhibits) -> Topics:
         diversity=diversity(np.array([row.words for row in rows])),
         in_use=None if exhibits.theta is None else topics_in_use(exhibits.theta),
         groups={kind: Groups(found.names, found.documents.tolist()) for kind, found in groups.items()},
-        topics=[one(row, groups) for row in rows],
+        topics=[one(row, groups, exhibits.theta is not None) for row in rows],
     )
 
 
@@ -102,11 +106,12 @@ def groups_of(exhibits: Exhibits) -> dict[str, Prevalence]:
     return {kind: prevalence for kind, prevalence in found.items() if prevalence is not None}
 
 
-def one(row: TopicRow, groups: dict[str, Prevalence]) -> Topic:
-    """A topic, with what each group of documents has of it, in five digits."""
+def one(row: TopicRow, groups: dict[str, Prevalence], shares: bool) -> Topic:
+    """A topic, with what each group of documents has of it, in five digits; its share is of documents, or None."""
     words = [Word(*pair) for pair in zip(row.words, row.probabilities, strict=True)]
     prevalence = {kind: found.means[:, row.number].round(5).tolist() for kind, found in groups.items()}
-    return Topic(row.number, row.name, row.share, _known(row.npmi), words, list(row.nearest), prevalence)
+    share = row.share if shares else None
+    return Topic(row.number, row.name, share, _known(row.npmi), words, list(row.nearest), prevalence)
 
 
 def _known(value: float) -> float | None:

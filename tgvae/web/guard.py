@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 from collections.abc import Collection
@@ -15,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tgvae.web.entrance import entrance, wants_page
 
-COOKIE = "tgvae_token"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HEADERS = {
     # Plotly sets styles of its own; scripts come from here alone, and no text becomes one.
@@ -81,7 +81,7 @@ class Guard:
             return refusal(403, "another site's page may not ask here")
         if self.token is not None and request.url.path == "/" and "token" in request.query_params:
             return self._enter(request)
-        if self.token is not None and not self._is_token(_shown(request)):
+        if self.token is not None and not self._is_token(self._shown(request)):
             return _stopped(request, "the token is missing or wrong; `tgvae serve` printed it, after token=")
         if "transfer-encoding" in headers:  # before which the length would not count
             return refusal(411, "say the length of the request (Content-Length), and send it in one piece")
@@ -98,8 +98,19 @@ class Guard:
         if not self._is_token(token):
             return _stopped(request, "this token is wrong; `tgvae serve` printed the right one, after token=")
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="lax")
+        answer.set_cookie(self._cookie, token, httponly=True, samesite="lax")
         return answer
+
+    @property
+    def _cookie(self) -> str:
+        """Its name: browsers do not keep cookies apart by port, and another run may be served from this host."""
+        assert self.token is not None
+        return f"tgvae_{hashlib.sha256(self.token.encode()).hexdigest()[:8]}"
+
+    def _shown(self, request: Request) -> str:
+        """The token that a request shows, or nothing."""
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        return token if kind.lower() == "bearer" else request.cookies.get(self._cookie, "")
 
     def _is_token(self, shown: str) -> bool:
         """In constant time."""
@@ -110,12 +121,6 @@ class Guard:
 def _stopped(request: Request, reason: str) -> Response:
     """No token: a page that asks a person for it, or a refusal to a program."""
     return entrance(reason) if wants_page(request) else refusal(401, reason)
-
-
-def _shown(request: Request) -> str:
-    """The token that a request shows, or nothing."""
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    return token if kind.lower() == "bearer" else request.cookies.get(COOKIE, "")
 
 
 def _place(origin: str) -> str:

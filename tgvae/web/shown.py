@@ -29,7 +29,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts of the corpus to begin with: a document, and two sentences to walk between."""
+    """Texts of the corpus to begin with: how a document begins, and two sentences to walk between."""
 
     document: str
     start: str
@@ -67,7 +67,7 @@ class Topic:
 
     topic: int
     name: str
-    share: float
+    share: float | None
     npmi: float | None
     words: list[Word]
     sentences: list[str]

@@ -41,15 +41,19 @@ export async function ask(name, question) {
   return answer;
 }
 
+const latest = new WeakMap(); // by place: what was asked for last; an earlier answer that comes later is dropped
+
 /** Puts what `work` resolves to, a list of nodes, into a place; what goes wrong is told there. */
 export async function fill(place, work) {
+  const own = Symbol();
+  latest.set(place, own);
   place.setAttribute("aria-busy", "true");
-  try {
-    place.replaceChildren(...(await work()));
-  } catch (error) {
-    place.replaceChildren(el("p", { className: "error", role: "alert" }, error.message));
-    if (error.passing) place.append(el("button", { type: "button", onclick: () => fill(place, work) }, "Try again"));
-  }
+  const found = await work().catch((error) => {
+    const again = el("button", { type: "button", onclick: () => fill(place, work) }, "Try again");
+    return [el("p", { className: "error", role: "alert" }, error.message), ...(error.passing ? [again] : [])];
+  });
+  if (latest.get(place) !== own) return;
+  place.replaceChildren(...found);
   place.removeAttribute("aria-busy");
 }
 

@@ -14,7 +14,7 @@ const ORDERS = {
 export function startTopics(run, found) {
   const told = run.corpus
     ? ["Share: of the training documents. Coherence: how much oftener its words meet in documents than by chance (NPMI, from -1 to 1)."]
-    : ["Share: of a document without words."];
+    : [];
   if (found.groups.year) told.push("The line is its share of each year's documents, as high as its own peak.");
   if (found.groups.label) told.push("Below stand the labels whose documents have most of it.");
   find("topics-about").textContent = told.join(" ");
@@ -52,13 +52,14 @@ function arrange(cards, order, wanted) {
 
 function card(topic, groups, most, mixes) {
   const coherence = topic.npmi === null ? "" : ` · coherence ${topic.npmi.toFixed(2)}`;
+  const facts = () => el("p", { className: "facts" }, bar(topic.share / most), `share ${percent(topic.share)}${coherence}`);
   const more = el("details", {}, el("summary", {}, "Words, sentences and numbers"));
   more.addEventListener("toggle", () => more.append(...details(topic, groups)), { once: true });
   return el(
     "li",
     { className: "card" },
     el("h3", {}, `Topic ${topic.topic}`),
-    el("p", { className: "facts" }, bar(topic.share / most), `share ${percent(topic.share)}${coherence}`),
+    ...(topic.share === null ? [] : [facts()]),
     el("p", { className: "top" }, topic.words.map(({ word }) => word).join(", ")),
     ...pictureOf(topic, groups),
     more,
