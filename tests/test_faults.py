@@ -30,7 +30,7 @@ from tgvae.runs import RUN, build, load_run, resume_run, start_run
 from tgvae.training import loop, stopping
 from tgvae.training.board import Board
 from tgvae.training.checkpoint import CHECKPOINT
-from tgvae.training.faults import DivergedError, enough_memory, explained, wrong_with
+from tgvae.training.faults import LOST_PEER, DivergedError, enough_memory, explained, wrong_with
 from tgvae.training.journal import EVERY, METRICS, Journal
 from tgvae.training.stopping import Stopping
 
@@ -240,6 +240,13 @@ def test_too_little_memory_names_the_batch_of_the_phase(tmp_path: Path) -> None:
     match = rf"phase topics; .* --train.phases.topics.batch \(32 now\) .* `tgvae train --resume {tmp_path}`"
     with pytest.raises(UserError, match=match), explained(tmp_path), enough_memory("topics", 32):
         too_large_for_torch()
+
+
+@pytest.mark.parametrize("words", LOST_PEER)
+def test_that_another_process_ended_is_told_with_the_way_on(words: str, tmp_path: Path) -> None:
+    told = "another process of the training has ended; what was saved is kept"
+    with pytest.raises(UserError, match=told), explained(tmp_path):
+        raise RuntimeError(f"[gloo] {words} [127.0.0.1]")
 
 
 def test_other_errors_in_training_are_not_explained(tmp_path: Path) -> None:

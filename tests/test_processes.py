@@ -99,8 +99,7 @@ def two(prepared: PreparedFolder, edges: str, tmp_path_factory: pytest.TempPathF
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 1, done.stderr
-    assert "another process of the training has ended; what was saved is kept" in done.stderr
+    assert done.returncode == 1, done.stderr  # what the other one tells, unless it is ended first: test_faults.py
     assert time.time() - float(done.stdout.split()[-1]) < 30
     return folder
 
