@@ -18,10 +18,11 @@ _TAGS = {
 }
 _ATTRIBUTE = r"""\s+[a-z][a-z0-9:_-]*\s*=\s*(?:"[^"<]*"|'[^'<]*'|[^\s"'<>]+)"""
 _TAG = re.compile(rf"</?({'|'.join(_TAGS)})(?:{_ATTRIBUTE})*\s*/?>", re.ASCII | re.IGNORECASE)
-# What nobody reads, with its content, which ends where another one begins: so time is linear.
-_COMMENT = re.compile(r"<!--(?:[^<-]|-(?!->)|<(?!!--))*+-->")
+# What nobody reads, with its content, which ends where another one begins: so time is linear. Without possessive
+# quantifiers, which Python before 3.11.5 gets wrong for groups.
+_COMMENT = re.compile(r"<!--(?:[^<-]|-(?!->)|<(?!!--))*-->")
 _SCRIPT = re.compile(
-    r"<!doctype\b[^<>]*>|<(script|style)\b[^<>]*>[^<]*+(?:<(?!/?\1\b)[^<]*+)*+</\1\s*>", re.ASCII | re.IGNORECASE
+    r"<!doctype\b[^<>]*>|<(script|style)\b[^<>]*>[^<]*(?:<(?!/?\1\b)[^<]*)*</\1\s*>", re.ASCII | re.IGNORECASE
 )
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.ASCII | re.IGNORECASE)
 
