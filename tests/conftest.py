@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -25,7 +27,11 @@ from tgvae.runs import load_tgvae, start_run
 from tgvae.training.config import Phase, TrainConfig
 
 if TYPE_CHECKING:
+    from _pytest.capture import CaptureResult
+
     from tgvae.web.shown import Context
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 THEMES = {
     "war": ["army", "soldier", "battle", "general", "weapon", "enemy", "victory", "fleet", "border", "attack"],
@@ -149,18 +155,32 @@ def context(guided: TGVAE, dated: Corpus) -> Context:
     return look(guided, "guided", dated)
 
 
-def out_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What a command prints that succeeds."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; for a module alone, as its event loop stays open in this thread."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def obeyed(capsys: pytest.CaptureFixture[str], *arguments: object) -> CaptureResult[str]:
+    """What a command that succeeds prints, and what it tells beside."""
     capsys.readouterr()
     assert main([str(a) for a in arguments]) == 0
-    return capsys.readouterr().out
+    return capsys.readouterr()
+
+
+def out_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command prints that succeeds."""
+    return obeyed(capsys, *arguments).out
 
 
 def closing_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """What a command tells beside its result that succeeds."""
-    capsys.readouterr()
-    assert main([str(a) for a in arguments]) == 0
-    return capsys.readouterr().err
+    return obeyed(capsys, *arguments).err
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

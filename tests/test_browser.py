@@ -6,7 +6,6 @@ Anything on the browser's console, and any request to another place than the ser
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +14,20 @@ from typing import Any
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra web is not installed")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from tests.served import serving  # noqa: E402
-from tests.test_page import EVIL  # noqa: E402
-from tgvae.commands.generate import READABLE  # noqa: E402
-from tgvae.data.corpus import Corpus  # noqa: E402
-from tgvae.data.schema import PreparedFolder  # noqa: E402
-from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE  # noqa: E402
-from tgvae.models.tgvae import TGVAE  # noqa: E402
-from tgvae.models.topic import TopicConfig, TopicModel  # noqa: E402
-from tgvae.runs import load_summarizer  # noqa: E402
-from tgvae.web import answers  # noqa: E402
-from tgvae.web.app import create_app  # noqa: E402
-from tgvae.web.context import look  # noqa: E402
-from tgvae.web.shown import Context, Groups, Topic, Word  # noqa: E402
+from tests.served import serving
+from tests.test_page import EVIL
+from tgvae.commands.generate import READABLE
+from tgvae.data.corpus import Corpus
+from tgvae.data.schema import PreparedFolder
+from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
+from tgvae.models.tgvae import TGVAE
+from tgvae.models.topic import TopicConfig, TopicModel
+from tgvae.runs import load_summarizer
+from tgvae.web import answers
+from tgvae.web.app import create_app
+from tgvae.web.context import look
+from tgvae.web.shown import Context, Groups, Topic, Word
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 SMALL = SentenceConfig(embedding_size=8, hidden_size=8, latent_size=2, flow_length=0)
 TEXT = "The army and the soldier ate cheese near the kitchen.\n\nA rocket was near the moon."
 OVERFLOWING = """() => [...document.querySelectorAll("body *")]
@@ -44,14 +40,6 @@ OVERLAPPING = """() => {
   return boxes.flatMap(([a, x], i) => boxes.slice(i + 1).filter(([, y]) => x.left < y.right - 1 && y.left < x.right - 1
     && x.top < y.bottom - 1 && y.top < x.bottom - 1).map(([b]) => `${a} and ${b}`));
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

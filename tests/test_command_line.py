@@ -20,7 +20,7 @@ import pytest
 import tyro
 from rich.console import Console
 
-from tests.conftest import made_up_documents, refused
+from tests.conftest import made_up_documents, obeyed, refused
 from tgvae.cli import COMMANDS, main
 from tgvae.commands import demo as demo_command
 from tgvae.commands.completion import options_by
@@ -125,9 +125,7 @@ def test_json_is_alone_on_standard_output(
 ) -> None:
     """An object as the page of commands says; no closing words beside it."""
     fresh(place)
-    capsys.readouterr()
-    assert main([name, *calls()[name], "--json"]) == 0
-    captured = capsys.readouterr()
+    captured = obeyed(capsys, name, *calls()[name], "--json")
     rows = captured.out.splitlines() if name in ("generate", "summarize") else [captured.out]
     said = re.search(r"^JSON.*?: (.*?)(;|$)", sections()[name], flags=re.MULTILINE)
     assert said is not None
@@ -145,9 +143,7 @@ def test_closing_words_stand_beside_the_result(
 ) -> None:
     """Files that it says it wrote are there; what comes next are words, or a command line that can be parsed."""
     fresh(place)
-    capsys.readouterr()
-    assert main([name, *calls()[name]]) == 0
-    captured = capsys.readouterr()
+    captured = obeyed(capsys, name, *calls()[name])
     assert not re.search(r"^(wrote|next): ", captured.out, flags=re.MULTILINE)
     wrote, then = closing(captured.err)
     assert then

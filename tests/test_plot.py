@@ -15,7 +15,7 @@ import pytest
 
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
-from tests.conftest import made_up_documents, out_of, refused
+from tests.conftest import CHROMIUM, made_up_documents, out_of, refused
 from tests.test_page import EVIL, exhibits
 from tgvae.cli import main
 from tgvae.commands.plot import png
@@ -33,8 +33,6 @@ from tgvae.models.topic import TopicConfig
 from tgvae.recipes import Recipe
 from tgvae.runs import start_run
 from tgvae.training.config import Phase, TrainConfig
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +144,7 @@ def test_png_without_a_browser_says_so(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="needs a Chrome or Chromium browser")
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chrome or Chromium browser")
 def test_a_png_shows_ink_on_white() -> None:
     pytest.importorskip("kaleido")
     image = pytest.importorskip("PIL.Image")

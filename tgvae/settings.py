@@ -23,6 +23,20 @@ SEEDS = 2**32
 """Seeds are whole numbers from 0 to less than this: what all sources of random numbers take."""
 
 
+def plain(value: Any) -> Any:
+    """A value as JSON has it, within lists and dicts too: NaN, as a share of nothing is, becomes null.
+
+    Examples:
+        >>> plain({"share": float("nan"), "parts": (1, 0.5)})
+        {'share': None, 'parts': [1, 0.5]}
+    """
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def read_json(path: Path, remedy: str) -> Any:
     """What a JSON file holds.
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
+from tgvae.settings import plain
+
 PIPED = 160  # characters a line where there is no terminal, so that files and pipes get whole tables
 
 
@@ -25,16 +27,7 @@ def table_console() -> Console:
 
 def tell_json(found: Any) -> None:
     """Print one JSON object, indented."""
-    print(json.dumps(_known(found), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _known(value: Any) -> Any:
-    """What JSON has: NaN, as a share of nothing is, becomes null."""
-    if isinstance(value, dict):
-        return {name: _known(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_known(part) for part in value]
-    return None if value != value else value
+    print(json.dumps(plain(found), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def command(*words: object) -> str:

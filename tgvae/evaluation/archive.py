@@ -24,7 +24,7 @@ from tgvae.evaluation.exhibits import SummaryRow, TopicRow
 from tgvae.evaluation.figure import Figure, Parts, Report
 from tgvae.files import replacing
 from tgvae.models.base import WEIGHTS
-from tgvae.settings import misfit, read_described
+from tgvae.settings import misfit, plain, read_described
 
 FORMAT = 1
 AGAIN = "evaluate the run again"
@@ -47,8 +47,8 @@ def described(report: Report) -> dict[str, dict[str, dict[str, Any]]]:
     names = ("value", "unit", "estimator", "size", "seed", "error")
     return {
         section: {
-            name: {key: _plain(getattr(figure, key)) for key in names}
-            | {"marks": {mark: _plain(value) for mark, value in figure.marks.items()}}
+            name: {key: plain(getattr(figure, key)) for key in names}
+            | {"marks": plain(dict(figure.marks))}
             | ({"parts": {"paired": figure.parts.paired, "exp": figure.parts.exp}} if figure.parts else {})
             for name, figure in figures.items()
         }
@@ -145,8 +145,3 @@ def _parts(arrays: Sequence[NDArray[Any]], flags: Mapping[str, Any]) -> Parts:
 def _number(value: Any) -> float:
     """A number from JSON: null becomes NaN."""
     return float("nan") if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON has: NaN becomes null."""
-    return None if isinstance(value, float) and value != value else value

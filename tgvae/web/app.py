@@ -157,7 +157,6 @@ def add_refusals(app: FastAPI, limits: Limits) -> None:
 
 def in_words(error: Any) -> str:
     """What a field has that it must not have."""
-    place = (
-        "" if error["type"] == "json_invalid" else ".".join(str(part) for part in error["loc"][1:] if part not in KINDS)
-    )
+    parts = [] if error["type"] == "json_invalid" else error["loc"][1:]
+    place = ".".join(str(part) for part in parts if part not in KINDS)
     return f"{place or 'the request'}: {error['msg'].removeprefix('Value error, ')}"

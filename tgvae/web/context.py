@@ -20,6 +20,7 @@ from tgvae.evaluation.prevalence import Prevalence, by_label, by_year
 from tgvae.evaluation.projections import topic_distances
 from tgvae.evaluation.topics import WithTopics, diversity, has_topics, top_words, topics_in_use
 from tgvae.models.base import Model
+from tgvae.settings import plain
 from tgvae.web.answers import abilities, topics_of
 from tgvae.web.asked import LINE
 from tgvae.web.shown import About, Context, Examples, Groups, Picture, Pictures, Source, Topic, Topics, Word
@@ -87,7 +88,7 @@ def described(exhibits: Exhibits) -> Topics:
     """The topics: coherence is None where it is not known."""
     rows, groups = exhibits.topics or (), groups_of(exhibits)
     return Topics(
-        npmi=_known(float(np.mean([row.npmi for row in rows]))),
+        npmi=plain(float(np.mean([row.npmi for row in rows]))),
         diversity=diversity(np.array([row.words for row in rows])),
         in_use=None if exhibits.theta is None else topics_in_use(exhibits.theta),
         groups={kind: Groups(found.names, found.documents.tolist()) for kind, found in groups.items()},
@@ -111,11 +112,7 @@ def one(row: TopicRow, groups: dict[str, Prevalence], shares: bool) -> Topic:
     words = [Word(*pair) for pair in zip(row.words, row.probabilities, strict=True)]
     prevalence = {kind: found.means[:, row.number].round(5).tolist() for kind, found in groups.items()}
     share = row.share if shares else None
-    return Topic(row.number, row.name, share, _known(row.npmi), words, list(row.nearest), prevalence)
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    return Topic(row.number, row.name, share, plain(row.npmi), words, list(row.nearest), prevalence)
 
 
 def pictured(exhibits: Exhibits) -> Pictures:
