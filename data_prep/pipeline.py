@@ -21,15 +21,15 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from data_prep.cluster import cluster
 from data_prep.corpora import open_corpus
 from data_prep.corpora.base import Corpus, RawDocument, Skipped
 from data_prep.ids import check_ids
-from data_prep.output import building, write_manifest, write_origin, write_skipped
 from data_prep.parallel import OrderedMap, processes
+from data_prep.ray_backend import cluster
 from data_prep.settings import PrepareSettings
 from data_prep.shards import Chunk, Counts, Encoder, count_chunk
 from data_prep.vocabularies import build_tokenizer, build_topic_vocabulary, load_stop_words
+from data_prep.writer import building, write_manifest, write_origin, write_skipped
 from tgvae.data.schema import DOCUMENT, FORMAT, SPLITS, TOPIC_WORDS, arrow_file
 from tgvae.errors import UserError
 from tgvae.progress import step, track

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import tyro
 
-from campaigns.outcomes import Outcome, save, table
+from campaigns.results import Outcome, save, table
 from tgvae.errors import UserError
 
 CAMPAIGNS = {
     "training": "training killed, stopped, and left without room, memory or sense",
     "preparation": "preparation killed, stopped and left without room; folders changed by hand",
-    "strangers": "damaged and hostile run folders and prepared folders",
+    "untrusted_inputs": "damaged and hostile run folders and prepared folders",
     "fuzz": "dirty corpora and odd options",
     "soak": "an hour of writing in several threads",
     "mutation": "errors put into the code: does a test notice?",

@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from tgvae.cli import keep_memory
+from tgvae.cli.main import keep_memory
 from tgvae.data.corruption import Corruption
+from tgvae.datasets import examples_of, open_source
 from tgvae.evaluation.likelihood import importance_weighted_nll
 from tgvae.evaluation.studies import header, with_error
-from tgvae.models.vector import VectorConfig
+from tgvae.models.vae import VectorConfig
 from tgvae.recipes import Recipe, denoising, digits_vae, in_phases
 from tgvae.runs import ensure_run
-from tgvae.sources import examples_of, open_source
 
 NOISES = {
     "none": Corruption(),
@@ -62,7 +62,7 @@ class Options:
 
 
 def main() -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tgvae.cli does
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tgvae.cli.main does
     keep_memory()
     options = tyro.cli(Options, description=__doc__)
     for data in options.data:

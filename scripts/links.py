@@ -15,15 +15,15 @@ from pathlib import Path
 
 import tyro
 
-from tgvae.cli import keep_memory
+from tgvae.cli.main import keep_memory
 from tgvae.data.graphs import GraphSplit
-from tgvae.evaluation.figure import Figures
+from tgvae.datasets import examples_of, open_source
 from tgvae.evaluation.links import link_figures
+from tgvae.evaluation.metric import Metrics
 from tgvae.evaluation.studies import header, with_error
-from tgvae.models.graph import GraphVAE
+from tgvae.models.vgae import GraphVAE
 from tgvae.recipes import RECIPES
 from tgvae.runs import ensure_run
-from tgvae.sources import examples_of, open_source
 
 KINDS = ("graph-vae", "graph-autoencoder")
 
@@ -41,7 +41,7 @@ class Options:
 
 
 def main() -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tgvae.cli does
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tgvae.cli.main does
     keep_memory()
     options = tyro.cli(Options, description=__doc__)
     rows = ["| graph | model | AUC | average precision |", "|---|---|---|---|"]
@@ -59,8 +59,8 @@ def main() -> None:
     print(text)
 
 
-def cell(options: Options, graph: str, kind: str, seed: int) -> Figures:
-    """Figures of the test links of one split."""
+def cell(options: Options, graph: str, kind: str, seed: int) -> Metrics:
+    """Metrics of the test links of one split."""
     recipe = RECIPES[kind]()
     recipe = replace(recipe, train=replace(recipe.train, seed=seed))
     run = options.out / Path(graph).stem / kind / str(seed)

@@ -22,11 +22,11 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from tgvae.cli import keep_memory
-from tgvae.commands.evaluate import judge_of, measure
-from tgvae.evaluation.archive import FOLDER, REPORT, load_evaluation
-from tgvae.evaluation.paper import LANGUAGE_MODEL, all_tables
-from tgvae.evaluation.report import Protocol
+from tgvae.cli.evaluate import judge_of, measure
+from tgvae.cli.main import keep_memory
+from tgvae.evaluation.paper_tables import LANGUAGE_MODEL, all_tables
+from tgvae.evaluation.report import EvalConfig
+from tgvae.evaluation.report_io import FOLDER, REPORT, load_evaluation
 from tgvae.evaluation.studies import header
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
@@ -57,11 +57,11 @@ class Options:
     """Of training."""
     jobs: int = 1
     """Cells at a time; the cores are shared among them."""
-    protocol: Protocol = field(default_factory=Protocol)
+    protocol: EvalConfig = field(default_factory=EvalConfig)
 
 
 def main() -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tgvae.cli does: read by the processes of the cells
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tgvae.cli.main does: read by the processes of the cells
     options = tyro.cli(Options, description=__doc__)
     options.out.mkdir(parents=True, exist_ok=True)
     grid = cells(options)
@@ -128,7 +128,7 @@ def evaluate_cell(options: Options, name: str, recipe: Recipe) -> None:
     measure(run, load_run(run, device), judge, protocol=protocol, data=options.data)
 
 
-def as_json(protocol: Protocol) -> dict[str, Any]:
+def as_json(protocol: EvalConfig) -> dict[str, Any]:
     """The protocol as a report has it."""
     return dict(json.loads(json.dumps(asdict(protocol))))
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from tgvae.cli import main
+from tgvae.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -15,7 +15,7 @@ import torch
 
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
-from tgvae.cli import main
+from tgvae.cli.main import main
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.models.sentence import SentenceConfig
@@ -29,7 +29,7 @@ from tgvae.training.config import Phase, TrainConfig
 if TYPE_CHECKING:
     from _pytest.capture import CaptureResult
 
-    from tgvae.web.shown import Context
+    from tgvae.web.schemas import Context
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -150,7 +150,7 @@ def dated(prepared: PreparedFolder, corpus: Corpus) -> Corpus:
 @pytest.fixture(scope="session")
 def context(guided: TGVAE, dated: Corpus) -> Context:
     """What `tgvae serve` finds of this run; its documents have labels and years."""
-    from tgvae.web.context import look
+    from tgvae.web.page_data import look
 
     return look(guided, "guided", dated)
 

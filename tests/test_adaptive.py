@@ -21,7 +21,7 @@ from tgvae.data.tokenizers import WordTokenizer
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import sentence_bound
 from tgvae.generation.decode import DecodeSettings
-from tgvae.kernels.adaptive import Clusters, adaptive_cross_entropy, adaptive_log_probs, new_clusters
+from tgvae.kernels.adaptive_softmax import Clusters, adaptive_cross_entropy, adaptive_log_probs, new_clusters
 from tgvae.models.base import Model, load
 from tgvae.models.consistency import relaxed_bags
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE

@@ -36,7 +36,7 @@ from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tests.conftest import out_of, refused
-from tgvae.cli import main
+from tgvae.cli.main import main
 from tgvae.data.schema import SKIPPED, SPLITS, PreparedFolder
 from tgvae.data.tokenizers import clean_text, cut_words, split_sentences, word_tokenize
 from tgvae.data.vocabulary import bag_words

@@ -14,9 +14,9 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from tests.dense import DenseWords
-from tgvae.data.bags import Bags, bags_of
-from tgvae.distributions import log_of
-from tgvae.models.topic import TopicConfig, TopicCore, diversity
+from tgvae.data.bow import BagOfWords, count_words
+from tgvae.distributions import safe_log
+from tgvae.models.topic import MixtureTopics, TopicConfig, diversity
 from tgvae.models.words import ExpertProduct, TopicMixture
 from tgvae.nn.heads import BagLinear
 
@@ -44,8 +44,8 @@ def some_counts() -> Tensor:
     return counts
 
 
-def sparse(counts: Tensor) -> Bags:
-    return Bags.of(csr_array(counts.cpu().numpy())).to(counts.device)
+def sparse(counts: Tensor) -> BagOfWords:
+    return BagOfWords.of(csr_array(counts.cpu().numpy())).to(counts.device)
 
 
 def same(ours: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Tensor) -> None:
@@ -85,10 +85,10 @@ def test_gradients_by_finite_differences() -> None:
 
 
 def test_bags_of_words() -> None:
-    found = Bags.of(bags_of([[2, 0, 2, 2], [], [1]], 4))
+    found = BagOfWords.of(count_words([[2, 0, 2, 2], [], [1]], 4))
     assert found.dense().tolist() == [[1, 0, 3, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
-    assert Bags.of(bags_of([], 4)).dense().shape == (0, 4)
-    assert (Bags.of(bags_of([[], []], 4)) @ torch.ones(4, 2)).tolist() == [[0, 0], [0, 0]]
+    assert BagOfWords.of(count_words([], 4)).dense().shape == (0, 4)
+    assert (BagOfWords.of(count_words([[], []], 4)) @ torch.ones(4, 2)).tolist() == [[0, 0], [0, 0]]
     assert all(getattr(found.to("meta"), f.name).device.type == "meta" for f in fields(found))
 
 
@@ -100,7 +100,7 @@ def test_mixture_is_that_of_all_words(device: str) -> None:
     log_beta[:, 5] = -200.0
     same(
         lambda t, log_beta: TopicMixture(t, log_beta).log_prob(sparse(counts)),
-        lambda t, log_beta: DenseWords(log_of(t @ log_beta.exp())).log_prob(counts),
+        lambda t, log_beta: DenseWords(safe_log(t @ log_beta.exp())).log_prob(counts),
         t,
         log_beta,
     )
@@ -154,7 +154,7 @@ def test_of_many_topics_some_are_compared_at_a_time_in_training(monkeypatch: pyt
     """The diversity is that of some three topics of five, each three at some time; in evaluation that of all."""
     monkeypatch.setattr("tgvae.models.topic.COMPARED", 3)
     torch.manual_seed(0)
-    core = TopicCore(TopicConfig(topics=5, word_embedding_size=4, hidden_size=8), D)
+    core = MixtureTopics(TopicConfig(topics=5, word_embedding_size=4, hidden_size=8), D)
     t = torch.full((1, 2, 5), 0.2)
     beta = core.log_beta.exp()
     threes = [round(-diversity(beta[list(three)]).item(), 5) for three in combinations(range(5), 3)]

@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> PreparedFolder:
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Callable[..., dict[str, dict[str, list[float]]]]:
-    """Figures of a command as its JSON has them, every round, by row."""
+    """Metrics of a command as its JSON has them, every round, by row."""
 
     def call(*arguments: object) -> dict[str, dict[str, list[float]]]:
         out = tmp_path / "result.json"
@@ -556,7 +556,7 @@ def test_a_slice_is_a_corpus_of_its_own(prepared: PreparedFolder, tmp_path: Path
 
 def test_words_are_counted_in_the_whole_corpus_by_their_names(corpus: Corpus) -> None:
     words = corpus.folder.topic_vocabulary.words
-    found = costs.bags_of(corpus, [words[2], "not-there", words[0]]).toarray()
+    found = costs.count_words(corpus, [words[2], "not-there", words[0]]).toarray()
     whole = corpus.bags.toarray()
     assert (found == np.stack([whole[:, 2], 0 * whole[:, 0], whole[:, 0]], axis=1)).all()
 

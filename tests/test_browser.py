@@ -16,17 +16,17 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra web is not installed")
 from tests.served import serving
 from tests.test_page import EVIL
-from tgvae.commands.generate import READABLE
+from tgvae.cli.generate import READABLE
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.runs import load_summarizer
-from tgvae.web import answers
+from tgvae.web import service
 from tgvae.web.app import create_app
-from tgvae.web.context import look
-from tgvae.web.shown import Context, Groups, Topic, Word
+from tgvae.web.page_data import look
+from tgvae.web.schemas import Context, Groups, Topic, Word
 
 SMALL = SentenceConfig(embedding_size=8, hidden_size=8, latent_size=2, flow_length=0)
 TEXT = "The army and the soldier ate cheese near the kitchen.\n\nA rocket was near the moon."
@@ -210,7 +210,7 @@ def test_a_document_is_shown_word_by_word(visit: Visit, url: str, guided: TGVAE,
     page.keyboard.press("Control+Enter")
     marks = page.locator("#read .text mark")
     marks.first.wait_for()
-    reading = answers.read(guided, answers.asked.Document(text=TEXT))
+    reading = service.read(guided, service.asked.Document(text=TEXT))
     pieces = [p for paragraph in reading.paragraphs for p in paragraph if p.topic is not None]
     shown = [f"{piece.text}{piece.topic}" for piece in pieces]
     assert marks.all_inner_texts() == shown, "the number tells the topic, without any colour"

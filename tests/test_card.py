@@ -14,9 +14,9 @@ from huggingface_hub import ModelCard
 from tgvae.data.graphs import Graph
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.data.vectors import open_vectors
-from tgvae.evaluation.archive import save_evaluation
-from tgvae.evaluation.card import KINDS, card, flat, plain, sizes_of, write_card
-from tgvae.evaluation.figure import Figure
+from tgvae.evaluation.metric import Metric
+from tgvae.evaluation.model_card import KINDS, card, flat, plain, sizes_of, write_card
+from tgvae.evaluation.report_io import save_evaluation
 from tgvae.models.base import CARD, WEIGHTS, Model
 from tgvae.models.topic import TopicConfig
 from tgvae.recipes import RECIPES, Recipe
@@ -25,7 +25,7 @@ from tgvae.training.config import Phase, TrainConfig
 
 SIZES = {"documents": "8 train, 1 valid, 1 test"}
 REPORT = {
-    "language": {"perplexity": Figure(81.25, "per word, with KL", "IWAE, 10 draws", 500, 0, 1.5, marks={"GRU": 80.0})}
+    "language": {"perplexity": Metric(81.25, "per word, with KL", "IWAE, 10 draws", 500, 0, 1.5, marks={"GRU": 80.0})}
 }
 
 
@@ -98,7 +98,7 @@ def test_the_place_of_the_data_is_not_told() -> None:
 
 def test_text_of_strangers_is_no_markup() -> None:
     evil = "x | y\n# Buy <script>alert(1)</script> [here](http://x) ![i](j) `a` *b* _c_ $d$ ~e~"
-    hostile = {evil: {evil: Figure(1.0, evil, evil, 500, 0, 1.5, marks={evil: 80.0})}}
+    hostile = {evil: {evil: Metric(1.0, evil, evil, 500, 0, 1.5, marks={evil: 80.0})}}
     text = card(evil, described(name=evil, licence=evil, citation=evil), 1, {evil: evil}, ({}, hostile))
     plainly = card("run", described(name="n", licence="l", citation="c"), 1, {"s": "t"}, ({}, REPORT))
     assert "<script" not in text

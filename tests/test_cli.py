@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import closing_of, made_up_documents, out_of, refused
-from tgvae.cli import COMMANDS, keep_memory, main
-from tgvae.data.graph_files import open_graph
+from tgvae.cli.main import COMMANDS, keep_memory, main
+from tgvae.data.graph_io import open_graph
 from tgvae.data.schema import PreparedFolder
 
 ROOT = Path(__file__).parents[1]
@@ -356,14 +356,14 @@ def test_a_reader_that_has_gone_is_no_error(unbuffered: str, arguments: list[str
     reader, writer = os.pipe()
     os.close(reader)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
-    command = [sys.executable, "-m", "tgvae.cli", *arguments]
+    command = [sys.executable, "-m", "tgvae.cli.main", *arguments]
     ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, cwd=place, env=environment)
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_help_is_quick_and_complete() -> None:
-    code = "import sys; from tgvae.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    code = "import sys; from tgvae.cli.main import main; main(['--help']); assert 'torch' not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert all(name in shown for name in COMMANDS)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.cluster import cluster
 from data_prep.pipeline import prepare
+from data_prep.ray_backend import cluster
 from data_prep.settings import PrepareSettings
 from tests.conftest import made_up_documents
 from tgvae.errors import UserError
@@ -83,7 +83,7 @@ def test_ray_does_as_processes_do(tmp_path: Path) -> None:
 
 @needs_ray
 def test_no_cluster_at_the_address(tmp_path: Path) -> None:
-    code = "from data_prep.cluster import cluster\nwith cluster(2): pass"
+    code = "from data_prep.ray_backend import cluster\nwith cluster(2): pass"
     environment = os.environ | {"RAY_ADDRESS": "nowhere"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "UserError: No Ray cluster at RAY_ADDRESS=nowhere" in ran.stderr

@@ -21,20 +21,20 @@ import tyro
 from rich.console import Console
 
 from tests.conftest import made_up_documents, obeyed, refused
-from tgvae.cli import COMMANDS, main
-from tgvae.commands import demo as demo_command
-from tgvae.commands.completion import options_by
-from tgvae.commands.evaluate import cell
-from tgvae.commands.parsing import choices_of, filled, meant_choices, recipe_name
-from tgvae.commands.plot import Plot
-from tgvae.commands.show import Show
-from tgvae.commands.tables import Block, number, show_blocks
-from tgvae.commands.telling import command, end, tell_json
-from tgvae.commands.train import Resume, options_of
+from tgvae.cli import demo as demo_command
+from tgvae.cli.completion import options_by
+from tgvae.cli.evaluate import cell
+from tgvae.cli.main import COMMANDS, main
+from tgvae.cli.options import choices_of, filled, meant_choices, recipe_name
+from tgvae.cli.output import command, end, print_json
+from tgvae.cli.plot import Plot
+from tgvae.cli.show import Show
+from tgvae.cli.tables import Block, number, show_blocks
+from tgvae.cli.train import Resume, options_of
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import Stopped, UserError, closest, meant, meant_path
-from tgvae.evaluation.figure import Figure
-from tgvae.evaluation.report import Protocol
+from tgvae.evaluation.metric import Metric
+from tgvae.evaluation.report import EvalConfig
 from tgvae.recipes import RECIPES, Recipe, demo, in_phases
 from tgvae.runs import load_run
 
@@ -99,7 +99,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_command, "demo", small_demo)
     monkeypatch.setattr(demo_command, "SETTINGS", replace(demo_command.SETTINGS, since=2022))
     monkeypatch.setattr(
-        demo_command, "PROTOCOL", Protocol(samples=2, weighted_sentences=5, generated=5, reverse=0, per_topic=1)
+        demo_command, "PROTOCOL", EvalConfig(samples=2, weighted_sentences=5, generated=5, reverse=0, per_topic=1)
     )
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
 
@@ -262,15 +262,15 @@ def test_status_of_what_ends_a_command(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("tgvae.commands.inspect.summarize_folder", fail)
+    monkeypatch.setattr("tgvae.cli.inspect.summarize_folder", fail)
     assert main(["inspect", "data"]) == status
     assert capsys.readouterr().err.startswith("tgvae: ")
 
 
 def test_a_bug_has_status_1_and_a_traceback(place: Path) -> None:
     code = (
-        "import sys, tgvae.commands.inspect as c; c.summarize_folder = None; "
-        "from tgvae.cli import main; sys.exit(main(['inspect', 'data']))"
+        "import sys, tgvae.cli.inspect as c; c.summarize_folder = None; "
+        "from tgvae.cli.main import main; sys.exit(main(['inspect', 'data']))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=place)
     assert ended.returncode == 1
@@ -381,12 +381,12 @@ def test_numbers_are_short() -> None:
         "-2e+09",
         "–",
     ]
-    assert cell(Figure(229196313009048192.0, "per word", "", 1, error=9.4e17)) == "2.29e+17 ± 9.4e+17"
-    assert cell(Figure(0.5, "share", "", 1, error=math.nan)) == "0.500"
+    assert cell(Metric(229196313009048192.0, "per word", "", 1, error=9.4e17)) == "2.29e+17 ± 9.4e+17"
+    assert cell(Metric(0.5, "share", "", 1, error=math.nan)) == "0.500"
 
 
 def test_a_share_of_nothing_is_null(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_json({"value": math.nan, "parts": [1, {"a": (math.nan, "nan")}]})
+    print_json({"value": math.nan, "parts": [1, {"a": (math.nan, "nan")}]})
     assert json.loads(capsys.readouterr().out) == {"value": None, "parts": [1, {"a": [None, "nan"]}]}
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tgvae.data.vectors import Space
 from tgvae.errors import UserError
-from tgvae.models.completion import complete
-from tgvae.models.vector import VectorConfig, VectorVAE
+from tgvae.models.imputation import complete
+from tgvae.models.vae import VectorConfig, VectorVAE
 
 DRAWS, NOISE = 4000, 0.7
 KNOWN = torch.tensor([True, True, False, False, False])

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tgvae.distributions import TokenSequence
-from tgvae.distributions_copy import CopySequence, mixed_log_probs
+from tgvae.distributions_copy import PointerGeneratorSequence, mixed_log_probs
 from tgvae.generation.decode import DecodeSettings, decode
 from tgvae.nn.attention import AdditiveAttention, coverage_loss
-from tgvae.nn.copying import CopyDecoder, CopyWriter, Source
+from tgvae.nn.pointer_generator import PointerGeneratorDecoder, PointerGeneratorStepper, Source
 
 S, B, L, N, E, H, F, Z, V, X = 2, 3, 4, 6, 5, 7, 8, 3, 9, 2
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -55,10 +55,10 @@ def test_one_step_is_the_definition_and_sums_to_one() -> None:
         torch.testing.assert_close(found[row], torch.tensor(expected))
 
 
-def copy_sequence(gate: Tensor | None = None) -> tuple[CopySequence, Tensor, Tensor, Tensor]:
+def copy_sequence(gate: Tensor | None = None) -> tuple[PointerGeneratorSequence, Tensor, Tensor, Tensor]:
     states, weight, bias = torch.randn(S, B, L, E), torch.randn(V, E), torch.randn(V)
     gate, weights = torch.randn(S, B, L) if gate is None else gate, attention_weights(S, B, L)
-    made = CopySequence(TokenSequence(states, weight, bias, PAD), gate, weights, source_ids())
+    made = PointerGeneratorSequence(TokenSequence(states, weight, bias, PAD), gate, weights, source_ids())
     return made, states @ weight.T + bias, gate, weights
 
 
@@ -135,13 +135,13 @@ def test_coverage_counts_what_is_attended_to_again() -> None:
     assert coverage_loss(torch.eye(4), torch.ones(4, dtype=torch.bool)) == 0
 
 
-def decoder(latent: int = Z, copy: bool = True) -> CopyDecoder:
-    made = CopyDecoder(nn.Embedding(V, E, padding_idx=PAD), F, H, latent, 0.0, unk_id=UNK, copy=copy)
+def decoder(latent: int = Z, copy: bool = True) -> PointerGeneratorDecoder:
+    made = PointerGeneratorDecoder(nn.Embedding(V, E, padding_idx=PAD), F, H, latent, 0.0, unk_id=UNK, copy=copy)
     nn.init.normal_(made.bias)
     return made.eval()
 
 
-def source(model: CopyDecoder) -> Source:
+def source(model: PointerGeneratorDecoder) -> Source:
     return Source(model.attention.memory(torch.randn(B, N, F), LENGTHS), torch.randn(B, F), source_ids())
 
 
@@ -154,7 +154,7 @@ def test_all_at_once_is_step_by_step(latent: int, copy: bool) -> None:
     scored = targets if copy else model.within(targets)
     found = model(inputs, z, document)[0].token_log_prob(scored)
     for s in range(S):
-        writer = CopyWriter(model, document, X)
+        writer = PointerGeneratorStepper(model, document, X)
         state = writer.start(z[s], torch.arange(B))
         for m in range(L):
             log_probs, state = writer.step(inputs[:, m], state)
@@ -178,20 +178,22 @@ def test_rows_share_documents_in_any_arrangement() -> None:
         [1, 1, 1, 1],
         [2, 1, 0, 2],
     ):
-        writer, rows = CopyWriter(model, document, X), torch.tensor(arrangement)
+        writer, rows = PointerGeneratorStepper(model, document, X), torch.tensor(arrangement)
         state = writer.start(z[: len(rows)], rows)
         for _ in range(2):
             log_probs, state = writer.step(tokens[: len(rows)], state)
         for i, row in enumerate(arrangement):
-            alone = CopyWriter(model, document.rows(torch.tensor([row])), X)
+            alone = PointerGeneratorStepper(model, document.rows(torch.tensor([row])), X)
             single = alone.start(z[i : i + 1], torch.tensor([0]))
             for _ in range(2):
                 expected, single = alone.step(tokens[i : i + 1], single)
             torch.testing.assert_close(log_probs[i : i + 1], expected)
 
 
-def run(model: CopyDecoder, document: Source, z: Tensor, **settings: object) -> list[tuple[tuple[int, ...], float]]:
-    writer = CopyWriter(model, document, X)
+def run(
+    model: PointerGeneratorDecoder, document: Source, z: Tensor, **settings: object
+) -> list[tuple[tuple[int, ...], float]]:
+    writer = PointerGeneratorStepper(model, document, X)
     decoded = decode(
         writer,
         writer.start(z, torch.arange(len(z))),
@@ -205,7 +207,9 @@ def run(model: CopyDecoder, document: Source, z: Tensor, **settings: object) -> 
     return list(zip(rows, decoded.log_prob.tolist(), strict=True))
 
 
-def every_sentence(model: CopyDecoder, document: Source, z: Tensor, words: int) -> dict[tuple[int, ...], float]:
+def every_sentence(
+    model: PointerGeneratorDecoder, document: Source, z: Tensor, words: int
+) -> dict[tuple[int, ...], float]:
     """log p of all sentences of at most ``words`` words and their eos, by teacher forcing one row."""
     alphabet = range(EOS + 1, V + X)
     sentences = [y for n in range(words + 1) for y in itertools.product(alphabet, repeat=n)]

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
+from tgvae.config_io import from_json
 from tgvae.data.corruption import Corruption, Kind, corrupt_sentences, corrupt_vectors
 from tgvae.errors import UserError
-from tgvae.models.writing import drawing
-from tgvae.settings import from_json
+from tgvae.models.text_generation import fork_rng
 
 PAD, UNK, EOS = 0, 1, 2
 FIRST_WORD = 10
@@ -43,12 +43,12 @@ def sentences(lengths: list[int], padding: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def corrupted(tokens: Tensor, lengths: Tensor, kind: Kind, rate: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    with drawing(seed, CPU):
+    with fork_rng(seed, CPU):
         return corrupt_sentences(tokens, lengths, Corruption(kind, rate), unk_id=UNK, pad_id=PAD)
 
 
 def corrupted_vectors(x: Tensor, kind: Kind, rate: float, seed: int = 0) -> Tensor:
-    with drawing(seed, CPU):
+    with fork_rng(seed, CPU):
         return corrupt_vectors(x, Corruption(kind, rate))
 
 

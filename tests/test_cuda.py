@@ -11,7 +11,7 @@ from tests.test_training import small_recipe
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import out_of_memory
-from tgvae.evaluation.report import Protocol, evaluate
+from tgvae.evaluation.report import EvalConfig, evaluate
 from tgvae.models.tgvae import TGVAE
 from tgvae.runs import start_run
 from tgvae.training.config import TrainConfig
@@ -30,7 +30,7 @@ def test_training_and_figures_on_a_gpu(precision: str, prepared: PreparedFolder,
     assert isinstance(model, TGVAE)
     assert model.device.type == "cuda"
     train, test = Corpus(prepared, "train"), Corpus(prepared, "test")
-    protocol = Protocol(samples=5, generated=20, reverse=0, per_topic=2)
+    protocol = EvalConfig(samples=5, generated=20, reverse=0, per_topic=2)
     on_gpu = evaluate(model, train, test, protocol).report
     on_cpu = evaluate(model.to("cpu"), train, test, protocol).report
     for section, name, tolerance in (

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 import data_prep.pipeline
 from data_prep.clean import clean_document
 from data_prep.corpora.base import RawDocument, Skipped
-from data_prep.output import read_origin
 from data_prep.pipeline import prepare
 from data_prep.settings import RECIPES, PrepareSettings
 from data_prep.shards import split_of
-from data_prep.summary import summarize_folder
+from data_prep.stats import summarize_folder
 from data_prep.vocabularies import load_stop_words
+from data_prep.writer import read_origin
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.data.tokenizers import UNK, clean_text, cut_words, split_sentences, word_tokenize
 from tgvae.data.vocabulary import bag_words

@@ -150,7 +150,7 @@ def test_folder_of_texts(tmp_path: Path) -> None:
 
 def test_folder_of_texts_without_splits(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("B.")
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"A."))
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"A.", mtime=0))
     assert [(d.id, d.text, d.split, d.label) for d in read(tmp_path)] == [
         ("a", "A.", None, None),
         ("b", "B.", None, None),
@@ -173,7 +173,7 @@ BAD_INPUT: list[tuple[str, bytes, str]] = [
     ("c.jsonl", b"", r"c\.jsonl: the file is empty"),
     ("c.txt", b"", r"c\.txt: the file is empty"),
     ("c.csv", b"", r"c\.csv: the file is empty"),
-    ("c.jsonl.gz", gzip.compress(b""), r"c\.jsonl\.gz: the file is empty"),
+    ("c.jsonl.gz", gzip.compress(b"", mtime=0), r"c\.jsonl\.gz: the file is empty"),
     ("c.jsonl", GOOD + b'{"text": "caf\xe9"}\n', r"c\.jsonl:2: not UTF-8 at byte 27 of the file \(0xe9\)"),
     ("c.txt", "text".encode("utf-16"), r"c\.txt:1: not UTF-8 at byte 0"),
     ("c.jsonl", GOOD + b"{oops\n", r"c\.jsonl:2: not JSON"),
@@ -186,7 +186,7 @@ BAD_INPUT: list[tuple[str, bytes, str]] = [
     ("c.csv", b"text,text\na,b\n", r"c\.csv:1: a column is named twice"),
     ("c.csv", b'id,text\n1,"a\n', r"c\.csv:2: not CSV"),
     ("c.parquet", b"PAR1 no", r"c\.parquet: not a readable parquet file"),
-    ("c.jsonl.gz", gzip.compress(GOOD * 999)[:-12], r"c\.jsonl\.gz: truncated or damaged gzip"),
+    ("c.jsonl.gz", gzip.compress(GOOD * 999, mtime=0)[:-12], r"c\.jsonl\.gz: truncated or damaged gzip"),
     ("c.jsonl.gz", GOOD, r"c\.jsonl\.gz: truncated or damaged gzip"),
     ("c.docx", b"x", r"c\.docx: unknown extension"),
     ("c.parquet.gz", b"x", r"c\.parquet\.gz: unknown extension"),

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 import data_prep.ids
 from data_prep.corpora.base import RawDocument
 from data_prep.ids import Seen, check_ids
-from data_prep.output import building
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
+from data_prep.writer import building
 from tests.conftest import made_up_documents, refused
 from tgvae.errors import UserError
 

@@ -51,7 +51,7 @@ def test_same_bytes_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytes
 def test_same_bytes_in_another_process_with_other_hashes_of_strings(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", 1100)  # three chunks
     one = contents(prepare(corpus, tmp_path / "1", PrepareSettings(tokenizer="words"), workers=1))
-    command = [sys.executable, "-m", "tgvae.cli", "prepare", str(corpus), "--out", str(tmp_path / "3")]
+    command = [sys.executable, "-m", "tgvae.cli.main", "prepare", str(corpus), "--out", str(tmp_path / "3")]
     command += ["--workers", "3", "--tokenizer", "words"]
     subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     assert contents(tmp_path / "3") == one
@@ -103,7 +103,7 @@ def test_an_interrupted_run_leaves_no_folder_and_no_process(sent: signal.Signals
     # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from tgvae.cli import main; raise SystemExit(main())"
+        "from tgvae.cli.main import main; raise SystemExit(main())"
     )
     command = [sys.executable, "-c", code, "prepare", str(corpus), "--out", str(tmp_path / "out")]
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -20,7 +20,7 @@ from tgvae.distributions import (
     householder,
 )
 from tgvae.kernels import cross_entropy
-from tgvae.kernels.adaptive import adaptive_log_probs
+from tgvae.kernels.adaptive_softmax import adaptive_log_probs
 
 B, Z, S, T = 4, 5, 3, 6
 FLOWS = [0, 1, 2, 7]

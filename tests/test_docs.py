@@ -115,7 +115,7 @@ def test_nothing_is_loaded_from_another_host(site: Path, pages: dict[Path, Page]
 
 def test_every_formula_is_written_in_mathml(site: Path, pages: dict[Path, Page]) -> None:
     fences = {path.stem: path.read_text(encoding="utf-8").count("```math\n") for path in DOCS.glob("*.md")}
-    assert fences["ladder"] > 10
+    assert fences["theory"] > 10
     for name, formulas in fences.items():
         built = site / ("index.html" if name == "index" else f"{name}/index.html")
         assert pages[built].formulas == formulas, name
@@ -158,7 +158,7 @@ def test_the_search_finds_and_no_request_goes_elsewhere(browser: Any, address: s
     window.on("request", lambda request: told.add(request.url))
     window.on("console", lambda message: told.add(message.text))
     window.on("pageerror", lambda error: told.add(str(error)))
-    for page in ("ladder/", "reference/models/", "?q=Householder"):
+    for page in ("theory/", "reference/models/", "?q=Householder"):
         window.goto(address + page)
     window.locator(".md-search-result__item").first.wait_for()
     window.close()

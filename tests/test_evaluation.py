@@ -1,4 +1,4 @@
-"""Figures of guidance and topics against counting by hand."""
+"""Metrics of guidance and topics against counting by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.baselines import lda_topics
-from tgvae.evaluation.guidance import Asked, LabelJudge, OwnJudge, ask_every_topic, generated_fidelity
+from tgvae.evaluation.topic_fidelity import Asked, LabelJudge, OwnJudge, ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import nearest_sentences, top_words
 from tgvae.generation.decode import DecodeSettings, decode
 from tgvae.models import consistency
@@ -23,7 +23,7 @@ from tgvae.models.consistency import relaxed_bags, token_words, topic_consistenc
 from tgvae.models.tgvae import TGVAE
 from tgvae.training.config import Phase, TrainConfig
 from tgvae.training.loop import train
-from tgvae.training.topic_start import start_topics
+from tgvae.training.topic_init import start_topics
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_every_topic_is_asked_equally(model: TGVAE) -> None:
 
 def test_strength_moves_latents_from_what_is_common(model: TGVAE) -> None:
     weights = torch.eye(4)
-    common = model.prior(model.usual_topics()).mean
+    common = model.prior(model.prior_topic_proportions()).mean
     torch.manual_seed(0)
     one = model.draw(weights)
     torch.manual_seed(0)

@@ -19,20 +19,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import refused
 from tests.test_training import small_recipe
-from tgvae.cli import main
-from tgvae.commands import topics
+from tgvae.cli import topics
+from tgvae.cli.main import main
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import Stopped, UserError
 from tgvae.models.base import CONFIG, WEIGHTS
 from tgvae.recipes import Recipe
 from tgvae.runs import RUN, build, load_run, resume_run, start_run
-from tgvae.training import loop, stopping
-from tgvae.training.board import Board
+from tgvae.training import loop, signals
 from tgvae.training.checkpoint import CHECKPOINT
-from tgvae.training.faults import LOST_PEER, DivergedError, enough_memory, explained, wrong_with
-from tgvae.training.journal import EVERY, METRICS, Journal
-from tgvae.training.stopping import Stopping
+from tgvae.training.failures import LOST_PEER, DivergedError, enough_memory, explained, wrong_with
+from tgvae.training.logger import EVERY, METRICS, MetricLogger
+from tgvae.training.signals import StopSignals
+from tgvae.training.tensorboard import TensorBoardWriter
 
 ROOT = Path(__file__).parents[1]
 CAMPAIGN = """
@@ -83,14 +83,14 @@ def figures(run: Path) -> list[dict[str, object]]:
 
 def signal_after(step: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this process get a signal when a step is done."""
-    note = Journal.step
+    note = MetricLogger.step
 
-    def noted(self: Journal, now: int, *arguments: object) -> None:
+    def noted(self: MetricLogger, now: int, *arguments: object) -> None:
         note(self, now, *arguments)
         if now == step:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Journal, "step", noted)
+    monkeypatch.setattr(MetricLogger, "step", noted)
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 2), (signal.SIGTERM, 5)])
@@ -130,12 +130,12 @@ def test_the_command_exits_as_shells_have_it(
 
 
 def test_an_echo_of_a_signal_is_none_and_a_second_one_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Stopping() as stop:
+    with StopSignals() as stop:
         assert stop.signal is None
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         assert stop.signal == signal.SIGINT
-        monkeypatch.setattr(stopping, "ECHO", 0.0)
+        monkeypatch.setattr(signals, "ECHO", 0.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -145,7 +145,7 @@ def test_threads_train_without_signals() -> None:
     found = []
 
     def entered() -> None:
-        with Stopping() as stop:
+        with StopSignals() as stop:
             found.append((stop.signal, signal.getsignal(signal.SIGTERM)))
 
     thread = threading.Thread(target=entered)
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_with_the_way_on(
 ) -> None:
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "flush", lambda _: (run / f"{CHECKPOINT}.partial").mkdir(exist_ok=True))
+        patch.setattr(MetricLogger, "flush", lambda _: (run / f"{CHECKPOINT}.partial").mkdir(exist_ok=True))
         with pytest.raises(
             UserError,
             match=rf"{CHECKPOINT}: cannot be written.*to go on: `tgvae train --resume",
@@ -290,17 +290,17 @@ def test_weights_without_sense_never_are_the_best_model(value: float, prepared: 
 def test_lines_of_a_resumed_journal_are_those_of_a_whole_one(tmp_path: Path) -> None:
     """Stopped within a window of lines, and after lines that the checkpoint does not know."""
 
-    def steps(journal: Journal, start: int, end: int) -> None:
+    def steps(journal: MetricLogger, start: int, end: int) -> None:
         journal.begin_epoch("title", 2 * EVERY, start)
         for step in range(start + 1, end + 1):
             journal.step(step, {"nll/x": torch.tensor([float(step)])}, torch.tensor(0.1 * step), 0.1, None, 1.0)
 
     a, b = tmp_path / "a", tmp_path / "b"
-    with Journal(a, True, lambda sums: sums) as journal:
+    with MetricLogger(a, True, lambda sums: sums) as journal:
         a.mkdir()
         journal.begin(0)
         steps(journal, 0, 2 * EVERY)
-    with Journal(b, True, lambda sums: sums) as journal:
+    with MetricLogger(b, True, lambda sums: sums) as journal:
         b.mkdir()
         journal.begin(0)
         steps(journal, 0, EVERY + 7)
@@ -308,7 +308,7 @@ def test_lines_of_a_resumed_journal_are_those_of_a_whole_one(tmp_path: Path) -> 
         steps(journal, EVERY + 7, 2 * EVERY)
     with (b / METRICS).open("a") as file:
         file.write('{"kind": "train", "st')
-    with Journal(b, True, lambda sums: sums) as journal:
+    with MetricLogger(b, True, lambda sums: sums) as journal:
         journal.begin(EVERY + 7)
         assert [line["step"] for line in figures(b)] == [EVERY]
         journal.restore(kept, EVERY + 7)
@@ -320,10 +320,10 @@ def test_lines_of_a_resumed_journal_are_those_of_a_whole_one(tmp_path: Path) -> 
 
 def test_the_board_hides_what_was_taken_back(tmp_path: Path) -> None:
     """As TensorBoard itself reads it."""
-    board = Board(tmp_path, 0)
+    board = TensorBoardWriter(tmp_path, 0)
     for step in (1, 2, 3):
         board.add({"a": step / 4, "b": -1.0}, step)
-    board = Board(tmp_path, 1)
+    board = TensorBoardWriter(tmp_path, 1)
     board.add({"a": 9.0}, 2)
     read = EventAccumulator(str(tmp_path)).Reload()
     assert [(event.step, event.value) for event in read.Scalars("a")] == [(1, 0.25), (2, 9.0)]

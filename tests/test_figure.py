@@ -1,4 +1,4 @@
-"""Figures, their errors and differences against loops, closed forms and repeated sampling."""
+"""Metrics, their errors and differences against loops, closed forms and repeated sampling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tgvae.evaluation.figure import Figure, Parts, by_name, clustered_error, difference, draws
+from tgvae.evaluation.metric import Metric, Parts, by_name, clustered_error, difference, draws
 
 
 def ratio_parts(seed: int, units: int = 40, exp: bool = False, paired: bool = True) -> Parts:
@@ -90,11 +90,11 @@ def test_delta_method_against_bootstrap(exp: bool) -> None:
 
 def test_figure_of_parts() -> None:
     parts = ratio_parts(0)
-    figure = Figure.of(parts, "nats", "by hand", 3, real_text=2.5, LDA=1.0)
+    figure = Metric.of(parts, "nats", "by hand", 3, real_text=2.5, LDA=1.0)
     assert (figure.value, figure.error, figure.parts) == (parts.value, parts.standard_error, parts)
     assert (figure.unit, figure.estimator, figure.seed, figure.size) == ("nats", "by hand", 3, len(parts.x))
     assert figure.marks == {"real text": 2.5, "LDA": 1.0}
-    assert Figure(1.0, "of 2").marks == {}
+    assert Metric(1.0, "of 2").marks == {}
 
 
 def test_draws_are_samples_with_replacement() -> None:
@@ -122,14 +122,14 @@ def test_paired_interval_by_brute_force(exp: bool) -> None:
     for counts in draws(12, seed=6):
         chosen = [unit for unit, times in enumerate(counts) for _ in range(int(times))]
         sample.append(value(b, chosen) - value(a, chosen))
-    found = difference(Figure.of(a, "nats", ""), Figure.of(b, "nats", ""), seed=6)
+    found = difference(Metric.of(a, "nats", ""), Metric.of(b, "nats", ""), seed=6)
     assert found.paired
     assert found.value == pytest.approx(b.value - a.value)
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(sample, (2.5, 97.5))))
 
 
 def test_identical_runs_do_not_differ() -> None:
-    figure = Figure.of(ratio_parts(0, exp=True), "per word", "")
+    figure = Metric.of(ratio_parts(0, exp=True), "per word", "")
     found = difference(figure, figure)
     assert (found.value, found.low, found.high, found.paired) == (0, 0, 0, True)
 
@@ -139,7 +139,7 @@ def test_pairing_narrows_the_interval_of_what_moves_together() -> None:
     widths = []
     for paired in (True, False):
         b = shifted(a, by=0.02, noise=0.2, paired=paired)
-        found = difference(Figure.of(a, "nats", ""), Figure.of(b, "nats", ""))
+        found = difference(Metric.of(a, "nats", ""), Metric.of(b, "nats", ""))
         assert found.paired is paired
         widths.append(found.high - found.low)
         assert (found.low > 0) is paired, "a small difference is seen unit by unit only"
@@ -148,24 +148,24 @@ def test_pairing_narrows_the_interval_of_what_moves_together() -> None:
 
 def test_other_units_are_two_samples() -> None:
     a, b = ratio_parts(0, units=300), ratio_parts(1, units=200)
-    found = difference(Figure.of(a, "nats", ""), Figure.of(b, "nats", ""))
+    found = difference(Metric.of(a, "nats", ""), Metric.of(b, "nats", ""))
     assert not found.paired
     spread = math.hypot(a.standard_error, b.standard_error)
     assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.15), "errors add in squares"
 
 
 def test_no_interval_without_parts_or_from_one_unit() -> None:
-    plain, parts = Figure(3.0, "share"), ratio_parts(0)
-    for other in (plain, Figure.of(parts, "share", "")):
+    plain, parts = Metric(3.0, "share"), ratio_parts(0)
+    for other in (plain, Metric.of(parts, "share", "")):
         for a, b in ((plain, other), (other, plain)):
             found = difference(a, b)
             assert (found.value, found.low, found.high, found.paired) == (b.value - a.value, None, None, False)
-    nothing = Figure.of(Parts(np.zeros(2), np.zeros(2), np.arange(2), exp=True), "per word", "")
-    found = difference(nothing, Figure.of(parts, "per word", ""))
+    nothing = Metric.of(Parts(np.zeros(2), np.zeros(2), np.arange(2), exp=True), "per word", "")
+    found = difference(nothing, Metric.of(parts, "per word", ""))
     assert math.isnan(found.value)
     assert (found.low, found.high) == (None, None)
-    single = Figure.of(Parts(np.array([6.0, 2.0]), np.ones(2), np.zeros(2, dtype=int), paired=True), "nats", "")
-    more = Figure.of(shifted(single.parts, by=1), "nats", "")
+    single = Metric.of(Parts(np.array([6.0, 2.0]), np.ones(2), np.zeros(2, dtype=int), paired=True), "nats", "")
+    more = Metric.of(shifted(single.parts, by=1), "nats", "")
     found = difference(single, more)
     assert (found.value, found.low, found.high) == (1, None, None), "one document tells nothing of how they vary"
 
@@ -179,13 +179,13 @@ def test_intervals_cover_the_truth() -> None:
         hard = rng.normal(2, 0.5, 60)[documents] * words
         a = Parts(hard + rng.normal(size=180), words, documents, paired=True)
         b = Parts(hard + 0.3 * words + rng.normal(size=180), words, documents, paired=True)
-        found = difference(Figure.of(a, "nats", ""), Figure.of(b, "nats", ""), seed)
+        found = difference(Metric.of(a, "nats", ""), Metric.of(b, "nats", ""), seed)
         covered += found.low <= 0.3 <= found.high
     assert covered / 200 == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / 200))
 
 
 def test_names_of_several_runs_keep_sections_together() -> None:
-    figure = Figure(0.0, "x")
+    figure = Metric(0.0, "x")
     first = {"language": {"a": figure}, "topics": {"t": figure}}
     second = {"language": {"b": figure, "a": figure}, "latent": {"u": figure}}
     names = [("language", "a"), ("language", "b"), ("topics", "t"), ("latent", "u")]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tgvae.errors import UserError
-from tgvae.files import replacing, write_bytes, write_text
+from tgvae.files import atomic_write, write_bytes, write_text
 
 FULL_AT_1000_BYTES = """
 import resource, signal, sys
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from tgvae.errors import UserError
-from tgvae.files import replacing, write_bytes
+from tgvae.files import atomic_write, write_bytes
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # no file grows beyond, as on a full disk
@@ -31,7 +31,7 @@ try:
 except UserError as error:
     print(error)
 try:
-    with replacing(tensors) as partial:
+    with atomic_write(tensors) as partial:
         save_file({"a": torch.ones(2000)}, partial)
 except UserError as error:
     print(error)
@@ -49,7 +49,7 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> Non
 def test_those_who_may_read_a_file_may_read_weights(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     save_file({"a": torch.zeros(2)}, tmp_path / "weights.partial")  # left by a process that was killed
-    with replacing(tmp_path / "weights") as partial:
+    with atomic_write(tmp_path / "weights") as partial:
         save_file({"a": torch.zeros(2)}, partial)
     assert (tmp_path / "weights").stat().st_mode == (tmp_path / "file").stat().st_mode
 
@@ -57,7 +57,7 @@ def test_those_who_may_read_a_file_may_read_weights(tmp_path: Path) -> None:
 def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("half")
         assert path.read_text() == "old"
         partial.write_text("whole")
@@ -67,7 +67,7 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
 def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(FloatingPointError), replacing(path) as partial:
+    with pytest.raises(FloatingPointError), atomic_write(path) as partial:
         raise FloatingPointError(partial.write_text("half"))
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]

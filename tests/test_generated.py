@@ -1,4 +1,4 @@
-"""Figures of sentences written freely: by hand on a small case, and a writer that only recites."""
+"""Metrics of sentences written freely: by hand on a small case, and a writer that only recites."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.test_models import build
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.bleu import References, bleu_f1, self_bleu, sentence_bleu
-from tgvae.evaluation.generated import (
-    Judge,
+from tgvae.evaluation.generation import (
+    ReferenceLM,
     Writing,
     Written,
     perplexity_parts,
@@ -26,7 +26,7 @@ from tgvae.evaluation.generated import (
 from tgvae.evaluation.likelihood import sentence_bound
 from tgvae.evaluation.text import nll_under, perplexity_under, words_of
 from tgvae.models.sentence import LanguageModel
-from tgvae.models.writing import Sentence
+from tgvae.models.text_generation import Sentence
 
 HELD_OUT = ["The army saw a fleet .", "No bread is here .", "A moon and a comet ."]
 
@@ -147,14 +147,14 @@ def test_a_writer_of_nothing_has_figures_too(judge: LanguageModel, corpus: Corpu
     for name in ("test-BLEU-2", "self-BLEU-2", "BLEU-F1-2", "length", "copied from training"):
         assert figures[name].value == 0
     assert figures["distance of lengths"].value == 1
-    fluency = Judge.of(judge, held_out, "small").forward(["", ""], seed=0)
+    fluency = ReferenceLM.of(judge, held_out, "small").forward(["", ""], seed=0)
     assert math.isnan(fluency.value), "no word, no perplexity"
     assert fluency.error == 0
 
 
 def test_forward_perplexity_is_the_judges(judge: LanguageModel, held_out: Corpus) -> None:
     texts = ["The army saw a moon.", "", "No soup can be here for long."]
-    rater = Judge.of(judge, held_out, "small")
+    rater = ReferenceLM.of(judge, held_out, "small")
     figure = rater.forward(texts, seed=5)
     assert figure.value == pytest.approx(perplexity_under(judge, texts))
     assert figure.marks == {"real text": pytest.approx(perplexity_under(judge, texts_of(held_out)))}

@@ -23,7 +23,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import bound_of
 from tgvae.evaluation.links import adamic_adar, bootstrap_error, cosine, link_figures
 from tgvae.models.base import load
-from tgvae.models.graph import DATA, GraphConfig, GraphVAE
+from tgvae.models.vgae import DATA, GraphConfig, GraphVAE
 from tgvae.nn.graph import GraphConvolution, Links
 from tgvae.trace import objective
 

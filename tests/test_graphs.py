@@ -15,7 +15,8 @@ from scipy.sparse import csr_array, csr_matrix
 
 from tgvae.data import graphs
 from tgvae.data.corruption import Corruption
-from tgvae.data.graph_files import open_graph, write_edges
+from tgvae.data.dataset import Ints
+from tgvae.data.graph_io import open_graph, write_edges
 from tgvae.data.graphs import (
     Graph,
     GraphSplit,
@@ -25,7 +26,6 @@ from tgvae.data.graphs import (
     pair_weights,
     split_edges,
 )
-from tgvae.data.rows import Ints
 from tgvae.errors import UserError
 
 Pairs = set[tuple[int, int]]

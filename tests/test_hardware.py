@@ -14,9 +14,9 @@ from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.models.base import WEIGHTS
 from tgvae.runs import RUN, ensure_run, start_run
-from tgvae.training import hardware
+from tgvae.training import device
 from tgvae.training.config import TrainConfig
-from tgvae.training.hardware import precision_of
+from tgvae.training.device import precision_of
 
 
 def with_instructions(monkeypatch: pytest.MonkeyPatch, **found: bool) -> None:
@@ -41,7 +41,7 @@ def test_auto_is_bfloat16_where_the_processor_has_it(name: str, monkeypatch: pyt
 def test_auto_is_bfloat16_where_the_gpu_has_it(
     version: str | None, capability: tuple[int, int], wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "on_cpu", lambda config: False)
+    monkeypatch.setattr(device, "on_cpu", lambda config: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.version, "cuda", version)

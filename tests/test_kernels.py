@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgvae.kernels.concurrent import concurrently, threads, threads_for_calls
 from tgvae.kernels.cross_entropy import CHUNK, FEWEST_TOKENS, linear_cross_entropy
+from tgvae.kernels.parallel import concurrently, threads, threads_for_calls
 from tgvae.nn.gru import FEWEST_ROWS, GRUEncoder, run_gru
 
 E, H, V = 6, 8, 40

@@ -1,4 +1,4 @@
-"""Figures of the latent against closed forms, full-covariance Gaussians of torch, and numeric integration."""
+"""Metrics of the latent against closed forms, full-covariance Gaussians of torch, and numeric integration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tgvae.evaluation.latent import (
     posteriors,
     total_correlation,
 )
-from tgvae.models.sentence import LatentWriter
+from tgvae.models.sentence import LatentSentenceModel
 from tgvae.models.tgvae import TGVAE
 
 
@@ -208,7 +208,7 @@ def test_active_units_by_hand() -> None:
 def test_posteriors_are_those_of_each_sentence_alone(name: str, prepared: PreparedFolder) -> None:
     """In the order of the corpus, without padding; the topics from the document's mean, not from a draw."""
     held_out, model = Corpus(prepared, "test"), build(name, prepared).eval()
-    assert isinstance(model, LatentWriter)
+    assert isinstance(model, LatentSentenceModel)
     found = posteriors(model, held_out)
     assert len(found.loc) == len(held_out.lengths)
     for n in (0, 5, len(found.loc) - 1):
@@ -246,7 +246,7 @@ def test_posteriors_give_the_kl_of_the_elbo(prepared: PreparedFolder) -> None:
 
 def test_posterior_means_stand_in_the_order_of_the_corpus(prepared: PreparedFolder) -> None:
     vae = build("vae-householder", prepared).eval()
-    assert isinstance(vae, LatentWriter)
+    assert isinstance(vae, LatentSentenceModel)
     held_out = Corpus(prepared, "test")
     found = posteriors(vae, held_out)
     means, deviations = found.means, found.deviations

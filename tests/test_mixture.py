@@ -17,7 +17,7 @@ from torch.distributions import MultivariateNormal, OneHotCategorical, kl_diverg
 
 from tgvae.divergences import kl
 from tgvae.errors import UserError
-from tgvae.models.mixture import Mixture, em, m_step, start_mixture
+from tgvae.models.gmm import Mixture, em, m_step, start_mixture
 from tgvae.trace import importance_weighted
 
 B, K, D = 60, 3, 2

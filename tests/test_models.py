@@ -14,8 +14,8 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from tgvae.data.bags import Bags
 from tgvae.data.batch import Batch
+from tgvae.data.bow import BagOfWords
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
@@ -69,8 +69,8 @@ def reorder(batch: Batch, order: torch.Tensor) -> Batch:
     return replace(batch, **{name: getattr(batch, name)[order] for name in names}, **bags)
 
 
-def sparse(counts: torch.Tensor) -> Bags:
-    return Bags.of(csr_array(counts.numpy()))
+def sparse(counts: torch.Tensor) -> BagOfWords:
+    return BagOfWords.of(csr_array(counts.numpy()))
 
 
 def sentence_nll(model: Model, batch: Batch) -> torch.Tensor:

@@ -11,10 +11,10 @@ import tgvae
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import top_words
-from tgvae.models.notebook import Texts, Topic, Topics, table
+from tgvae.models.display import Texts, Topic, Topics, table
 from tgvae.models.sentence import LanguageModel, SentenceConfig
+from tgvae.models.text_generation import Sentence
 from tgvae.models.topic import TopicConfig, TopicModel
-from tgvae.models.writing import Sentence
 
 EVIL = ("<script>alert(1)</script>", "</td><b>", '"><img src=x onerror=alert(1)>', "<!--", "&amp;")
 

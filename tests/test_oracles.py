@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, OneHotCategorical
 
 from tgvae.data.vectors import Space, VectorSplit, open_vectors
-from tgvae.distributions import diagonal_normal, gumbel_softmax, log_of
+from tgvae.distributions import diagonal_normal, gumbel_softmax, safe_log
 from tgvae.divergences import kl
 from tgvae.evaluation.likelihood import importance_weighted_nll
-from tgvae.models.vector import VectorConfig, VectorVAE
+from tgvae.models.vae import VectorConfig, VectorVAE
 from tgvae.recipes import Recipe
 from tgvae.runs import start_run
 from tgvae.training.config import Phase, TrainConfig
@@ -63,7 +63,7 @@ def component_and_proportions() -> Pair:
     """The topic of a sentence against those of its document, one of which has no mass for the posterior."""
     t = normals(B, C).softmax(-1)
     q = (t * normals(B, C).exp()).index_fill(-1, torch.tensor([1]), 0)
-    return OneHotCategorical(logits=log_of(q / q.sum(-1, keepdim=True))), OneHotCategorical(logits=log_of(t))
+    return OneHotCategorical(logits=safe_log(q / q.sum(-1, keepdim=True))), OneHotCategorical(logits=safe_log(t))
 
 
 PAIRS: list[Callable[[], Pair]] = [

@@ -13,10 +13,10 @@ from scipy.spatial.distance import cdist, jensenshannon
 from sklearn.decomposition import PCA
 
 from tgvae.evaluation import pictures
+from tgvae.evaluation.embeddings import Points
 from tgvae.evaluation.exhibits import Exhibits, SummaryRow, TopicRow
-from tgvae.evaluation.figure import Figure
-from tgvae.evaluation.page import page
-from tgvae.evaluation.points import Points
+from tgvae.evaluation.html_report import page
+from tgvae.evaluation.metric import Metric
 from tgvae.evaluation.projections import evenly, principal_plane, scaled_to_plane, topic_distances
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -51,8 +51,8 @@ def exhibits(*texts: str) -> Exhibits:
         title=f"Run {words[0]}",
         about=dict.fromkeys(words, words[1]),
         figures={
-            words[0]: {words[1]: Figure(1234.5, words[2], words[3], 20, error=0.5, marks={words[4]: 1.0})},
-            "b": {"n": Figure(3, "")},
+            words[0]: {words[1]: Metric(1234.5, words[2], words[3], 20, error=0.5, marks={words[4]: 1.0})},
+            "b": {"n": Metric(3, "")},
         },
         topics=topics,
         topic_distances=topic_distances(beta),
@@ -119,7 +119,7 @@ def test_a_full_page_is_whole_and_linked(full: str) -> None:
     reader = Reader(full)
     assert len(set(reader.ids)) == len(reader.ids)
     targets = {value[1:] for name, value in reader.attributes if name == "href"}
-    assert set(PICTURES) | {"about", "figures", "topics", "documents", "sentences", "latents", "training"} <= targets
+    assert set(PICTURES) | {"about", "metrics", "topics", "documents", "sentences", "latents", "training"} <= targets
     assert targets <= set(reader.ids)
     assert reader.tags.count("figure") == reader.tags.count("figcaption") == len(PICTURES)
 
@@ -209,7 +209,7 @@ def test_the_same_exhibits_give_the_same_page(full: str) -> None:
 
 def test_numbers_are_written_for_people() -> None:
     values = {1234.5: "1,234", 166.36: "166.4", 3.14159: "3.14", 0.19792: "0.198", 12: "12", float("nan"): "–"}
-    rows = {f"n{i}": Figure(value, "nats", "e", size=12345) for i, value in enumerate(values)}
+    rows = {f"n{i}": Metric(value, "nats", "e", size=12345) for i, value in enumerate(values)}
     shown = Reader(page(Exhibits("Run", figures={"s": rows}))).shown
     assert [shown[i - 1] for i, text in enumerate(shown) if text == "nats"] == list(values.values())
     assert shown.count("12,345") == len(rows)

@@ -12,7 +12,7 @@ import pytest
 
 from data_prep.corpora import open_corpus
 from data_prep.corpora.base import RawDocument
-from data_prep.corpora.pairs import PairedCorpus
+from data_prep.corpora.paired_files import PairedCorpus
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tgvae.data.corpus import Corpus

@@ -15,7 +15,7 @@ import torch
 
 from tests.conftest import named_documents
 from tgvae.data.corpus import Corpus
-from tgvae.data.open_vocabulary import OpenVocabulary
+from tgvae.data.extended_vocabulary import ExtendedVocabulary
 from tgvae.data.pairs import Pairs, target_field
 from tgvae.data.schema import DOCUMENT, PreparedFolder
 from tgvae.data.tokenizers import WordTokenizer, split_sentences, word_tokenize
@@ -42,7 +42,7 @@ def with_words(prepared: PreparedFolder, change: Rewrite, rows: int = 6) -> Corp
 
 def test_words_beyond_the_vocabulary_have_ids_and_come_back() -> None:
     tokenizer = WordTokenizer(WORDS)
-    vocabulary, size = OpenVocabulary(tokenizer), len(tokenizer)
+    vocabulary, size = ExtendedVocabulary(tokenizer), len(tokenizer)
     source = vocabulary.encode_source(["The army of Ruritania won.", "Zenda, Ruritania"])
     assert vocabulary.words == ["of", "ruritania", "zenda", ","]
     assert source == [4, 5, size, size + 1, 6, 9, size + 2, size + 3, size + 1]
@@ -54,7 +54,7 @@ def test_words_beyond_the_vocabulary_have_ids_and_come_back() -> None:
 
 
 def test_subwords_lack_nothing(prepared: PreparedFolder) -> None:
-    vocabulary = OpenVocabulary(prepared.tokenizer)
+    vocabulary = ExtendedVocabulary(prepared.tokenizer)
     ids = vocabulary.encode_source(["The naïve 軍 won\u2028twice."])
     assert ids == prepared.tokenizer.encode("The naïve 軍 won twice.")
     assert vocabulary.words == []
@@ -71,7 +71,7 @@ KNOWN = [*WORDS, "UNK", "unk", "#", "U.S."]
 def test_what_stands_for_a_rare_word_is_unk(words: list[str]) -> None:
     """Even where it is in the vocabulary; what only looks like it is a word like any other, and # is one."""
     tokenizer = WordTokenizer(words)
-    vocabulary, size, number = OpenVocabulary(tokenizer), len(tokenizer), tokenizer.pieces.index("#")
+    vocabulary, size, number = ExtendedVocabulary(tokenizer), len(tokenizer), tokenizer.pieces.index("#")
     assert vocabulary.encode_source(["UNK the <unk> # <UNK> unk ."]) == [UNK, 4, UNK, number, UNK, UNK, 9]
     assert vocabulary.encode_targets([["UNK # , won"], ["<unk>"]], [[], []]) == ([[UNK, number, UNK, 6], [UNK]], [4, 1])
     assert vocabulary.words == []
@@ -83,7 +83,7 @@ def test_what_stands_for_a_rare_word_is_unk(words: list[str]) -> None:
     "text", ["u.s. {0} corp .", "`` {0} '' , ( {0} ) \" {0} \"", "it 's {0} 's u.s. {0}", "cannot {0} {0}"]
 )
 def test_words_beside_unk_are_parted_as_beside_any_word(text: str) -> None:
-    vocabulary = OpenVocabulary(WordTokenizer(WORDS))
+    vocabulary = ExtendedVocabulary(WordTokenizer(WORDS))
     ids = vocabulary.encode_source([text.format("UNK")])
     words = [*vocabulary.tokenizer.pieces, *vocabulary.words]
     assert [words[i] for i in ids] == [{"xyz": "<unk>"}.get(w, w) for w in word_tokenize(text.format("xyz"))]
@@ -91,7 +91,7 @@ def test_words_beside_unk_are_parted_as_beside_any_word(text: str) -> None:
 
 def test_subwords_beside_unk_are_those_of_their_words(prepared: PreparedFolder) -> None:
     tokenizer = prepared.tokenizer
-    vocabulary = OpenVocabulary(tokenizer)
+    vocabulary = ExtendedVocabulary(tokenizer)
     ids = vocabulary.encode_source(["UNK the army UNK <unk> saw #.# %, UNK"])
     encode = tokenizer.encode
     assert ids == [UNK, *encode("the army"), UNK, UNK, *encode("saw #.# %,"), UNK]
@@ -103,7 +103,7 @@ def test_subwords_beside_unk_are_those_of_their_words(prepared: PreparedFolder) 
 def test_encoding_does_not_hang_on_other_texts(prepared: PreparedFolder) -> None:
     texts = ["The army of UNK won.", "", "UNK", "A <unk> battle, won.", "the army won"]
     for tokenizer in (prepared.tokenizer, WordTokenizer([*WORDS, "of", ",", "UNK"])):
-        vocabulary = OpenVocabulary(tokenizer)
+        vocabulary = ExtendedVocabulary(tokenizer)
         alone = [vocabulary.encode_source([text]) for text in texts]
         assert vocabulary.encode_source(texts) == [i for source in alone for i in source]
         documents = [[], texts[:2], texts[2:], []]
@@ -273,7 +273,7 @@ def test_only_what_is_read_is_encoded(
         row["sentences"] = [f"The army of {number} won." if number < 3 else "won"] * 50
 
     corpus = with_words(prepared, change)
-    monkeypatch.setattr("tgvae.data.open_vocabulary.word_tokenize", tokenize)
+    monkeypatch.setattr("tgvae.data.extended_vocabulary.word_tokenize", tokenize)
     pairs = Pairs(corpus, "title", 12)
     assert pairs.cut == len(pairs.index) == 2
     assert Counter(encoded) == {"the army of 1 won.": 4, "won": 13, "a battle": 2}

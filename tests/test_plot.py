@@ -17,8 +17,8 @@ from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tests.conftest import CHROMIUM, made_up_documents, out_of, refused
 from tests.test_page import EVIL, exhibits
-from tgvae.cli import main
-from tgvae.commands.plot import png
+from tgvae.cli.main import main
+from tgvae.cli.plot import png
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation import gallery

@@ -23,8 +23,8 @@ from accelerate import PartialState
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import Stopped
 from tgvae.models.base import load
-from tgvae.models.graph import GraphConfig
 from tgvae.models.sentence import SentenceConfig
+from tgvae.models.vgae import GraphConfig
 from tgvae.recipes import Recipe
 from tgvae.runs import resume_run, start_run
 from tgvae.training import loop
@@ -44,15 +44,15 @@ SIGNALLED_AT, KILLED_AT = 3, 5  # of some twenty steps; at the fifth processes a
 
 def disturbed_run(source: str, run: Path, number: signal.Signals, step: int) -> None:
     """A run of a language model whose last process gets a signal after a step."""
-    note = loop.Journal.step
+    note = loop.MetricLogger.step
 
-    def noted(self: loop.Journal, now: int, *arguments: object) -> None:
+    def noted(self: loop.MetricLogger, now: int, *arguments: object) -> None:
         note(self, now, *arguments)
         state = PartialState()
         if now == step and state.process_index == state.num_processes - 1:
             signal.raise_signal(number)
 
-    with patch.object(loop.Journal, "step", noted):
+    with patch.object(loop.MetricLogger, "step", noted):
         start_run(CUT, source, run, quiet=True)
 
 

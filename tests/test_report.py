@@ -20,13 +20,13 @@ from tests.test_models import build
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import DOCUMENT, PreparedFolder
 from tgvae.errors import UserError
-from tgvae.evaluation import archive
-from tgvae.evaluation.archive import FOLDER, PAGE, PARTS, REPORT, described, load_evaluation, save_evaluation
+from tgvae.evaluation import report_io
 from tgvae.evaluation.exhibits import TopicRow, exhibits_of
-from tgvae.evaluation.figure import Figure, Parts, Report, difference
-from tgvae.evaluation.generated import Judge
-from tgvae.evaluation.page import page
-from tgvae.evaluation.report import Evaluation, Protocol, evaluate
+from tgvae.evaluation.generation import ReferenceLM
+from tgvae.evaluation.html_report import page
+from tgvae.evaluation.metric import Metric, Parts, Report, difference
+from tgvae.evaluation.report import EvalConfig, Evaluation, evaluate
+from tgvae.evaluation.report_io import FOLDER, PAGE, PARTS, REPORT, described, load_evaluation, save_evaluation
 from tgvae.evaluation.text import perplexity_under
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.sentence import LanguageModel
@@ -41,7 +41,7 @@ SECTIONS = {
     "tgvae-variational": ["language", "latent", "generation", "topics", "guidance"],
 }
 LATENT = [name for name, sections in SECTIONS.items() if "latent" in sections]
-QUICK = Protocol(samples=2, weighted_sentences=10, generated=8, reverse=0, per_topic=2)
+QUICK = EvalConfig(samples=2, weighted_sentences=10, generated=8, reverse=0, per_topic=2)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +64,10 @@ def found(models: dict[str, Model], corpus: Corpus, held_out: Corpus) -> dict[st
     return {name: evaluate(model, corpus, held_out, QUICK, judge) for name, model in models.items()}
 
 
-def judge_of(models: dict[str, Model], held_out: Corpus) -> Judge:
+def judge_of(models: dict[str, Model], held_out: Corpus) -> ReferenceLM:
     model = models["language-model"]
     assert isinstance(model, LanguageModel)
-    return Judge.of(model, held_out, "small")
+    return ReferenceLM.of(model, held_out, "small")
 
 
 def with_column(corpus: Corpus, name: str, values: Sequence[str | None]) -> Corpus:
@@ -165,7 +165,7 @@ def test_the_judge_is_the_mark_of_the_others_and_not_its_own(found: dict[str, Ev
 
 
 def test_a_judge_knows_itself_by_its_weights(prepared: PreparedFolder) -> None:
-    judge = Judge.of(build("language-model", prepared), Corpus(prepared, "test"), "judge")
+    judge = ReferenceLM.of(build("language-model", prepared), Corpus(prepared, "test"), "judge")
     twin = copy.deepcopy(judge.model)
     assert judge.is_of(twin)
     with torch.no_grad():
@@ -253,8 +253,8 @@ def test_a_split_without_sentences_is_refused(models: dict[str, Model], corpus: 
 )
 def test_protocols_that_cannot_work_are_refused(name: str, value: int) -> None:
     with pytest.raises(UserError, match=f"{name} is {value}; it must be at least {value + 1}"):
-        Protocol(**{name: value})
-    assert getattr(Protocol(**{name: value + 1}), name) == value + 1
+        EvalConfig(**{name: value})
+    assert getattr(EvalConfig(**{name: value + 1}), name) == value + 1
 
 
 # On disk
@@ -272,10 +272,10 @@ def a_report(shift: float = 0.0) -> Report:
     nothing = Parts(np.zeros(2), np.zeros(2), np.arange(2))
     return {
         "language": {
-            "perplexity, ELBO": Figure.of(paired, "per word", "one draw", 7, LDA=0.5, real_text=2.0),
-            "nothing": Figure.of(nothing, "nats", "exact"),
+            "perplexity, ELBO": Metric.of(paired, "per word", "one draw", 7, LDA=0.5, real_text=2.0),
+            "nothing": Metric.of(nothing, "nats", "exact"),
         },
-        "latent": {"active units": Figure(3, "of 6", "variances", 12), "odd / name": Figure(0.25, "Anteil für é")},
+        "latent": {"active units": Metric(3, "of 6", "variances", 12), "odd / name": Metric(0.25, "Anteil für é")},
     }
 
 
@@ -344,7 +344,7 @@ def test_round_trip(run: Path) -> None:
 
 
 def test_a_run_without_figures_of_parts(run: Path) -> None:
-    report: Report = {"latent": {"active units": Figure(3, "of 6", "variances", 12)}}
+    report: Report = {"latent": {"active units": Metric(3, "of 6", "variances", 12)}}
     save_evaluation(run, {}, report, "")
     assert same(load_evaluation(run)[1], report)
 
@@ -383,7 +383,7 @@ def test_reports_of_another_make_are_told(changes: dict[str, Any], message: str,
         load_evaluation(run)
 
 
-@pytest.mark.parametrize(("module", "name"), [(archive, "save_file"), (archive.json, "dumps")])
+@pytest.mark.parametrize(("module", "name"), [(report_io, "save_file"), (report_io.json, "dumps")])
 def test_a_stop_while_writing_keeps_the_old_report(
     module: ModuleType, name: str, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

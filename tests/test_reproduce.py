@@ -16,9 +16,9 @@ import torch
 from tgvae import runs
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
-from tgvae.evaluation import paper
-from tgvae.evaluation.archive import FOLDER, REPORT, load_evaluation
-from tgvae.evaluation.figure import Figure
+from tgvae.evaluation import paper_tables
+from tgvae.evaluation.metric import Metric
+from tgvae.evaluation.report_io import FOLDER, REPORT, load_evaluation
 from tgvae.models.base import load
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
@@ -115,13 +115,13 @@ def test_tables_hold_every_cell_and_the_published_rows(out: Path) -> None:
         (found,) = [rows for rows in tables if name in rows[0]]
         assert [row[0] for row in found[2:]] == [cell for cell in CELLS if section in reports[cell]]
         for cell, *row in found[2:]:
-            assert row[found[0].index(name) - 1] == paper.value(reports[cell][section][name])
+            assert row[found[0].index(name) - 1] == paper_tables.value(reports[cell][section][name])
 
 
 def test_the_papers_rows_stand_beside_the_largest_models(out: Path) -> None:
     perplexity, npmi, bleu = rows_of((out / "tables.md").read_text(encoding="utf-8"))[:3]
-    for rows, theirs in ((perplexity, paper.PERPLEXITY), (npmi, paper.NPMI), (bleu, paper.BLEU)):
-        assert rows[0] == ["", "this corpus", *paper.PUBLISHED_ON]
+    for rows, theirs in ((perplexity, paper_tables.PERPLEXITY), (npmi, paper_tables.NPMI), (bleu, paper_tables.BLEU)):
+        assert rows[0] == ["", "this corpus", *paper_tables.PUBLISHED_ON]
         shown = {row[0]: row[2:] for row in rows}
         assert all(shown[name] == cells for name, cells in theirs.items())
         assert len(shown) == len(rows), "every name once"
@@ -227,10 +227,10 @@ def test_sizes_of_the_paper(script: ModuleType, prepared: PreparedFolder) -> Non
 
 def test_tables_do_without_the_weighted_bound(out: Path) -> None:
     reports = {cell: load_evaluation(out / cell)[1] for cell in CELLS}
-    with_it = paper.all_tables(reports)
+    with_it = paper_tables.all_tables(reports)
     for report in reports.values():
         report["language"] = {name: f for name, f in report.get("language", {}).items() if "IW" not in name}
-    without = paper.all_tables(reports)
+    without = paper_tables.all_tables(reports)
     assert "perplexity, IW 2" in "".join(with_it)
     assert "IW" not in "".join(without)
     assert len(with_it) == len(without)
@@ -240,10 +240,10 @@ def test_tables_do_without_the_weighted_bound(out: Path) -> None:
     ("figure", "shown"),
     [
         (None, ""),
-        (Figure(12.34, "nats"), "12.3"),
-        (Figure(-0.1234, "share"), "-0.123"),
-        (Figure(0.5, "share", marks={"real text": 0.25, "chance": 10.0}), "0.500 (0.250, 10.0)"),
+        (Metric(12.34, "nats"), "12.3"),
+        (Metric(-0.1234, "share"), "-0.123"),
+        (Metric(0.5, "share", marks={"real text": 0.25, "chance": 10.0}), "0.500 (0.250, 10.0)"),
     ],
 )
-def test_numbers(figure: Figure | None, shown: str) -> None:
-    assert paper.value(figure) == shown
+def test_numbers(figure: Metric | None, shown: str) -> None:
+    assert paper_tables.value(figure) == shown

@@ -15,8 +15,8 @@ import data_prep.pipeline
 from data_prep.pipeline import prepare
 from tests.conftest import refused
 from tests.test_data_prep_faults import SETTINGS
-from tgvae.cli import main
-from tgvae.commands.reproduce import SENTENCES, written, written_again
+from tgvae.cli.main import main
+from tgvae.cli.reproduce import SENTENCES, written, written_again
 from tgvae.data.schema import MANIFEST, PreparedFolder
 from tgvae.models.sentence import SentenceConfig
 from tgvae.recipes import Recipe

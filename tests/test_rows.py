@@ -9,9 +9,9 @@ import torch
 from tests.test_models import build
 from tgvae.data.corpus import Corpus
 from tgvae.data.corruption import Corruption
+from tgvae.data.dataset import Examples, Unit, shuffled
 from tgvae.data.graphs import Graph, split_edges
 from tgvae.data.pairs import Pairs
-from tgvae.data.rows import Examples, Unit, shuffled
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import open_vectors
 from tgvae.errors import UserError

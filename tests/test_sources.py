@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from tgvae.cli import main
+from tgvae.cli.main import main
 from tgvae.data.corruption import Corruption
 from tgvae.data.graphs import Graph
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import Vectors, open_vectors
+from tgvae.datasets import describe, fingerprint
 from tgvae.errors import UserError
 from tgvae.models.sentence import SentenceConfig
 from tgvae.recipes import RECIPES, Recipe, denoising, in_phases
 from tgvae.runs import build, load_run, open_data, resume_run, start_run
-from tgvae.sources import describe, fingerprint
 from tgvae.training.config import Phase
 
 EDGES = [(i, j) for block in (0, 12) for i in range(block, block + 12) for j in range(i + 1, block + 12)]

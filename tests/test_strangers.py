@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.fixtures.make import said
 from tests.test_layers import sources
-from tgvae.data.graph_files import open_graph
-from tgvae.data.pickles import require_arrays
+from tgvae.config_io import misfit, read_json
+from tgvae.data.graph_io import open_graph
+from tgvae.data.safe_pickle import require_arrays
 from tgvae.data.schema import DOCUMENT, MANIFEST, PreparedFolder, arrow_file, file_hash
 from tgvae.data.tokenizers import SENTENCEPIECE_FILE, SPECIALS, WORDS_FILE, WordTokenizer, load_tokenizer
 from tgvae.data.vectors import Space
@@ -32,18 +33,17 @@ from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
 from tgvae.files import LARGEST
 from tgvae.models.base import CONFIG, WEIGHTS, load
-from tgvae.models.graph import GraphConfig, GraphVAE
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
 from tgvae.models.topic import TopicConfig
-from tgvae.models.vector import VectorConfig, VectorVAE
+from tgvae.models.vae import VectorConfig, VectorVAE
+from tgvae.models.vgae import GraphConfig, GraphVAE
 from tgvae.runs import RUN, read_recipe, read_run
-from tgvae.settings import misfit, read_json
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 from campaigns.damage import ALTER, change, forge
-from campaigns.strangers import Strangers, outcome, run, use_prepared
+from campaigns.untrusted_inputs import Strangers, outcome, run, use_prepared
 
 STORED = sorted((Path(__file__).parent / "fixtures").glob("run-*"))
 SENTENCE = SentenceConfig(embedding_size=6, hidden_size=6, latent_size=4, flow_length=2)
@@ -476,7 +476,7 @@ def test_nothing_that_could_run_code_is_called() -> None:
                 assert not any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords)
                 if ast.unparse(node.func) == "np.load":
                     assert any(k.arg == "allow_pickle" for k in node.keywords), module
-            if isinstance(node, ast.Import) and module != "tgvae.data.pickles":
+            if isinstance(node, ast.Import) and module != "tgvae.data.safe_pickle":
                 assert not {alias.name for alias in node.names} & {"pickle", "marshal", "shelve", "dill", "joblib"}
 
 

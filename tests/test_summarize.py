@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from data_prep.settings import Fields
 from tests.conftest import named_documents
-from tgvae.cli import main
-from tgvae.commands import summarize
-from tgvae.commands.documents import Document, find_inputs, read_documents, windows
-from tgvae.commands.resumable import ResumableFile
+from tgvae.cli import summarize
+from tgvae.cli.inputs import Document, find_inputs, read_documents, windows
+from tgvae.cli.main import main
+from tgvae.cli.resumable import ResumableFile
 from tgvae.errors import UserError
 from tgvae.models.base import WEIGHTS
 from tgvae.runs import load_summarizer

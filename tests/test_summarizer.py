@@ -14,7 +14,7 @@ import torch
 
 from tests.conftest import named_documents
 from tgvae import Summarizer
-from tgvae.cli import main
+from tgvae.cli.main import main
 from tgvae.data.batch import PairBatch
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
@@ -24,10 +24,10 @@ from tgvae.evaluation.likelihood import importance_weighted_nll, sentence_bound
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import load
 from tgvae.models.sentence import SentenceConfig
-from tgvae.models.summaries import Guide, Wish
+from tgvae.models.summarization import SummaryRequest, TopicGuide
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.models.topic import TopicConfig, TopicModel
-from tgvae.nn.copying import Source
+from tgvae.nn.pointer_generator import Source
 from tgvae.recipes import RECIPES
 from tgvae.runs import load_summarizer, start_run
 from tgvae.trace import importance_weighted, objective
@@ -190,7 +190,7 @@ def test_how_many_are_written_at_once_changes_nothing(
     texts = [d["text"] for d in named_documents(5, seed=5)]
     expected = trained.summarize(texts, num=7, settings=settings, seed=4)
     for at_once in (1, 30):
-        monkeypatch.setattr("tgvae.models.summaries.AT_ONCE", at_once)
+        monkeypatch.setattr("tgvae.models.summarization.AT_ONCE", at_once)
         found = trained.summarize(texts, num=7, settings=settings, seed=4)
         assert [[s.text for s in row] for row in found] == [[s.text for s in row] for row in expected]
 
@@ -231,10 +231,10 @@ def test_generation_depends_on_the_seed_alone(trained: Summarizer) -> None:
     assert first != trained.summarize([text], num=20, settings=settings, seed=2)
 
 
-def drawn(model: Summarizer, batch: PairBatch, num: int, guide: Guide | None = None) -> tuple[Source, Any, Any]:
+def drawn(model: Summarizer, batch: PairBatch, num: int, guide: TopicGuide | None = None) -> tuple[Source, Any, Any]:
     source = model.read(batch.source, batch.source_lengths)
     t = model.topic(batch.documents.counts)
-    return source, t, model.draw(source, t, Wish(num, guide, GREEDY, seed=0))
+    return source, t, model.draw(source, t, SummaryRequest(num, guide, GREEDY, seed=0))
 
 
 @torch.no_grad()
@@ -243,9 +243,9 @@ def test_a_topic_asked_for_moves_z_by_what_parts_the_components(
     name: str, titled: PreparedFolder, batch: PairBatch
 ) -> None:
     model = build(name, titled).eval()
-    loc = model.prior(model.usual_topics()).loc
+    loc = model.prior(model.prior_topic_proportions()).loc
     for strength in (1.0, 2.0):
-        z = [drawn(model, batch, 3, Guide(topic, strength))[2] for topic in (1, 2)]
+        z = [drawn(model, batch, 3, TopicGuide(topic, strength))[2] for topic in (1, 2)]
         torch.testing.assert_close(z[0] - z[1], (strength * (loc[1] - loc[2])).expand_as(z[0]))
 
 
@@ -253,7 +253,7 @@ def test_a_topic_asked_for_moves_z_by_what_parts_the_components(
 @pytest.mark.parametrize("name", ["full", "variational"])
 def test_no_strength_leaves_the_document_its_own_topics(name: str, titled: PreparedFolder, batch: PairBatch) -> None:
     model = build(name, titled).eval()
-    source, t, z = drawn(model, batch, 3, Guide(1, 0.0))
+    source, t, z = drawn(model, batch, 3, TopicGuide(1, 0.0))
     own = model.head(source.final).mean
     expected = own + model.prior(t).mean if name == "full" else own
     torch.testing.assert_close(z[0], expected)

@@ -1,4 +1,4 @@
-"""Figures of summaries against counts by hand, and the whole evaluation of a summarizer."""
+"""Metrics of summaries against counts by hand, and the whole evaluation of a summarizer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import pyarrow as pa
 import pytest
 
 from tgvae import Summarizer
-from tgvae.cli import main
+from tgvae.cli.main import main
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
-from tgvae.evaluation.archive import FOLDER, PAGE, REPORT
-from tgvae.evaluation.report import Protocol, evaluate
+from tgvae.evaluation.report import EvalConfig, evaluate
+from tgvae.evaluation.report_io import FOLDER, PAGE, REPORT
 from tgvae.evaluation.summaries import rouge
 from tgvae.evaluation.summary_figures import Summarized, summarize_held_out, summary_figures
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.runs import load_summarizer
 
-QUICK = Protocol(samples=2, weighted_sentences=5, summaries=6)
+QUICK = EvalConfig(samples=2, weighted_sentences=5, summaries=6)
 FOUND = Summarized(
     index=np.array([2, 5]),
     ids=["a", "b"],

@@ -1,4 +1,4 @@
-"""Figures of generated text against counting by hand and the likelihood of the corpus."""
+"""Metrics of generated text against counting by hand and the likelihood of the corpus."""
 
 from __future__ import annotations
 

@@ -22,13 +22,13 @@ from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import Space
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.completion import complete
+from tgvae.models.imputation import complete
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.summarizer import Summarizer, SummarizerConfig
+from tgvae.models.text_generation import fork_rng, make_generator
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
 from tgvae.models.topic import TopicConfig
-from tgvae.models.vector import VectorConfig, VectorVAE
-from tgvae.models.writing import drawing, generator_of
+from tgvae.models.vae import VectorConfig, VectorVAE
 
 CPU = torch.device("cpu")
 SIZES = SentenceConfig(embedding_size=12, hidden_size=10, latent_size=4, flow_length=2)
@@ -44,7 +44,7 @@ Call = Callable[[], Any]
 @pytest.fixture(scope="module")
 def models(prepared: PreparedFolder) -> dict[str, Any]:
     """Fresh models, whose words are all about as likely: what is drawn shows."""
-    with drawing(0, CPU):
+    with fork_rng(0, CPU):
         data = prepared.tokenizer, prepared.topic_vocabulary
         found = {
             "tgvae": TGVAE(TGVAEConfig(TOPIC, SIZES), *data),
@@ -66,7 +66,7 @@ def writing(models: dict[str, Any]) -> Iterator[tuple[str, Call]]:
             f"like {seed}": partial(tgvae.generate, like=TEXTS[0], num=4, strength=2.0, settings=BEAM, seed=seed),
             f"reconstruct {seed}": partial(tgvae.reconstruct, TEXTS, SHORT, seed),
             f"interpolate {seed}": partial(tgvae.interpolate, *TEXTS[:2], 5, SHORT, seed),
-            f"write {seed}": lambda seed=seed: vae.write(torch.eye(4), SHORT, generator_of(seed, CPU)),
+            f"write {seed}": lambda seed=seed: vae.write(torch.eye(4), SHORT, make_generator(seed, CPU)),
             f"of the prior {seed}": partial(vae.generate, 6, SHORT, seed),
             f"without latent {seed}": partial(language_model.generate, 6, SHORT, seed),
             f"summaries {seed}": partial(summarizer.digest, TEXTS, 3, settings=BEAM, seed=seed),
@@ -130,12 +130,12 @@ def test_writing_leaves_the_common_generator_alone(models: dict[str, Any], monke
 def test_one_seed_gives_the_sentences_it_always_gave(models: dict[str, Any]) -> None:
     """By the common generator, as before there were others: the numbers of a seed are the same."""
     model = models["sentence-vae"]
-    with drawing(3, CPU):
+    with fork_rng(3, CPU):
         expected = model.write(model.prior().sample((5,)), SHORT)
     assert model.generate(5, SHORT, seed=3) == expected
     tgvae = models["tgvae"]
-    with drawing(3, CPU):
-        expected = tgvae.write(tgvae.draw(tgvae.one_topic(2).expand(5, -1)), SHORT)
+    with fork_rng(3, CPU):
+        expected = tgvae.write(tgvae.draw(tgvae.one_hot_topic(2).expand(5, -1)), SHORT)
     assert tgvae.generate(2, num=5, settings=SHORT, seed=3) == expected
 
 

@@ -15,28 +15,28 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tgvae.config_io import from_json
 from tgvae.data.corpus import Corpus
 from tgvae.data.graphs import Graph
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import open_vectors
+from tgvae.datasets import Data
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import Bound
 from tgvae.evaluation.text import perplexity_under
 from tgvae.models.base import Model, load
-from tgvae.models.graph import GraphVAE
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
-from tgvae.models.vector import VectorVAE
+from tgvae.models.vae import VectorVAE
+from tgvae.models.vgae import GraphVAE
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import build, fit_language_model, load_run, open_data, read_recipe, resume_run, start_run
 from tgvae.schedules import Schedule
-from tgvae.settings import from_json
-from tgvae.sources import Data
 from tgvae.training import loop
 from tgvae.training.checkpoint import Progress
 from tgvae.training.config import Phase, TrainConfig
-from tgvae.training.journal import Journal, warnings
+from tgvae.training.logger import MetricLogger, warnings
 from tgvae.training.loop import DivergedError
 
 SMALL = TGVAEConfig(
@@ -244,7 +244,7 @@ def test_the_journal_writes_means_over_steps(tmp_path: Path) -> None:
     """Of terms over rows and steps, by hand; two processes that have a quarter and three quarters of each batch."""
     norm, here = torch.tensor(2.0), [torch.tensor([1.0, 3.0]), torch.tensor([5.0])]
     other = torch.stack([torch.tensor(2 * 0.75 * 10), 2 * 0.75 * norm, torch.tensor(0.0)])
-    with Journal(tmp_path, True, lambda sums: sums + other) as journal:
+    with MetricLogger(tmp_path, True, lambda sums: sums + other) as journal:
         journal.begin(0)
         journal.begin_epoch("title", 2, 0)
         for step, values in enumerate(here):

@@ -15,29 +15,29 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from torch.distributions import Bernoulli, Normal
 
-from tgvae.data.vectors import Space, Vectors, open_vectors
-from tgvae.errors import UserError
-from tgvae.evaluation.archive import described
-from tgvae.evaluation.image_pictures import GREY, Block, sheet, tiles
-from tgvae.evaluation.likelihood import bound_of, importance_weighted_nll
-from tgvae.evaluation.uses import (
+from tgvae.applications import (
     anomalies,
     augmentation,
     clusters,
-    completion,
+    inpainting,
     interpolation,
     manifold,
     rate_distortion,
     samples,
 )
-from tgvae.evaluation.uses.shown import LATENTS, Shown, as_seen, require
-from tgvae.models.vector import VectorConfig, VectorVAE
+from tgvae.applications.common import LATENTS, Shown, as_seen, require
+from tgvae.data.vectors import Space, Vectors, open_vectors
+from tgvae.errors import UserError
+from tgvae.evaluation.image_pictures import GREY, Block, sheet, tiles
+from tgvae.evaluation.likelihood import bound_of, importance_weighted_nll
+from tgvae.evaluation.report_io import described
+from tgvae.models.vae import VectorConfig, VectorVAE
 
 SIDE = 4
 SHOW: dict[str, Callable[[VectorVAE, Vectors], Shown]] = {
     "samples": lambda model, data: samples.show([model], data),
     "manifold": manifold.show,
-    "completion": completion.show,
+    "completion": inpainting.show,
     "interpolation": interpolation.show,
     "clusters": clusters.show,
     "anomalies": lambda model, data: anomalies.show(model, without_b(model, data.source)),
@@ -187,26 +187,26 @@ def test_the_plane_is_a_grid_of_quantiles(model: VectorVAE) -> None:
 def test_the_log_loss_is_that_of_the_mean_over_draws() -> None:
     x, known = torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([True, False, False])
     given = Bernoulli(torch.tensor([[[0.5, 0.2, 0.4]], [[0.5, 0.6, 0.8]]]))
-    assert completion.log_loss(given, x, known).item() == pytest.approx(-(math.log(0.6) + math.log(0.6)) / 2)
-    assert completion.mistakes(given, x, known, binary=True).item() == 0
-    assert completion.mistakes(given, 1 - x, known, binary=True).item() == 1
-    assert completion.mistakes(given, x, known, binary=False).item() == pytest.approx(0.16)
+    assert inpainting.log_loss(given, x, known).item() == pytest.approx(-(math.log(0.6) + math.log(0.6)) / 2)
+    assert inpainting.mistakes(given, x, known, binary=True).item() == 0
+    assert inpainting.mistakes(given, 1 - x, known, binary=True).item() == 1
+    assert inpainting.mistakes(given, x, known, binary=False).item() == pytest.approx(0.16)
 
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_neighbours_are_the_nearest_by_what_is_known(binary: bool, data: Vectors) -> None:
     train, x = (torch.from_numpy(data.splits[name].x) for name in ("train", "test"))
     train = train + 0.001 * torch.rand(train.shape, generator=torch.Generator().manual_seed(0))  # no ties
-    known = completion.upper_half(Space(16, (4, 4)))
+    known = inpainting.upper_half(Space(16, (4, 4)))
     assert known.tolist() == [True] * 8 + [False] * 8
-    found = completion.neighbours(train, x, known, 3, binary)
+    found = inpainting.neighbours(train, x, known, 3, binary)
     for row in range(len(x)):
         order = sorted(range(len(train)), key=lambda i: (train[i] - x[row])[:8].square().sum())
         nearest = train[order[:3]]
         expected = (nearest.sum(0) + 1) / 5 if binary else nearest.mean(0)
         torch.testing.assert_close(found.mean[0, row].float(), expected)
     assert isinstance(found, Bernoulli if binary else Normal)
-    assert completion.upper_half(Space(5)).tolist() == [True, True, False, False, False]
+    assert inpainting.upper_half(Space(5)).tolist() == [True, True, False, False, False]
 
 
 def test_a_line_goes_from_reconstruction_to_reconstruction(data: Vectors) -> None:

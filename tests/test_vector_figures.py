@@ -15,20 +15,20 @@ from scipy.stats import bernoulli, norm
 from sklearn.decomposition import PCA
 
 from tests.conftest import out_of, refused
-from tgvae.cli import main
-from tgvae.data.graph_files import open_graph
+from tgvae.cli.main import main
+from tgvae.data.graph_io import open_graph
 from tgvae.data.graphs import split_edges
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import Space, VectorSplit
 from tgvae.evaluation import gallery
 from tgvae.evaluation import vector_figures as module
+from tgvae.evaluation.embeddings import node_points, reconstructions, samples, vector_points
+from tgvae.evaluation.eval_config import EvalConfig
 from tgvae.evaluation.exhibits import Exhibits
-from tgvae.evaluation.figure import Figures, Report, difference
 from tgvae.evaluation.latent import mutual_information
 from tgvae.evaluation.likelihood import importance_weighted_nll
 from tgvae.evaluation.links import link_figures
-from tgvae.evaluation.points import node_points, reconstructions, samples, vector_points
-from tgvae.evaluation.protocol import Protocol
+from tgvae.evaluation.metric import Metrics, Report, difference
 from tgvae.evaluation.vector_figures import (
     Categories,
     gaussians,
@@ -38,11 +38,11 @@ from tgvae.evaluation.vector_figures import (
     neighbour_hits,
     vector_figures,
 )
-from tgvae.models.graph import GraphConfig, GraphVAE
-from tgvae.models.vector import VectorConfig, VectorVAE
+from tgvae.models.vae import VectorConfig, VectorVAE
+from tgvae.models.vgae import GraphConfig, GraphVAE
 from tgvae.runs import load_run
 
-QUICK = Protocol(samples=3)
+QUICK = EvalConfig(samples=3)
 SPACE = Space(6, (2, 3))
 
 
@@ -61,11 +61,11 @@ def build(latent: str = "normal", likelihood: str = "bernoulli", space: Space = 
     return VectorVAE(config, space).eval()
 
 
-def measured(latent: str = "normal", likelihood: str = "bernoulli", protocol: Protocol = QUICK) -> Report:
+def measured(latent: str = "normal", likelihood: str = "bernoulli", protocol: EvalConfig = QUICK) -> Report:
     return vector_figures(build(latent, likelihood), split("train", 40), split("test", 30, seed=1), protocol)
 
 
-def values(figures: Figures) -> dict[str, float]:
+def values(figures: Metrics) -> dict[str, float]:
     return {name: figure.value for name, figure in figures.items()}
 
 

@@ -20,7 +20,7 @@ from tgvae.data.vectors import Space, VectorBatch, Vectors, VectorSplit, open_ve
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import Bound, bound_of, importance_weighted_nll
 from tgvae.models.base import load
-from tgvae.models.vector import VectorConfig, VectorVAE
+from tgvae.models.vae import VectorConfig, VectorVAE
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import build, resume_run, start_run
 from tgvae.schedules import Schedule

@@ -15,9 +15,9 @@ from sklearn.datasets import load_digits
 
 from tgvae.data.corruption import Corruption
 from tgvae.data.vectors import VectorBatch, VectorSplit, open_vectors
+from tgvae.datasets import examples_of
 from tgvae.errors import UserError
-from tgvae.models.vector import VectorConfig, VectorVAE
-from tgvae.sources import examples_of
+from tgvae.models.vae import VectorConfig, VectorVAE
 
 N, D = 50, 4
 SPLITS = ("train", "valid", "test")

@@ -29,8 +29,8 @@ from fastapi.testclient import TestClient
 
 from tests.conftest import refused
 from tests.served import serving
-from tgvae.commands import serve
-from tgvae.commands.generate import READABLE
+from tgvae.cli import serve
+from tgvae.cli.generate import READABLE
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import clean_text, word_tokenize
@@ -41,12 +41,12 @@ from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.runs import load_summarizer
-from tgvae.web import answers, asked
+from tgvae.web import requests, service
 from tgvae.web.app import create_app
-from tgvae.web.context import examples_of, look
-from tgvae.web.guard import HEADERS
 from tgvae.web.limits import BusyError, Limits, Turns
-from tgvae.web.shown import Context
+from tgvae.web.page_data import examples_of, look
+from tgvae.web.schemas import Context
+from tgvae.web.security import HEADERS
 
 TEXT = 'The army said "soldier, wait" in the kitchen.  Isn\'t cheese <b>near</b> the moon?\n\nA rocket-launch: gravity.'
 SMALL = SentenceConfig(embedding_size=8, hidden_size=8, latent_size=2, flow_length=0)
@@ -153,7 +153,7 @@ def test_pictures_have_all_documents_and_what_they_are_of(web: TestClient, corpu
 
 def test_sentences_are_those_of_the_model(web: TestClient, guided: TGVAE) -> None:
     """Equal seeds give what ``generate`` gives, with the defaults of `tgvae generate`."""
-    assert asked.Decode().settings == READABLE
+    assert requests.Decode().settings == READABLE
     cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({}, {}),
         ({"topic": 2, "num": 3, "seed": 7}, {"topic": 2, "num": 3, "seed": 7}),
@@ -166,7 +166,7 @@ def test_sentences_are_those_of_the_model(web: TestClient, guided: TGVAE) -> Non
         for _ in range(2):
             assert sentences(web.post("/api/generate", json=question)) == expected
     decode = {"strategy": "beam", "beams": 2, "max_length": 9}
-    searched = guided.generate(0, num=2, settings=asked.Decode(**decode).settings)  # type: ignore[arg-type]
+    searched = guided.generate(0, num=2, settings=requests.Decode(**decode).settings)  # type: ignore[arg-type]
     found = sentences(web.post("/api/generate", json={"topic": 0, "num": 2, "decode": decode}))
     assert found == [asdict(s) for s in searched]
 
@@ -316,8 +316,8 @@ def test_the_token_opens(guided: TGVAE) -> None:
             assert "token" in reason(web, 401, path, headers=headers)
     assert "token" in reason(web, 401, "/?token=wrong")
     for path in ("/", "/?token=wrong<b>"):
-        asked = web.get(path, headers={"Accept": "text/html,*/*"})
-        assert (asked.status_code, "<form" in asked.text, "wrong<b>" in asked.text) == (401, True, False)
+        requests = web.get(path, headers={"Accept": "text/html,*/*"})
+        assert (requests.status_code, "<form" in requests.text, "wrong<b>" in requests.text) == (401, True, False)
     assert web.get("/api/run", headers={"Authorization": "Bearer sesame-1"}).status_code == 200
     entered = web.get("/?token=sesame-1", follow_redirects=False)
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
@@ -428,12 +428,12 @@ def test_who_finds_no_place_is_told_to_come_again(guided: TGVAE, monkeypatch: py
     """One at the model, one waiting: a third is sent away at once, and the second when it has waited too long."""
     inside, go = threading.Event(), threading.Event()
 
-    def slow(*_: Any) -> answers.Sentences:
+    def slow(*_: Any) -> service.Sentences:
         inside.set()
         assert go.wait(20)
-        return answers.Sentences([])
+        return service.Sentences([])
 
-    monkeypatch.setattr(answers, "generate", slow)
+    monkeypatch.setattr(service, "generate", slow)
     web = client(guided, limits=Limits(waiting=1, seconds=1))
     found: list[int] = []
     first, second = (
@@ -457,7 +457,7 @@ def test_busy_says_when_to_come_again(guided: TGVAE, monkeypatch: pytest.MonkeyP
     def busy(*_: Any) -> None:
         raise BusyError
 
-    monkeypatch.setattr(answers, "read", busy)
+    monkeypatch.setattr(service, "read", busy)
     answer = client(guided).post("/api/document", json={"text": "army"})
     assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (429, True)
     assert "try again" in answer.json()["error"]
@@ -467,7 +467,7 @@ def test_a_failure_of_ours_shows_nothing_of_it(guided: TGVAE, monkeypatch: pytes
     def broken(*_: Any) -> None:
         raise KeyError("a secret of the code")
 
-    monkeypatch.setattr(answers, "generate", broken)
+    monkeypatch.setattr(service, "generate", broken)
     web = client(guided)
     assert "secret" not in reason(web, 500, "/api/generate", {})
     assert web.post("/api/document", json={"text": "army"}).status_code == 200, "it goes on"
@@ -607,7 +607,7 @@ def test_every_text_is_cut_and_joined_again(guided: TGVAE) -> None:
     for _ in range(200):
         sentence = " ".join(rng.choice(parts, 8)).replace(" ' ", "'")
         cleaned = clean_text(sentence)
-        found = list(answers.pieces(cleaned, guided.vocabulary))
+        found = list(service.pieces(cleaned, guided.vocabulary))
         assert "".join(text for text, _ in found) == cleaned + " "
         marked = [guided.vocabulary.words[i] for _, i in found if i is not None]
         assert [text.lower() for text, i in found if i is not None] == marked
@@ -628,7 +628,7 @@ def test_no_text_takes_long(web: TestClient, text: str) -> None:
 
 def started(run: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
     """`tgvae serve` on a free port, and the address that it prints."""
-    command = [sys.executable, "-m", "tgvae.cli", "serve", str(run), "--port", "0", *options]
+    command = [sys.executable, "-m", "tgvae.cli.main", "serve", str(run), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     told = process.stdout.readline()

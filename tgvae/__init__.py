@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tgvae.generation.decode import DecodeSettings
     from tgvae.models.base import load
-    from tgvae.models.notebook import topics
+    from tgvae.models.display import topics
     from tgvae.models.summarizer import Summarizer
     from tgvae.models.tgvae import TGVAE
 
@@ -16,7 +16,7 @@ _HOMES = {
     "Summarizer": "tgvae.models.summarizer",
     "DecodeSettings": "tgvae.generation.decode",
     "load": "tgvae.models.base",
-    "topics": "tgvae.models.notebook",
+    "topics": "tgvae.models.display",
 }
 __all__ = ["TGVAE", "DecodeSettings", "Summarizer", "load", "topics"]
 

@@ -14,18 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
-from tgvae.kernels.adaptive import Clusters, adaptive_cross_entropy
+from tgvae.kernels.adaptive_softmax import Clusters, adaptive_cross_entropy
 from tgvae.kernels.cross_entropy import linear_cross_entropy
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 
 
-def log_of(probabilities: Tensor) -> Tensor:
+def safe_log(probabilities: Tensor) -> Tensor:
     """log p, with p floored at the smallest normal number: an impossible event costs 87 nats, not infinitely many.
 
     Examples:
         >>> import torch
-        >>> [round(x, 1) for x in log_of(torch.tensor([1.0, 0.5, 0.0])).tolist()]
+        >>> [round(x, 1) for x in safe_log(torch.tensor([1.0, 0.5, 0.0])).tolist()]
         [0.0, -0.7, -87.3]
     """
     return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
@@ -173,7 +173,7 @@ class GaussianMixture(Distribution):
 
     @property
     def log_weights(self) -> Tensor:
-        return log_of(self.weights)
+        return safe_log(self.weights)
 
     @property
     def components(self) -> Independent:
@@ -215,7 +215,7 @@ class TokenSequence(Distribution):
         weight: W with shape (V, E).
         bias: b with shape (V,).
         pad_id: token that is padding: it contributes log 1.
-        clusters: of an adaptive softmax, see ``tgvae.kernels.adaptive``; None is the full one.
+        clusters: of an adaptive softmax, see ``tgvae.kernels.adaptive_softmax``; None is the full one.
 
     Examples:
         With weights of zero each of four tokens has the probability 1/4; padding, here 0, costs nothing:

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from tgvae.distributions import TokenSequence, log_of
+from tgvae.distributions import TokenSequence, safe_log
 
 
-class CopySequence(Distribution):
+class PointerGeneratorSequence(Distribution):
     """p(y | z) = prod_m p(y_m), each token written or copied from the source.
 
     Only the probability of the target is formed: softmax logits as in ``TokenSequence``, and the attention on
@@ -35,7 +35,7 @@ class CopySequence(Distribution):
         >>> from tgvae.distributions import TokenSequence
         >>> written = TokenSequence(torch.zeros(1, 1, 1, 8), torch.zeros(4, 8), torch.zeros(4), pad_id=0)
         >>> gate, attention, source = torch.zeros(1, 1, 1), torch.ones(1, 1, 1, 1), torch.tensor([[4]])
-        >>> y = CopySequence(written, gate, attention, source)
+        >>> y = PointerGeneratorSequence(written, gate, attention, source)
         >>> [round(y.log_prob(torch.tensor([[word]])).item(), 4) for word in (4, 3)]  # log 1/2, log 1/8
         [-0.6931, -2.0794]
     """
@@ -54,14 +54,14 @@ class CopySequence(Distribution):
     def token_log_prob(self, value: Tensor) -> Tensor:
         """log p(y_m | y_<m, z) in nats with shape (S, B, L); zero on padding.
 
-        A target that can neither be written nor copied has the floor of ``log_of``, 87 nats.
+        A target that can neither be written nor copied has the floor of ``safe_log``, 87 nats.
         """
         pad_id, size = self.written.pad_id, len(self.written.weight)
         writable = value < size
         written = self.written.token_log_prob(value.masked_fill(~writable, pad_id))
         written = (F.logsigmoid(self.gate.float()) + written).masked_fill(~writable, -torch.inf)
         here = self.source.unsqueeze(1) == value.unsqueeze(-1)
-        copied = F.logsigmoid(-self.gate.float()) + log_of((self.attention * here).sum(-1))
+        copied = F.logsigmoid(-self.gate.float()) + safe_log((self.attention * here).sum(-1))
         return torch.logaddexp(written, copied).masked_fill(value == pad_id, 0.0)
 
 

@@ -25,7 +25,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A place beside ``path`` to write to, which takes its name when it is on disk: readers find old or new, whole.
 
     Nothing is left beside where writing fails.
@@ -49,13 +49,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by a UTF-8 text. Raises UnwritableError, see ``replacing``."""
+    """Replace a file by a UTF-8 text. Raises UnwritableError, see ``atomic_write``."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file. Raises UnwritableError, see ``replacing``."""
-    with replacing(path) as partial:
+    """Replace a file. Raises UnwritableError, see ``atomic_write``."""
+    with atomic_write(path) as partial:
         partial.write_bytes(content)
 
 

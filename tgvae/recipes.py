@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tgvae.data.corruption import Corruption
-from tgvae.models.graph import GraphConfig
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
-from tgvae.models.vector import VectorConfig
+from tgvae.models.vae import VectorConfig
+from tgvae.models.vgae import GraphConfig
 from tgvae.schedules import Schedule
 from tgvae.training.config import Phase, TrainConfig
 
@@ -52,7 +52,7 @@ def sentence_phase(joint: bool, like: Phase = SENTENCES) -> Phase:
 
 
 def in_bfloat16(phases: dict[str, Phase]) -> TrainConfig:
-    """Trained in bfloat16 where the hardware has it: faster, and as good where it was measured (docs/speed.md)."""
+    """Trained in bfloat16 where the hardware has it: faster, and as good (docs/performance.md)."""
     return TrainConfig(phases, precision="auto")
 
 

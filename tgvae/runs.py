@@ -24,35 +24,35 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from tgvae.config_io import from_json, misfit, read_described
 from tgvae.data.corpus import Corpus
+from tgvae.data.dataset import Examples
 from tgvae.data.graphs import Graph
 from tgvae.data.pairs import Pairs
-from tgvae.data.rows import Examples
 from tgvae.data.schema import SPLITS, PreparedFolder
+from tgvae.datasets import Data, describe, examples_of, fingerprint, open_source
+from tgvae.distributed import by_itself
 from tgvae.errors import UserError, meant_path
-from tgvae.evaluation.card import write_card
-from tgvae.evaluation.generated import Writer, real_sentences
-from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
-from tgvae.evaluation.sharding import by_itself
+from tgvae.evaluation.generation import Writer, real_sentences
+from tgvae.evaluation.model_card import write_card
+from tgvae.evaluation.topic_fidelity import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import has_topics, topic_quality
 from tgvae.files import write_text, writing
 from tgvae.models.base import CARD, CONFIG, WEIGHTS, Model, load
 from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
-from tgvae.models.topic import TopicCore
+from tgvae.models.topic import MixtureTopics
 from tgvae.progress import step
 from tgvae.recipes import Recipe, language_model
-from tgvae.settings import from_json, misfit, read_described
-from tgvae.sources import Data, describe, examples_of, fingerprint, open_source
 from tgvae.training.checkpoint import CHECKPOINT
 from tgvae.training.config import Phase
-from tgvae.training.faults import explained
-from tgvae.training.hardware import machine_of, on_cpu, precision_of
-from tgvae.training.journal import BOARD, METRICS
+from tgvae.training.device import machine_of, on_cpu, precision_of
+from tgvae.training.failures import explained
+from tgvae.training.logger import BOARD, METRICS
 from tgvae.training.loop import require_trainable, train
-from tgvae.training.stopping import Stopping
-from tgvae.training.topic_start import start_topics
+from tgvae.training.signals import StopSignals
+from tgvae.training.topic_init import start_topics
 
 FORMAT = 1
 RUN = "run.json"
@@ -182,7 +182,7 @@ def build(recipe: Recipe, data: Data) -> Model:
     """A fresh model of the recipe; a mixture of topics starts from the corpus, all else at random."""
     torch.manual_seed(recipe.train.seed)
     model = kind_of(recipe).of(recipe.model, data)
-    if isinstance(topic := getattr(model, "topic", None), TopicCore):
+    if isinstance(topic := getattr(model, "topic", None), MixtureTopics):
         assert isinstance(data, PreparedFolder)
         start_topics(topic, Corpus(data, "train").bags, recipe.train.seed)
     return model
@@ -205,7 +205,7 @@ def _train(
     split = examples["train"]
     corpus = split.corpus if isinstance(split, Pairs) else split
     look = partial(watch, corpus=corpus) if has_topics(model) and isinstance(corpus, Corpus) else None
-    with explained(run), Stopping() as stopping:
+    with explained(run), StopSignals() as stopping:
         model = train(model, examples, recipe.train, run, resume=resume, watch=look, quiet=quiet, stopping=stopping)
     if state.is_main_process:
         write_card(run, read_run(run), model, data)
@@ -213,7 +213,7 @@ def _train(
 
 
 def watch(model: Model, phase: Phase, corpus: Corpus) -> dict[str, float]:
-    """Figures of topics at a validation beyond the bound, so that silent failures are seen at once."""
+    """Metrics of topics at a validation beyond the bound, so that silent failures are seen at once."""
     assert has_topics(model)
     quality = topic_quality(model, corpus)
     figures = {

@@ -8,9 +8,9 @@ from pathlib import Path
 from data_prep.corpora.base import Corpus
 from data_prep.corpora.files import checked_splits, find_tables, find_texts, input_file, readable
 from data_prep.corpora.hub import HubCorpus
-from data_prep.corpora.pairs import PairedCorpus, find_pairs
-from data_prep.corpora.rows import TableCorpus
+from data_prep.corpora.paired_files import PairedCorpus, find_pairs
 from data_prep.corpora.sotu import SotuCorpus
+from data_prep.corpora.tables import TableCorpus
 from data_prep.corpora.text import FolderCorpus, LineCorpus
 from data_prep.corpora.wiki import WikiCorpus
 from data_prep.settings import PrepareSettings

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from data_prep.corpora.base import RawDocument, Skipped, split_name
-from data_prep.corpora.rows import to_document
+from data_prep.corpora.tables import to_document
 from data_prep.settings import Fields
 from tgvae.errors import UserError
 

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 
 from benchmarks.reporting import Row, read
-from benchmarks.running import SCRIPTS, Figures, interleaved
+from benchmarks.running import SCRIPTS, Metrics, interleaved
 from tgvae.errors import UserError
 
 HERE, OTHER = "this tree", "other tree"
@@ -52,7 +52,7 @@ def run(options: Options) -> list[Row]:
     return [compared(key, [f[key] for f in found[HERE]], [f[key] for f in found[OTHER]], rng) for key in both]
 
 
-def measure(command: str, tree: Path) -> Figures:
+def measure(command: str, tree: Path) -> Metrics:
     """All figures of a command with tgvae from ``tree``, by "row: figure". Raises RuntimeError where it fails."""
     with TemporaryDirectory() as place:
         out = Path(place) / "result.json"

@@ -16,21 +16,21 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, add_ratio, fresh, interleaved, peak_memory, rows
+from benchmarks.running import Metrics, Rounds, add_ratio, fresh, interleaved, peak_memory, rows
 from benchmarks.sizes import SIZES, Softmax
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
+from tgvae.config_io import from_json
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.evaluation.coherence import npmi
-from tgvae.evaluation.guidance import ask_every_topic, generated_fidelity
 from tgvae.evaluation.likelihood import sentence_bound
+from tgvae.evaluation.topic_fidelity import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import diversity, top_words
 from tgvae.models.base import Model
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import build, settled, watch
-from tgvae.settings import from_json
 from tgvae.training.config import Phase
 from tgvae.training.loop import train
 
@@ -88,11 +88,11 @@ AXES = ("documents", "topics", "hidden", "epochs", "vocabulary", "batch", "softm
 
 def run(options: Options) -> list[Row]:
     found: Rounds = {}
-    steps: dict[str, Callable[[], Figures]] = {}
+    steps: dict[str, Callable[[], Metrics]] = {}
     with TemporaryDirectory() as place:
 
         @cache
-        def sliced(documents: int, vocabulary: int) -> tuple[str, Figures]:
+        def sliced(documents: int, vocabulary: int) -> tuple[str, Metrics]:
             out = Path(place) / f"{documents}-{vocabulary}"
             wanted = {"source": str(options.prepared), "out": str(out), "seed": options.seed}
             return str(out), fresh("costs:slice_of", wanted | {"documents": documents, "vocabulary": vocabulary}, 1)
@@ -113,7 +113,7 @@ def run(options: Options) -> list[Row]:
     return [with_speeds(row, speeds) for row in rows(found)]
 
 
-def step(setting: Setting, options: Options) -> Figures:
+def step(setting: Setting, options: Options) -> Metrics:
     """Microseconds a token in training, of the processor: a few steps, in a process of their own."""
     small = replace(SIZES["small"], hidden=setting["hidden"], topics=setting["topics"], softmax=setting["softmax"])
     wanted = {"folder": setting["folder"], "kind": setting["recipe"], "device": "cpu", "steps": options.steps}
@@ -138,7 +138,7 @@ def settings_of(options: Options) -> dict[str, Setting]:
     return {"centre": centre} | others
 
 
-def slice_of(settings: Mapping[str, Any]) -> Figures:
+def slice_of(settings: Mapping[str, Any]) -> Metrics:
     """Prepare some training ``documents`` of ``source``, and all that are held out, with another ``vocabulary``."""
     folder = PreparedFolder.open(settings["source"])
     chosen = np.random.default_rng(settings["seed"]).permutation(len(folder.split("train")))[: settings["documents"]]
@@ -156,7 +156,7 @@ def slice_of(settings: Mapping[str, Any]) -> Figures:
     return {"prepare s": time.process_time() - begin}
 
 
-def measure(settings: Mapping[str, Any]) -> Figures:
+def measure(settings: Mapping[str, Any]) -> Metrics:
     """Train ``recipe`` on ``folder``: what it takes, and what comes of it beside the whole corpus, ``source``."""
     folder = PreparedFolder.open(settings["folder"])
     recipe = settled(recipe_of(settings))
@@ -202,20 +202,20 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     return replace(recipe, model=model, train=changed)
 
 
-def of_topics(model: TGVAE, folder: PreparedFolder, settings: Mapping[str, Any]) -> Figures:
+def of_topics(model: TGVAE, folder: PreparedFolder, settings: Mapping[str, Any]) -> Metrics:
     """Coherence and diversity of the topics, whose words are counted in the whole corpus; fidelity of sentences."""
     whole = Corpus(PreparedFolder.open(settings["source"]), "train")
     top = top_words(model.topic.log_beta.detach().cpu().numpy())
     asked = ask_every_topic(model, max(1, settings["asked"] // model.topic.size))
     return {
-        "NPMI": float(npmi(top, bags_of(whole, folder.topic_vocabulary.words)).mean()),
+        "NPMI": float(npmi(top, count_words(whole, folder.topic_vocabulary.words)).mean()),
         "diversity": diversity(top),
         "fidelity": generated_fidelity(model, asked),
         "chance": 1 / model.topic.size,
     }
 
 
-def bags_of(corpus: Corpus, words: list[str]) -> csr_array:
+def count_words(corpus: Corpus, words: list[str]) -> csr_array:
     """Counts of words in the documents of a corpus, with shape (documents, words); 0 of what it has no column for."""
     places = {word: place for place, word in enumerate(corpus.folder.topic_vocabulary.words)}
     missing = csr_array((corpus.documents, 1), dtype=corpus.bags.dtype)

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from benchmarks.peak import synchronize
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, add_ratio, fresh, interleaved, rows, threads_of
+from benchmarks.running import Metrics, Rounds, add_ratio, fresh, interleaved, rows, threads_of
 from benchmarks.sizes import SIZES, Sizes, recipe
 from tgvae.data.tokenizers import SPECIALS, WordTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import TextModel
-from tgvae.models.sentence import LatentWriter, SentenceVAE
-from tgvae.models.summaries import SUMMARY
+from tgvae.models.sentence import LatentSentenceModel, SentenceVAE
+from tgvae.models.summarization import SUMMARY
 from tgvae.models.summarizer import Summarizer
 from tgvae.runs import load_run, open_folder
 
@@ -86,7 +86,7 @@ def run(options: Options) -> list[Row]:
     return rows(found)
 
 
-def measure(settings: Mapping[str, Any]) -> Figures:
+def measure(settings: Mapping[str, Any]) -> Metrics:
     """Sentences and tokens a second.
 
     Args:
@@ -113,14 +113,14 @@ def measure(settings: Mapping[str, Any]) -> Figures:
     return {"sentences/s": speed, "tokens/s": speed * length}
 
 
-def writer(settings: Mapping[str, Any]) -> LatentWriter:
+def writer(settings: Mapping[str, Any]) -> LatentSentenceModel:
     """The model of the run, or one of random weights."""
     if settings["run"] is not None:
         model = load_run(Path(settings["run"]), settings["device"])
     else:
         sizes = Sizes(**settings["sizes"])
         model = with_words(SentenceVAE, recipe("sentence-vae", sizes, "no", "cpu").model, sizes).to(settings["device"])
-    if not isinstance(model, LatentWriter):
+    if not isinstance(model, LatentSentenceModel):
         raise UserError(f"{settings['run']}: a {model.kind} does not write from latents; give a run that does")
     return model.eval()
 
@@ -133,7 +133,7 @@ def with_words(kind: type[TextModel], config: Any, sizes: Sizes) -> Any:
 
 
 @torch.no_grad()
-def token_loop(model: LatentWriter, z: Tensor, settings: DecodeSettings) -> list[str]:
+def token_loop(model: LatentSentenceModel, z: Tensor, settings: DecodeSettings) -> list[str]:
     """A sentence for every row of z as a textbook writes it: one at a time, one token at a time, to the full length."""
     decoder, tokenizer, texts = model.sentence.decoder, model.tokenizer, []
     for row in z:
@@ -149,7 +149,7 @@ def token_loop(model: LatentWriter, z: Tensor, settings: DecodeSettings) -> list
     return texts
 
 
-def measure_summaries(settings: Mapping[str, Any]) -> Figures:
+def measure_summaries(settings: Mapping[str, Any]) -> Metrics:
     """Test documents that the summarizer of ``run`` summarizes a second, ``batch`` at a time, by ``strategy``."""
     path = Path(settings["run"])
     model = load_run(path, settings["device"])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, fresh, numbers, rows, threads_of
+from benchmarks.running import Metrics, Rounds, fresh, numbers, rows, threads_of
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.baselines import gibbs_sampler, word_distributions
@@ -68,7 +68,7 @@ def run(options: Options) -> list[Row]:
     return rows(found)
 
 
-def one_round(settings: Mapping[str, Any], threads: int) -> dict[str, Figures]:
+def one_round(settings: Mapping[str, Any], threads: int) -> dict[str, Metrics]:
     """Ours, then the others until they are as coherent as it, by name."""
     ours = fresh("lda:measure_ours", settings, threads)
     goal = {"goal": ours["NPMI"]}
@@ -76,7 +76,7 @@ def one_round(settings: Mapping[str, Any], threads: int) -> dict[str, Figures]:
     return {f"ours, {settings['recipe']}": ours} | others
 
 
-def measure_ours(settings: Mapping[str, Any]) -> Figures:
+def measure_ours(settings: Mapping[str, Any]) -> Metrics:
     """Train ``recipe`` on ``folder`` with ``topics`` and ``seed``, for ``epochs`` at most, or its own where None."""
     folder = PreparedFolder.open(settings["folder"])
     recipe = RECIPES[settings["recipe"]]()
@@ -95,7 +95,7 @@ def measure_ours(settings: Mapping[str, Any]) -> Figures:
     return _figures(model.topic.log_beta.detach().cpu().numpy(), bags, passes, seconds)
 
 
-def measure_other(settings: Mapping[str, Any]) -> Figures:
+def measure_other(settings: Mapping[str, Any]) -> Metrics:
     """Passes of ``OTHERS[name]`` until the topics have the NPMI ``goal`` or ``seconds`` have passed."""
     bags, seconds = Corpus(PreparedFolder.open(settings["folder"]), "train").bags, 0.0
     begin = time.perf_counter()
@@ -109,7 +109,7 @@ def measure_other(settings: Mapping[str, Any]) -> Figures:
     return figures
 
 
-def _figures(beta: NDArray[np.floating], bags: csr_array, passes: int, seconds: float) -> Figures:
+def _figures(beta: NDArray[np.floating], bags: csr_array, passes: int, seconds: float) -> Metrics:
     coherence = float(npmi(top_words(beta), bags).mean())
     speed = bags.shape[0] * passes / seconds
     return {"seconds": seconds, "passes": passes, "documents/s": speed, "NPMI": coherence}

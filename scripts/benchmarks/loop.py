@@ -18,7 +18,7 @@ from benchmarks.peak import synchronize
 from benchmarks.running import peak_memory
 from benchmarks.sizes import Sizes, flops, recipe
 from tgvae.data.corpus import Corpus
-from tgvae.data.rows import Ints, Rows, Unit
+from tgvae.data.dataset import Ints, Rows, Unit
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.runs import kind_of

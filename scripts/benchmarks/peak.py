@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, fresh, interleaved, rows, threads_of
+from benchmarks.running import Metrics, fresh, interleaved, rows, threads_of
 
 PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
 
@@ -37,7 +37,7 @@ def run(options: Options) -> list[Row]:
     return rows(interleaved(measures, options.rounds))
 
 
-def measure(settings: Mapping[str, Any]) -> Figures:
+def measure(settings: Mapping[str, Any]) -> Metrics:
     """GF/s of each precision: the best over sizes ``n`` on ``device``."""
     return {
         name: max(product_speed(n, name, settings["device"]) for n in settings["n"]) for name in PRECISIONS.values()

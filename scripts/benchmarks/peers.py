@@ -23,7 +23,7 @@ from benchmarks.loop import first_documents
 from benchmarks.peak import PRECISIONS
 from benchmarks.peer_files import Peer, lagging, sentence_vae, token_rows
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, add_ratio, environment, fresh, interleaved, rows, threads_of
+from benchmarks.running import Metrics, Rounds, add_ratio, environment, fresh, interleaved, rows, threads_of
 from benchmarks.sizes import SIZES, Softmax
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
@@ -81,7 +81,7 @@ def run(options: Options) -> list[Row]:
 
 
 @contextmanager
-def contenders(options: Options) -> Iterator[dict[str, Callable[[int], Figures]]]:
+def contenders(options: Options) -> Iterator[dict[str, Callable[[int], Metrics]]]:
     """What measures each of them with a number of threads."""
     folder = PreparedFolder.open(options.prepared)
     tokens = token_rows(first_documents(folder, options.sentences))
@@ -93,7 +93,7 @@ def contenders(options: Options) -> Iterator[dict[str, Callable[[int], Figures]]
     )
     common = {"folder": str(options.prepared), "first": options.sentences, "sizes": asdict(sizes)}
     common |= {"seconds": options.seconds, "device": options.device}
-    found: dict[str, Callable[[int], Figures]] = {}
+    found: dict[str, Callable[[int], Metrics]] = {}
     with TemporaryDirectory() as place:
         for name, checkout, write in (
             ("Sentence-VAE", options.sentence_vae, sentence_vae),
@@ -112,7 +112,7 @@ def contenders(options: Options) -> Iterator[dict[str, Callable[[int], Figures]]
         yield found
 
 
-def ours(settings: dict[str, object], threads: int) -> Figures:
+def ours(settings: dict[str, object], threads: int) -> Metrics:
     return {"tokens/s": fresh("loop:measure", settings, threads)["tokens/s"]}
 
 
@@ -129,7 +129,7 @@ def copied(checkout: Path, place: Path) -> Path:
     return place
 
 
-def peer_speed(copy: Path, peer: Peer, seconds: float, device: str, threads: int) -> Figures:
+def peer_speed(copy: Path, peer: Peer, seconds: float, device: str, threads: int) -> Metrics:
     """Tokens a second between a peer's first and last line of progress, timed as the lines arrive.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, fresh, interleaved, peak_memory, rows
+from benchmarks.running import Metrics, fresh, interleaved, peak_memory, rows
 from data_prep.pipeline import Engine, prepare
 from tgvae.data.schema import PreparedFolder
 
@@ -47,12 +47,12 @@ def run(options: Options) -> list[Row]:
     return rows(interleaved(measures, options.rounds))
 
 
-def of_engine(source: str, engine: Engine, workers: int) -> Figures:
-    """Figures of a fresh process."""
+def of_engine(source: str, engine: Engine, workers: int) -> Metrics:
+    """Metrics of a fresh process."""
     return fresh("preparation:measure", {"source": source, "engine": engine, "workers": workers}, threads=1)
 
 
-def measure(settings: Mapping[str, Any]) -> Figures:
+def measure(settings: Mapping[str, Any]) -> Metrics:
     """Documents a second; of the main process milliseconds a document and MiB; KB a document on disk."""
     with TemporaryDirectory() as place:
         begin, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)

@@ -27,14 +27,14 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks import loop
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, fresh, interleaved, rows, threads_of
+from benchmarks.running import Metrics, fresh, interleaved, rows, threads_of
 from benchmarks.sizes import SIZES, Kind
 from benchmarks.training import corpora
 from tgvae.data.corpus import Corpus
-from tgvae.data.rows import Ints, Rows, Unit
+from tgvae.data.dataset import Ints, Rows, Unit
 from tgvae.data.schema import PreparedFolder
 from tgvae.distributions import HouseholderNormal, TokenSequence
-from tgvae.models.topic import DocumentTopics
+from tgvae.models.topic import TopicNetwork
 from tgvae.models.words import TopicMixture
 from tgvae.nn.gru import GRUDecoder, GRUEncoder
 from tgvae.nn.heads import ComponentHead, HouseholderHead
@@ -48,8 +48,8 @@ PARTS: tuple[tuple[type, str, str], ...] = (
     (Trace, "terms", "flow and KL"),
     (GRUDecoder, "forward", "decoder"),
     (TokenSequence, "log_prob", "vocabulary softmax"),
-    (DocumentTopics, "trace", "topic model"),
-    (DocumentTopics, "posterior", "topic model"),
+    (TopicNetwork, "trace", "topic model"),
+    (TopicNetwork, "posterior", "topic model"),
     (ComponentHead, "forward", "topic model"),
     (TopicMixture, "log_prob", "topic model"),
     (Accelerator, "clip_grad_norm_", "clipping"),
@@ -118,7 +118,7 @@ class Profiled(loop.Timed):
         return replace(rows, gather=gather)
 
 
-def measure(settings: Mapping[str, Any]) -> Figures:
+def measure(settings: Mapping[str, Any]) -> Metrics:
     """Milliseconds a step by part: see the docstring of the file. Settings as those of ``loop.measure``."""
     steps, device = settings["steps"], settings["device"]
     loop.require_device(device)

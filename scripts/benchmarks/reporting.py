@@ -25,7 +25,7 @@ FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one setting: every figure in every round."""
+    """Metrics of one setting: every figure in every round."""
 
     name: str
     rounds: dict[str, list[float]]

@@ -20,11 +20,11 @@ from tgvae.errors import UserError
 SCRIPTS = Path(__file__).parent.parent
 PYTHON = (sys.executable, "-P")  # else -m and -c put the working directory, perhaps another tree, ahead of PYTHONPATH
 STATUS = Path("/proc/self/status")  # of Linux, where ru_maxrss starts from that of the parent process
-Figures = dict[str, float]
-Rounds = dict[str, list[Figures]]
+Metrics = dict[str, float]
+Rounds = dict[str, list[Metrics]]
 
 
-def fresh(task: str, settings: Mapping[str, Any], threads: int, tuned: bool = True) -> Figures:
+def fresh(task: str, settings: Mapping[str, Any], threads: int, tuned: bool = True) -> Metrics:
     """What ``MODULE:FUNCTION`` measures in a new process.
 
     Args:
@@ -71,8 +71,8 @@ def peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def interleaved(measures: Mapping[str, Callable[[], Figures]], rounds: int) -> Rounds:
-    """Figures of every measure, by name, a list of ``rounds``: each round takes all of them in turn.
+def interleaved(measures: Mapping[str, Callable[[], Metrics]], rounds: int) -> Rounds:
+    """Metrics of every measure, by name, a list of ``rounds``: each round takes all of them in turn.
 
     So a machine that is slower for a while is slower for all; ratios are taken within a round.
     """

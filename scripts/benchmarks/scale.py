@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from benchmarks.loop import WARM
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, fresh, interleaved, peak_memory, rows, slope
+from benchmarks.running import Metrics, Rounds, fresh, interleaved, peak_memory, rows, slope
 from benchmarks.sizes import SIZES, Sizes, Softmax
 from benchmarks.synthetic import Shape, write_folder
 from benchmarks.training import made_up
@@ -70,7 +70,7 @@ def run(options: Options) -> list[Row]:
     return found + curve("documents", {n: partial(of_corpus, options, n) for n in options.documents}, options.rounds)
 
 
-def curve(axis: str, measures: Mapping[int, Callable[[], Figures]], rounds: int) -> list[Row]:
+def curve(axis: str, measures: Mapping[int, Callable[[], Metrics]], rounds: int) -> list[Row]:
     """A row for every size, and one of slopes."""
     if not measures:
         return []
@@ -85,7 +85,7 @@ def curve(axis: str, measures: Mapping[int, Callable[[], Figures]], rounds: int)
     return rows(found | slopes)
 
 
-def of_model(options: Options, kind: str, sizes: Sizes) -> Figures:
+def of_model(options: Options, kind: str, sizes: Sizes) -> Metrics:
     """Microseconds a token (a document, for a topic model), and memory, in training."""
     with TemporaryDirectory() as place:
         documents = kind == "topic"
@@ -103,7 +103,7 @@ def of_model(options: Options, kind: str, sizes: Sizes) -> Figures:
     return {f"us/{unit}": 1e6 / figures[f"{unit}s/s"], "memory MiB": figures["memory MiB"]}
 
 
-def of_corpus(options: Options, documents: int) -> Figures:
+def of_corpus(options: Options, documents: int) -> Metrics:
     """Opening a corpus, and training on it."""
     sizes = replace(SIZES["small"], length=10, sentences=TOKENS // 10)
     with TemporaryDirectory() as place:
@@ -115,7 +115,7 @@ def of_corpus(options: Options, documents: int) -> Figures:
     return opened | {"us/token": 1e6 / trained["tokens/s"], "trained MiB": trained["memory MiB"]}
 
 
-def measure_corpus(settings: Mapping[str, Any]) -> Figures:
+def measure_corpus(settings: Mapping[str, Any]) -> Metrics:
     """Seconds to open ``folder`` and gather a batch of ``TOKENS`` tokens, to cut an epoch into batches, and memory."""
     begin = time.perf_counter()
     rows = Corpus(PreparedFolder.open(settings["folder"]), "train").rows("sentence")

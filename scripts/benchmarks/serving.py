@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.reporting import Row
-from benchmarks.running import PYTHON, Figures, environment
+from benchmarks.running import PYTHON, Metrics, environment
 from tgvae.errors import UserError
 
 TOKEN = "benchmark"
@@ -109,11 +109,11 @@ def run(options: Options) -> list[Row]:
     return rows + parts
 
 
-def row(name: str, figures: Figures) -> Row:
+def row(name: str, figures: Metrics) -> Row:
     return Row(name, {key: [value] for key, value in figures.items()})
 
 
-def latency(seconds: list[float]) -> Figures:
+def latency(seconds: list[float]) -> Metrics:
     """Milliseconds that half of the requests, and 95 % of them, took at most; NaN without any."""
     half, most = np.percentile(seconds, (50, 95)) if seconds else (np.nan, np.nan)
     return {"median ms": 1000 * half, "95 % ms": 1000 * most}
@@ -123,7 +123,7 @@ def latency(seconds: list[float]) -> Figures:
 def serving(run: Path, threads: int = 1, *options: str) -> Iterator[Served]:
     """`tgvae serve` on a free port of this machine, until the end. Raises UserError where it does not start."""
     began = time.perf_counter()
-    command = [*PYTHON, "-m", "tgvae.cli", "serve", str(run), "--port", "0", "--token", TOKEN, "--json", *options]
+    command = [*PYTHON, "-m", "tgvae.cli.main", "serve", str(run), "--port", "0", "--token", TOKEN, "--json", *options]
     with tempfile.TemporaryFile("w+") as told:  # not a pipe, which nobody would read while it serves
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment(threads, tuned=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tgvae.data.rows import Unit
+from tgvae.data.dataset import Unit
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.reporting import Row
-from benchmarks.running import PYTHON, Figures, environment, fresh, interleaved, rows
+from benchmarks.running import PYTHON, Metrics, environment, fresh, interleaved, rows
 from benchmarks.sizes import SIZES
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
@@ -37,7 +37,7 @@ def run(options: Options) -> list[Row]:
             interleaved(
                 {
                     "python": partial(command, "-c", "pass"),
-                    "tgvae --help": partial(command, "-m", "tgvae.cli", "--help"),
+                    "tgvae --help": partial(command, "-m", "tgvae.cli.main", "--help"),
                     "import tgvae": partial(command, "-c", "import tgvae"),
                     "a run loaded": partial(fresh, "startup:measure", {"run": str(folder), "write": False}, 1),
                     "a first sentence": partial(fresh, "startup:measure", {"run": str(folder), "write": True}, 1),
@@ -47,20 +47,20 @@ def run(options: Options) -> list[Row]:
         )
 
 
-def command(*arguments: str) -> Figures:
+def command(*arguments: str) -> Metrics:
     """Seconds that Python takes for a command. Raises CalledProcessError where it fails."""
     begin = time.perf_counter()
     subprocess.run([*PYTHON, *arguments], env=environment(1, tuned=True), check=True, stdout=subprocess.DEVNULL)
     return {"seconds": time.perf_counter() - begin}
 
 
-def measure(settings: Mapping[str, Any]) -> Figures:
+def measure(settings: Mapping[str, Any]) -> Metrics:
     """Seconds since ``began`` when ``run`` is loaded, and where ``write`` is true, has written a sentence."""
-    from tgvae.models.sentence import LatentWriter
+    from tgvae.models.sentence import LatentSentenceModel
     from tgvae.runs import load_run
 
     model = load_run(Path(settings["run"]))
-    if not isinstance(model, LatentWriter):
+    if not isinstance(model, LatentSentenceModel):
         raise UserError(f"{settings['run']}: a {model.kind} does not write from latents; give a run that does")
     if settings["write"]:
         import torch

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, fresh, numbers, peak_memory, rows
+from benchmarks.running import Metrics, Rounds, fresh, numbers, peak_memory, rows
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
@@ -56,7 +56,7 @@ def run(options: Options) -> list[Row]:
     return rows(found)
 
 
-def measure(settings: Mapping[str, Any]) -> Figures:
+def measure(settings: Mapping[str, Any]) -> Metrics:
     """The topics that ``TOOLS[name]`` finds in the training documents of ``folder``."""
     folder = PreparedFolder.open(settings["folder"])
     bags = Corpus(folder, "train").bags

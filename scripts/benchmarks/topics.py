@@ -12,7 +12,7 @@ from typing import Literal
 
 from benchmarks.peak import PRECISIONS
 from benchmarks.reporting import Row
-from benchmarks.running import Figures, Rounds, add_ratio, fresh, interleaved, rows, threads_of
+from benchmarks.running import Metrics, Rounds, add_ratio, fresh, interleaved, rows, threads_of
 from benchmarks.sizes import SIZES
 from benchmarks.synthetic import Shape, write_folder
 from tgvae.recipes import topic_phase
@@ -66,7 +66,7 @@ def run(options: Options) -> list[Row]:
     return rows(found)
 
 
-def ours(settings: dict[str, object], threads: int) -> Figures:
+def ours(settings: dict[str, object], threads: int) -> Metrics:
     figures = fresh("loop:measure", settings, threads)
     return {name: figures[name] for name in ("documents/s", "step ms", "memory MiB")}
 

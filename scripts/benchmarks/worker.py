@@ -20,7 +20,7 @@ def measured(task: str, settings: Mapping[str, Any]) -> dict[str, float]:
 def main() -> int:
     """``MODULE:FUNCTION``, and ``tuned`` for memory and threads as `tgvae` itself sets them."""
     if sys.argv[2:] == ["tuned"]:
-        from tgvae.cli import keep_memory
+        from tgvae.cli.main import keep_memory
 
         keep_memory()
     try:

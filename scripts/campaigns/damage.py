@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tgvae.data.schema import MANIFEST, file_hash
-from tgvae.evaluation.archive import FOLDER, PARTS, REPORT
+from tgvae.evaluation.report_io import FOLDER, PARTS, REPORT
 from tgvae.models.base import CONFIG, WEIGHTS
-from tgvae.models.weights import save_weights
+from tgvae.models.serialization import save_weights
 
 KINDS = {".json", ".arrow", ".safetensors", ".model", ".txt"}
 WRONG: tuple[Any, ...] = (None, True, [], {}, "", "x", "../x", -1, 0, 1, 7, 0.5, 1e300, 10**9, 10**30, [1], {"x": 1})

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from campaigns.outcomes import Outcome
+from campaigns.results import Outcome
 
 FOUND = Path("campaigns/fuzz")
 MEMORY = Path("/dev/shm")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from campaigns.outcomes import Outcome
+from campaigns.results import Outcome
 
 EQUIVALENT = Path(__file__).with_name("equivalent.json")  # lines of mutants that act as before, by the reason
 CAUGHT = ("killed", "timeout", "segfault")  # a loop without end is noticed too

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from campaigns.outcomes import Outcome
-from campaigns.places import PATIENCE, SETTINGS, LostError, Place, command_of, contents, running, said, tgvae
+from campaigns.results import Outcome
+from campaigns.sandbox import PATIENCE, SETTINGS, LostError, Place, command_of, contents, running, said, tgvae
 from data_prep.pipeline import prepare
 from tgvae.data.schema import SPLITS, TOPIC_WORDS, arrow_file
 from tgvae.data.tokenizers import SENTENCEPIECE_FILE

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from campaigns.forks import Ended, Fork, command
+from campaigns.subprocess_cli import Ended, Fork, command
 from tgvae.models.base import WEIGHTS
 from tgvae.runs import RUN, load_run, read_recipe
 from tgvae.training.checkpoint import CHECKPOINT, read_progress
-from tgvae.training.journal import METRICS
+from tgvae.training.logger import METRICS
 
 PREPARE = "--workers 1 --vocabulary-size 300 --min-document-words 3 --splits .8 .1 .1"
 SMALL = (

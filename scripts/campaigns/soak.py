@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from campaigns.outcomes import Outcome
+from campaigns.results import Outcome
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
-from tgvae.cli import keep_memory
+from tgvae.cli.main import keep_memory
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import load
 from tgvae.models.sentence import SentenceConfig

@@ -28,9 +28,9 @@ from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.corpora.files import GZIP
 from data_prep.pipeline import prepare
 from data_prep.settings import Fields, PrepareSettings
-from tgvae.cli import main
-from tgvae.commands.documents import find_inputs, read_documents
-from tgvae.data.graph_files import open_graph
+from tgvae.cli.inputs import find_inputs, read_documents
+from tgvae.cli.main import main
+from tgvae.data.graph_io import open_graph
 from tgvae.data.schema import SKIPPED, SPLITS, PreparedFolder
 from tgvae.data.tokenizers import clean_text, cut_words, split_sentences, word_tokenize
 from tgvae.data.vectors import open_vectors

@@ -24,17 +24,17 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from campaigns.forks import TRACEBACK, Ended, command
-from campaigns.outcomes import Outcome
+from campaigns.results import Outcome
 from campaigns.runs import LostError, Place, left, python, require
+from campaigns.subprocess_cli import TRACEBACK, Ended, command
 from tgvae.models.base import WEIGHTS
 from tgvae.runs import load_run, read_recipe
 from tgvae.training.checkpoint import CHECKPOINT
 
-LATE = ("tgvae.commands.prepare", "tgvae.commands.train", "torch._dynamo", "torch.distributed.tensor", "nltk.tokenize")
+LATE = ("tgvae.cli.prepare", "tgvae.cli.train", "torch._dynamo", "torch.distributed.tensor", "nltk.tokenize")
 LAUNCH = (
     "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 "
-    "--mixed_precision no --dynamo_backend no -m tgvae.cli"
+    "--mixed_precision no --dynamo_backend no -m tgvae.cli.main"
 )
 KILLS = 5  # of one run, each of what was resumed after the one before
 
@@ -108,7 +108,7 @@ def killed_overwriting(place: Place) -> list[str]:
 
 def killed_from_the_start(place: Place) -> list[str]:
     """With the start of Python, which is some seconds."""
-    program = python(place, "-m tgvae.cli", place.train(place.run))
+    program = python(place, "-m tgvae.cli.main", place.train(place.run))
     time.sleep(place.rng.uniform(0, 10 + place.seconds))
     program.kill()
     program.wait()
@@ -223,7 +223,7 @@ def two_disturbed(place: Place, number: signal.Signals) -> list[str]:
 FAULTS: dict[str, tuple[Callable[[Place], list[str]], int]] = {
     "kill -9 at any moment": (killed, 1),
     "kill -9 while an old run is overwritten": (killed_overwriting, 3),
-    "kill -9 of `python -m tgvae.cli`, start included": (killed_from_the_start, 10),
+    "kill -9 of `python -m tgvae.cli.main`, start included": (killed_from_the_start, 10),
     "SIGTERM": (partial(stopped, number=signal.SIGTERM), 3),
     "Ctrl-C": (partial(stopped, number=signal.SIGINT), 3),
     "no file longer than some bytes": (short_files, 5),

@@ -11,19 +11,19 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tgvae.data.bags import Bags
+from tgvae.data.bow import BagOfWords
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Bags of words.
+    """BagOfWords of words.
 
     Attributes:
         counts: word counts (U, D).
         index: row of each document in its split, with shape (U,).
     """
 
-    counts: Bags
+    counts: BagOfWords
     index: Tensor
 
     @property
@@ -58,8 +58,8 @@ class Batch:
     lengths: Tensor
     words: Tensor
     parent: Tensor
-    own: Bags
-    context: Bags
+    own: BagOfWords
+    context: BagOfWords
     noisy: tuple[Tensor, Tensor] | None = field(default=None, kw_only=True)
 
     @property
@@ -82,7 +82,7 @@ class Batch:
 class PairBatch(Batch):
     """Documents with their summaries: a row is a pair, its sentence is the summary, its document is its own alone.
 
-    Ids from V on, in source and targets, are those of words that the tokenizer lacks (see OpenVocabulary); in
+    Ids from V on, in source and targets, are those of words that the tokenizer lacks (see ExtendedVocabulary); in
     the targets only where the source of the row holds the word. A summary is no part of its document, so ``context``
     is the whole document.
 

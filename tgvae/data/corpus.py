@@ -14,10 +14,10 @@ import pyarrow as pa
 import torch
 from scipy.sparse import csr_array
 
-from tgvae.data.bags import Bags, counted
 from tgvae.data.batch import Batch, Documents
+from tgvae.data.bow import BagOfWords, counted
 from tgvae.data.corruption import Corruption, corrupt_sentences
-from tgvae.data.rows import Ints, Rows, Unit, not_corrupted, shuffled
+from tgvae.data.dataset import Ints, Rows, Unit, not_corrupted, shuffled
 from tgvae.data.schema import DOCUMENT, PreparedFolder
 from tgvae.data.tokenizers import cut_words, word_tokenize
 from tgvae.errors import UserError
@@ -132,9 +132,9 @@ class Corpus:
         return [self.text(i) for i in range(len(self.lengths))]
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
-        """Bags of words of the documents ``index``."""
+        """BagOfWords of words of the documents ``index``."""
         rows = np.array(index, dtype=np.int64)
-        return Documents(Bags.of(self._document_bags(rows)), torch.from_numpy(rows))
+        return Documents(BagOfWords.of(self._document_bags(rows)), torch.from_numpy(rows))
 
     def gather(self, index: Sequence[int] | Ints) -> Batch:
         """The modelled sentences ``index``, with their documents."""
@@ -148,14 +148,14 @@ class Corpus:
         inputs = np.roll(tokens, 1, axis=1)  # the last column is padding, but where a sentence has its eos
         inputs[:, 0] = tokenizer.bos_id
         return Batch(
-            documents=Documents(Bags.of(bags), torch.from_numpy(documents)),
+            documents=Documents(BagOfWords.of(bags), torch.from_numpy(documents)),
             inputs=torch.from_numpy(inputs),
             targets=torch.from_numpy(targets),
             lengths=torch.from_numpy(lengths),
             words=torch.from_numpy(self._words[chosen].astype(np.int64) + 1),
             parent=torch.from_numpy(parent),
-            own=Bags.of(own),
-            context=Bags.of(bags[parent] - own),
+            own=BagOfWords.of(own),
+            context=BagOfWords.of(bags[parent] - own),
         )
 
     def sentence_batches(self, tokens: int, seed: int | None = None) -> list[Ints]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from tgvae.data.rows import Ints, Rows, Unit, not_corrupted
+from tgvae.data.dataset import Ints, Rows, Unit, not_corrupted
 from tgvae.errors import UserError
 
 NON_EDGES = 5

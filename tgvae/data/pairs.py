@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tgvae.data.bags import Bags, bags_of
 from tgvae.data.batch import Documents, PairBatch
+from tgvae.data.bow import BagOfWords, count_words
 from tgvae.data.corpus import Corpus, length_batches
-from tgvae.data.open_vocabulary import OpenVocabulary
-from tgvae.data.rows import Ints, Rows, Unit, not_corrupted
+from tgvae.data.dataset import Ints, Rows, Unit, not_corrupted
+from tgvae.data.extended_vocabulary import ExtendedVocabulary
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import split_sentences, word_tokenize
 from tgvae.errors import UserError
@@ -59,7 +59,7 @@ class Pairs:
     def __init__(self, corpus: Corpus, target: Target, source_tokens: int) -> None:
         self.corpus, self.folder, self.split, self.table = corpus, corpus.folder, corpus.split, corpus.table
         self.field = target_field(corpus.folder, target)
-        self.vocabulary = OpenVocabulary(self.folder.tokenizer)
+        self.vocabulary = ExtendedVocabulary(self.folder.tokenizer)
         self._sources: list[NDArray[np.int32]] = []
         self._targets: list[NDArray[np.int32]] = []
         documents, words, self.cut = [], [], 0
@@ -108,7 +108,7 @@ class Pairs:
             lengths=torch.tensor([len(self._targets[i]) for i in chosen]),
             words=torch.from_numpy(self._words[chosen]),
             parent=torch.arange(len(chosen)),
-            own=Bags.of(self._summary_bags[chosen]),
+            own=BagOfWords.of(self._summary_bags[chosen]),
             context=documents.counts,
             source=_padded([self._sources[i] for i in chosen], tokenizer.pad_id),
             source_lengths=torch.tensor([len(self._sources[i]) for i in chosen]),
@@ -119,10 +119,10 @@ class Pairs:
         """Counts of topic words of every summary, (P, D)."""
         vocabulary = self.folder.topic_vocabulary
         texts = self.table[self.field].take(self.index).to_pylist()
-        return bags_of([vocabulary.encode(word_tokenize(text)) for text in texts], len(vocabulary))
+        return count_words([vocabulary.encode(word_tokenize(text)) for text in texts], len(vocabulary))
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
-        """Bags of words of the documents ``index``, those without a summary too."""
+        """BagOfWords of words of the documents ``index``, those without a summary too."""
         return self.corpus.gather_documents(index)
 
     def sentence_batches(self, tokens: int, seed: int | None = None) -> list[Ints]:
@@ -141,7 +141,7 @@ class Pairs:
 
 
 def _pairs(
-    table: pa.Table, field: Field, vocabulary: OpenVocabulary, source_tokens: int
+    table: pa.Table, field: Field, vocabulary: ExtendedVocabulary, source_tokens: int
 ) -> Iterator[tuple[int, list[int], list[int], int]]:
     """Number, source, target and words of every document with a summary; long sources as `_beginning` leaves them."""
     for numbers, documents, texts in _rows(table, field):

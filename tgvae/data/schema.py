@@ -22,10 +22,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tgvae.config_io import read_described
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError, meant_path, out_of_memory
-from tgvae.settings import read_described
 
 FORMAT = 1
 SPLITS = ("train", "valid", "test")
@@ -40,7 +40,7 @@ FORM = {
     "skipped": dict,
     "versions": dict,
 }
-"""What a manifest must hold; see ``tgvae.settings.misfit``."""
+"""What a manifest must hold; see ``tgvae.config_io.misfit``."""
 
 DOCUMENT = pa.schema(
     [

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tgvae.data.markup import without_markup
+from tgvae.data.html import without_markup
 from tgvae.errors import UserError
 from tgvae.files import read_bytes, write_bytes, write_text
 

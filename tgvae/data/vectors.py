@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tgvae.data.corruption import Corruption, corrupt_vectors
-from tgvae.data.rows import Ints, Rows, Unit, shuffled
+from tgvae.data.dataset import Ints, Rows, Unit, shuffled
 from tgvae.data.schema import SPLITS
 from tgvae.errors import UserError, meant, meant_path
 

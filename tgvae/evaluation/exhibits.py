@@ -16,19 +16,19 @@ import torch
 from numpy.typing import NDArray
 
 from tgvae.data.corpus import Corpus
+from tgvae.data.dataset import Examples
 from tgvae.data.graphs import GraphSplit
-from tgvae.data.rows import Examples
 from tgvae.data.vectors import VectorSplit
 from tgvae.evaluation.bleu import ORDERS
-from tgvae.evaluation.figure import Report
-from tgvae.evaluation.points import Points, node_points, reconstructions, samples, vector_points
+from tgvae.evaluation.embeddings import Points, node_points, reconstructions, samples, vector_points
+from tgvae.evaluation.metric import Report
 from tgvae.evaluation.projections import Floats, topic_distances
 from tgvae.evaluation.report import Evaluation
 from tgvae.evaluation.summary_figures import Summarized
 from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, top_words
 from tgvae.models.base import Model
-from tgvae.models.graph import GraphVAE
-from tgvae.models.vector import VectorVAE
+from tgvae.models.vae import VectorVAE
+from tgvae.models.vgae import GraphVAE
 from tgvae.progress import step
 
 
@@ -113,7 +113,7 @@ class Exhibits:
     steering: Sequence[tuple[float, float, float, float]] | None = None
 
 
-@step("drawing")
+@step("fork_rng")
 def exhibits_of(
     found: Evaluation,
     model: Model,

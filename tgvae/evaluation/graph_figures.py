@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tgvae.data.graphs import GraphSplit
-from tgvae.evaluation.figure import Report
 from tgvae.evaluation.latent import Posteriors
 from tgvae.evaluation.latent_figures import gaussian_figures
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.links import link_figures
-from tgvae.models.graph import GraphVAE
+from tgvae.evaluation.metric import Report
+from tgvae.models.vgae import GraphVAE
 from tgvae.progress import step
 
 

@@ -15,7 +15,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tgvae.distributions import log_of
+from tgvae.distributions import safe_log
 
 Floats = NDArray[np.floating]
 Labels = Sequence[str | None]
@@ -122,4 +122,4 @@ def _labelled(labels: Labels) -> NDArray[np.int64]:
 
 
 def _log(proportions: Floats) -> Floats:
-    return log_of(torch.from_numpy(proportions)).numpy()
+    return safe_log(torch.from_numpy(proportions)).numpy()

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tgvae.data.batch import Batch
 from tgvae.data.corpus import Corpus
-from tgvae.distributions import HouseholderNormal, householder, log_of
+from tgvae.distributions import HouseholderNormal, householder, safe_log
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import evaluating
-from tgvae.models.sentence import LatentWriter
+from tgvae.models.sentence import LatentSentenceModel
 from tgvae.models.tgvae import TGVAE
 from tgvae.progress import track
 
@@ -115,11 +115,11 @@ class Posteriors:
         squares = points.square().sum(-1).unsqueeze(-1) + centres.square().sum(-1).unsqueeze(-2)
         distance = torch.baddbmm(squares, points, centres.mT, alpha=-2)
         volume = scale.log().sum(-1) + 0.5 * z.shape[1] * math.log(2 * math.pi)
-        log_weights = log_of(self.weights[rows]).unsqueeze(-2)
+        log_weights = safe_log(self.weights[rows]).unsqueeze(-2)
         return (log_weights - 0.5 * distance).logsumexp(-1) - volume.unsqueeze(-1)
 
 
-def posteriors(model: LatentWriter, corpus: Corpus) -> Posteriors:
+def posteriors(model: LatentSentenceModel, corpus: Corpus) -> Posteriors:
     """The posteriors of a split, for TGVAE given the rest of the document with g at its posterior mean, not drawn.
 
     Raises:
@@ -135,7 +135,7 @@ def posteriors(model: LatentWriter, corpus: Corpus) -> Posteriors:
     return Posteriors(loc, scale, vectors, Components(*of_c, *shared) if of_c else None)
 
 
-def _posterior(model: LatentWriter, batch: Batch) -> list[Tensor]:
+def _posterior(model: LatentSentenceModel, batch: Batch) -> list[Tensor]:
     """Location, scale and reflections; then q(c | y, d) and t where c is a latent."""
     q = model.sentence.posterior(batch.targets, batch.lengths)
     gaussian = [q.loc, q.scale, q.vectors]

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from tgvae.data.corruption import Corruption
-from tgvae.data.rows import Examples, Ints, Rows, Unit
+from tgvae.data.dataset import Examples, Ints, Rows, Unit
+from tgvae.distributed import derive_seed, sharded
 from tgvae.errors import UserError
-from tgvae.evaluation.figure import Parts
-from tgvae.evaluation.sharding import seed_of, sharded
+from tgvae.evaluation.metric import Parts
 from tgvae.models.base import Model
-from tgvae.models.writing import drawing
+from tgvae.models.text_generation import fork_rng
 from tgvae.trace import importance_weighted
 
 CLEAN = Corruption()
@@ -113,7 +113,7 @@ class Bound:
 @contextmanager
 def evaluating(model: Model, seed: int) -> Iterator[None]:
     """Evaluation mode, no gradients, and draws that depend on ``seed`` alone; all put back afterwards."""
-    with drawing(seed, model.device), torch.no_grad():  # threads take turns with the mode, too
+    with fork_rng(seed, model.device), torch.no_grad():  # threads take turns with the mode, too
         was_training = model.training
         model.eval()
         try:
@@ -127,7 +127,7 @@ def bound_of(model: Model, examples: Examples, unit: Unit, seed: int = 0, corrup
 
     Examples:
         >>> from tgvae.data.vectors import open_vectors
-        >>> from tgvae.models.vector import VectorConfig, VectorVAE
+        >>> from tgvae.models.vae import VectorConfig, VectorVAE
         >>> digits = open_vectors("digits")
         >>> model, test = VectorVAE.of(VectorConfig(), digits), digits.splits["test"].binarised()
         >>> bound = bound_of(model, test, "vector")
@@ -234,7 +234,7 @@ def _bound(
     """``terms`` of the batches ``index``, in the order of the corpus. Several processes share them."""
 
     def of_batch(number: int, part: Ints) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        with evaluating(model, seed_of(seed, number)):
+        with evaluating(model, derive_seed(seed, number)):
             batch = rows.gather(part)
             found = terms(batch.to(model.device))
         return {name: value.cpu().double() for name, value in found.items()}, batch.counted

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from tgvae.data.dataset import Ints
 from tgvae.data.graphs import GraphSplit
-from tgvae.data.rows import Ints
 from tgvae.errors import UserError
-from tgvae.evaluation.figure import Figure, Figures, Floats
 from tgvae.evaluation.likelihood import evaluating
-from tgvae.models.graph import GraphVAE
+from tgvae.evaluation.metric import Floats, Metric, Metrics
+from tgvae.models.vgae import GraphVAE
 
 RESAMPLES = 100
 MEASURES = {"AUC": roc_auc_score, "average precision": average_precision_score}
 
 
-def link_figures(model: GraphVAE, split: GraphSplit, seed: int = 0) -> Figures:
+def link_figures(model: GraphVAE, split: GraphSplit, seed: int = 0) -> Metrics:
     """AUC and average precision of held-out edges against as many non-edges, scored at the posterior means.
 
     Standard errors are by bootstrap, edges and non-edges drawn apart, which takes the graph and the model as given.
@@ -51,7 +51,7 @@ def link_figures(model: GraphVAE, split: GraphSplit, seed: int = 0) -> Figures:
         marks = {"chance": 0.5} | {mark: float(measure(linked, other)) for mark, other in beside.items()}
         error = bootstrap_error(measure, linked, scores, seed)
         estimator = f"bootstrap error, {RESAMPLES} draws"
-        found[name] = Figure(float(measure(linked, scores)), "0 to 1", estimator, len(pairs), seed, error, marks=marks)
+        found[name] = Metric(float(measure(linked, scores)), "0 to 1", estimator, len(pairs), seed, error, marks=marks)
     return found
 
 

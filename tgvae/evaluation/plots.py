@@ -13,17 +13,17 @@ from typing import Literal, NamedTuple, get_args
 from plotly.graph_objects import Figure
 
 from tgvae.data.corpus import Corpus
-from tgvae.data.rows import Examples
+from tgvae.data.dataset import Examples
 from tgvae.evaluation import gallery
 from tgvae.evaluation.coherence import npmi
 from tgvae.evaluation.exhibits import Exhibits, exhibits_of, history
-from tgvae.evaluation.figure import Figure as Number
-from tgvae.evaluation.figure import Parts
 from tgvae.evaluation.latent import posteriors
+from tgvae.evaluation.metric import Metric as Number
+from tgvae.evaluation.metric import Parts
 from tgvae.evaluation.report import Evaluation
 from tgvae.evaluation.topics import has_topics, theta, top_words
 from tgvae.models.base import Model
-from tgvae.models.sentence import LatentWriter
+from tgvae.models.sentence import LatentSentenceModel
 from tgvae.progress import track
 
 Name = Literal["topics", "map", "similarity", "time", "labels", "documents", "latent", "training"]
@@ -82,7 +82,7 @@ def gathered(
         found.theta = theta(model, train)
         coherence = npmi(top_words(model.topic.log_beta.detach().cpu().numpy()), train.bags)
         found.report["topics"] = {"topic NPMI": Number.of(Parts.mean(coherence), "-1 to 1", "top 10")}
-    if isinstance(model, LatentWriter) and isinstance(held_out, Corpus) and "latent" in names:
+    if isinstance(model, LatentSentenceModel) and isinstance(held_out, Corpus) and "latent" in names:
         found.posteriors = posteriors(model, held_out)
     return exhibits_of(found, model, train, held_out, "", {}, run or Path())
 
@@ -95,7 +95,7 @@ def training_plots(run: Path) -> dict[Name, Plot]:
 def drawn(exhibits: Exhibits, names: Sequence[Name]) -> dict[Name, Plot]:
     """Pictures by name of what there is."""
     found = {}
-    for name in track(dict.fromkeys(names), "drawing"):
+    for name in track(dict.fromkeys(names), "fork_rng"):
         draw, why = DRAWN[name]
         heading, figure, caption = draw(exhibits)
         found[name] = Plot(heading, figure, why if figure is None else caption)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tgvae.data.corpus import Corpus
+from tgvae.data.dataset import Examples
 from tgvae.data.graphs import GraphSplit
-from tgvae.data.rows import Examples
 from tgvae.data.vectors import VectorSplit
-from tgvae.evaluation.figure import Figures, Report
-from tgvae.evaluation.generated import (
+from tgvae.evaluation.eval_config import EvalConfig
+from tgvae.evaluation.generation import (
     FitLanguageModel,
-    Judge,
+    ReferenceLM,
     Writer,
     Writing,
     reverse_figure,
@@ -19,22 +19,22 @@ from tgvae.evaluation.generated import (
     writing_figures,
 )
 from tgvae.evaluation.graph_figures import graph_figures
-from tgvae.evaluation.guidance import Asked, ask_every_topic, guidance_figures
 from tgvae.evaluation.latent import Posteriors, TopicKL, kl_per_topic, posteriors
 from tgvae.evaluation.latent_figures import latent_figures
 from tgvae.evaluation.likelihood_figures import language_figures
-from tgvae.evaluation.protocol import Protocol
+from tgvae.evaluation.metric import Metrics, Report
 from tgvae.evaluation.summary_figures import Summarized, summarize_held_out, summary_figures
+from tgvae.evaluation.topic_fidelity import Asked, ask_every_topic, guidance_figures
 from tgvae.evaluation.topic_figures import topic_figures
 from tgvae.evaluation.topics import Floats, has_topics, theta
 from tgvae.evaluation.vector_figures import vector_figures
 from tgvae.models.base import Model
-from tgvae.models.graph import GraphVAE
-from tgvae.models.sentence import LatentWriter
+from tgvae.models.sentence import LatentSentenceModel
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicModel
-from tgvae.models.vector import VectorVAE
+from tgvae.models.vae import VectorVAE
+from tgvae.models.vgae import GraphVAE
 from tgvae.progress import step
 
 
@@ -65,8 +65,8 @@ def evaluate(
     model: Model,
     train: Examples,
     held_out: Examples,
-    protocol: Protocol,
-    judge: Judge | None = None,
+    protocol: EvalConfig,
+    judge: ReferenceLM | None = None,
     fit: FitLanguageModel | None = None,
 ) -> Evaluation:
     """All figures that the kind of model has.
@@ -93,7 +93,12 @@ def evaluate(
 
 
 def evaluate_text(
-    model: Model, train: Corpus, held_out: Corpus, protocol: Protocol, judge: Judge | None, fit: FitLanguageModel | None
+    model: Model,
+    train: Corpus,
+    held_out: Corpus,
+    protocol: EvalConfig,
+    judge: ReferenceLM | None,
+    fit: FitLanguageModel | None,
 ) -> Evaluation:
     """All figures of a model of text; ``judge`` is another model than this."""
     found, seed = Evaluation(), protocol.seed
@@ -106,7 +111,7 @@ def evaluate_text(
     elif not isinstance(model, TopicModel):
         held_out.require_sentences()
         found.report["language"] = language_figures(model, held_out, protocol, judge)
-    if isinstance(model, LatentWriter):
+    if isinstance(model, LatentSentenceModel):
         found.posteriors = posteriors(model, held_out)
         found.kl = None if found.posteriors.components is None else kl_per_topic(found.posteriors)
         found.report["latent"] = latent_figures(found.posteriors, found.kl, seed)
@@ -129,10 +134,10 @@ def generation_figures(
     train: Corpus,
     held_out: Corpus,
     writing: Writing,
-    protocol: Protocol,
-    judge: Judge | None,
+    protocol: EvalConfig,
+    judge: ReferenceLM | None,
     fit: FitLanguageModel | None,
-) -> Figures:
+) -> Metrics:
     """What sentences written freely are like, and what language models say of them."""
     figures = writing_figures(writing, train, protocol.seed)
     if judge is not None:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from tgvae.data.pairs import Pairs
 from tgvae.data.tokenizers import word_tokenize
 from tgvae.errors import UserError
-from tgvae.evaluation.figure import Figure, Figures, Parts
+from tgvae.evaluation.metric import Metric, Metrics, Parts
 from tgvae.evaluation.summaries import KINDS, LIMIT, RougeScores, extracts, rouge, usable
 from tgvae.evaluation.text import words_of
-from tgvae.models.summaries import SUMMARY
+from tgvae.models.summarization import SUMMARY
 from tgvae.models.summarizer import Summarizer
 from tgvae.progress import step
 
@@ -75,7 +75,7 @@ def _further_references(metadata: str) -> list[str]:
 
 
 @step("measuring summaries")
-def summary_figures(model: Summarizer, found: Summarized, strengths: Sequence[float], seed: int) -> Figures:
+def summary_figures(model: Summarizer, found: Summarized, strengths: Sequence[float], seed: int) -> Metrics:
     """ROUGE beside extracts of the document; lengths, new words, unfinished ones; variety of draws, pull of topics."""
     scores = {way: rouge(texts, found.references) for way, texts in found.written.items()}
     beside = {
@@ -88,7 +88,7 @@ def summary_figures(model: Summarizer, found: Summarized, strengths: Sequence[fl
     figures["unfinished"] = _by_document(found.index, ~found.finished, "share cut at the maximum length", seed)
     ours, theirs = (_new_words(group, found.documents) for group in (texts, references))
     how = "words that the document does not have, of all words"
-    figures["new words"] = Figure.of(
+    figures["new words"] = Metric.of(
         Parts(ours[:, 0], ours[:, 1], found.index, paired=True),
         "share",
         how,
@@ -104,8 +104,8 @@ def summary_figures(model: Summarizer, found: Summarized, strengths: Sequence[fl
 
 def _rouge_figures(
     found: Summarized, scores: dict[str, RougeScores], beside: dict[str, RougeScores], seed: int
-) -> Figures:
-    figures: Figures = {}
+) -> Metrics:
+    figures: Metrics = {}
     scored = found.index[[bool(usable(given)) for given in found.references]]
     if not len(scored):
         raise UserError("no reference has a word that ROUGE counts (a-z, 0-9), so summaries cannot be scored by it")
@@ -122,9 +122,9 @@ def _rouge_figures(
     return figures
 
 
-def _by_document(index: NDArray[np.int64], values: NDArray[np.generic], unit: str, seed: int, **marks: float) -> Figure:
+def _by_document(index: NDArray[np.int64], values: NDArray[np.generic], unit: str, seed: int, **marks: float) -> Metric:
     parts = replace(Parts.mean(values, index), paired=True)
-    return Figure.of(parts, unit, "mean over documents", seed, **marks)
+    return Metric.of(parts, unit, "mean over documents", seed, **marks)
 
 
 def _new_words(summaries: Sequence[str], documents: Sequence[Sequence[str]]) -> NDArray[np.float64]:
@@ -137,15 +137,15 @@ def _new_words(summaries: Sequence[str], documents: Sequence[Sequence[str]]) -> 
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
-def different_summaries(model: Summarizer, found: Summarized, seed: int) -> Figure:
+def different_summaries(model: Summarizer, found: Summarized, seed: int) -> Metric:
     """Share of different texts among summaries of one document from several draws of z."""
     digests = model.summarize(found.texts[:DRAWN], DRAWS, seed=seed)
     shares = [len({summary.text for summary in summaries}) / DRAWS for summaries in digests]
     parts = replace(Parts.mean(shares, found.index[:DRAWN]), paired=True)
-    return Figure.of(parts, "share", f"different texts among {DRAWS} draws of z", seed, least=1 / DRAWS)
+    return Metric.of(parts, "share", f"different texts among {DRAWS} draws of z", seed, least=1 / DRAWS)
 
 
-def pull_of_topics(model: Summarizer, found: Summarized, strength: float, seed: int) -> Figure:
+def pull_of_topics(model: Summarizer, found: Summarized, strength: float, seed: int) -> Metric:
     """p(topic | words of a summary that was pulled towards it), beside that of the summary that was not.
 
     The topic is drawn for each document; the probability is Bayes' rule with all topics equally likely. A summary
@@ -161,7 +161,7 @@ def pull_of_topics(model: Summarizer, found: Summarized, strength: float, seed: 
     ours, usual = (_probability(model, group, topics) for group in (list(pulled), found.written["beam"][:DRAWN]))
     parts = replace(Parts.mean(ours, found.index[:DRAWN]), paired=True)
     how = "p(topic asked | words of the summary)"
-    return Figure.of(parts, "probability", how, seed, not_asked=float(usual.mean()), chance=1 / model.topic.size)
+    return Metric.of(parts, "probability", how, seed, not_asked=float(usual.mean()), chance=1 / model.topic.size)
 
 
 @torch.no_grad()

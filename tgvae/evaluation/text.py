@@ -1,4 +1,4 @@
-"""Figures of generated text that need no topics: variety, copies, lengths, and fluency under a judge."""
+"""Metrics of generated text that need no topics: variety, copies, lengths, and fluency under a judge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.bleu import ngrams
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.models.sentence import LanguageModel
-from tgvae.models.writing import read
+from tgvae.models.text_generation import read
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

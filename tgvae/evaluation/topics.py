@@ -24,7 +24,7 @@ WithTopics = TGVAE | TopicModel | Summarizer
 
 @dataclass(frozen=True)
 class TopicQuality:
-    """Figures of a set of topics.
+    """Metrics of a set of topics.
 
     Attributes:
         npmi: coherence of each topic with shape (T,).

@@ -16,13 +16,13 @@ from torch.distributions import Bernoulli, Independent
 
 from tgvae.data.vectors import VectorSplit
 from tgvae.distributions import diagonal_normal
-from tgvae.evaluation.figure import Figure, Figures, Parts, Report
+from tgvae.evaluation.eval_config import EvalConfig
 from tgvae.evaluation.latent import Posteriors
 from tgvae.evaluation.latent_figures import gaussian_figures, information_figure
 from tgvae.evaluation.likelihood import AT_ONCE, bound_of, evaluating, importance_weighted_nll
 from tgvae.evaluation.likelihood_figures import Units, in_units
-from tgvae.evaluation.protocol import Protocol
-from tgvae.models.vector import LEAST_SPREAD, VectorVAE
+from tgvae.evaluation.metric import Metric, Metrics, Parts, Report
+from tgvae.models.vae import LEAST_SPREAD, VectorVAE
 from tgvae.progress import step
 
 Floats = NDArray[np.floating]
@@ -30,7 +30,7 @@ NEIGHBOURS = 5
 
 
 @step("measuring")
-def vector_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, protocol: Protocol) -> Report:
+def vector_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, protocol: EvalConfig) -> Report:
     """The sections ``likelihood`` and ``latent``; a deterministic autoencoder has little of either."""
     likelihood = likelihood_figures(model, train, held_out, protocol.samples, protocol.seed)
     latent = latent_figures(model, train, held_out, protocol.seed)
@@ -42,7 +42,7 @@ def row_of(model: VectorVAE) -> str:
     return "image" if model.space.picture else "vector"
 
 
-def likelihood_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, samples: int, seed: int) -> Figures:
+def likelihood_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, samples: int, seed: int) -> Metrics:
     """Reconstruction, KL and bounds in nats a vector and a value, beside what models without a network say.
 
     Of a deterministic autoencoder the reconstruction alone: -log p(x | z) at its code is no bound of -log p(x).
@@ -96,7 +96,7 @@ def independent_values(x: Tensor, binary: bool) -> Independent:
     return diagonal_normal(mean, (x - mean).square().mean().sqrt().clamp_min(LEAST_SPREAD).expand_as(mean))
 
 
-def latent_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, seed: int) -> Figures:
+def latent_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSplit, seed: int) -> Metrics:
     """How much z holds, in how many of its units or categories, and whether near vectors have one label in it."""
     row, found = row_of(model), {}
     if model.config.latent == "normal":
@@ -165,7 +165,7 @@ class Categories:
     def log_densities(self, rows: slice, z: Tensor) -> Tensor:
         return self.log_probs[rows].flatten(1) @ z.flatten(1).T
 
-    def figures(self) -> Figures:
+    def figures(self) -> Metrics:
         """How sure q is, and how evenly the categories are used over the vectors.
 
         Read them together: a variable that ignores x has all its categories in even use, but an entropy of ln C.
@@ -176,19 +176,19 @@ class Categories:
         perplexity = torch.special.entr(used).sum(-1).exp().mean().item()
         best = torch.nn.functional.one_hot(probs.argmax(-1), size).sum(0)
         return {
-            "entropy of q": Figure.of(
+            "entropy of q": Metric.of(
                 replace(Parts.mean(entropy.mean(1)), paired=True), "nats a variable", "closed form", ln_C=np.log(size)
             ),
-            "perplexity of the use of categories": Figure(
+            "perplexity of the use of categories": Metric(
                 perplexity, f"of {size}", "exp of the entropy of the mean of q, mean over variables", count
             ),
-            "unused categories": Figure(
+            "unused categories": Metric(
                 int((best == 0).sum()), f"of {variables * size}", "the most probable one of no vector", count
             ),
         }
 
 
-def neighbour_figure(model: VectorVAE, train: VectorSplit, held_out: VectorSplit) -> Figures:
+def neighbour_figure(model: VectorVAE, train: VectorSplit, held_out: VectorSplit) -> Metrics:
     """Accuracy of the labels of the nearest training vectors in latent space, beside the same among raw values."""
     if train.labels is None or held_out.labels is None:
         return {}
@@ -201,7 +201,7 @@ def neighbour_figure(model: VectorVAE, train: VectorSplit, held_out: VectorSplit
     )
     how = f"majority of the {NEIGHBOURS} nearest training {row_of(model)}s by E_q[z | x]"
     parts = replace(Parts.mean(in_latent), paired=True)
-    return {"accuracy of nearest neighbours": Figure.of(parts, "share", how, raw_values=in_values.mean())}
+    return {"accuracy of nearest neighbours": Metric.of(parts, "share", how, raw_values=in_values.mean())}
 
 
 def neighbour_hits(

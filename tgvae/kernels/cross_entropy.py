@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tgvae.kernels.concurrent import concurrently, threads
+from tgvae.kernels.parallel import concurrently, threads
 
 CHUNK = 512  # tokens whose logits are formed at a time
 FEWEST_TOKENS = 256  # for a thread of its own

@@ -1,5 +1,5 @@
 """The models. Importing them all here makes every kind known to `load`."""
 
-from tgvae.models import graph, sentence, summarizer, tgvae, topic, vector
+from tgvae.models import sentence, summarizer, tgvae, topic, vae, vgae
 
-__all__ = ["graph", "sentence", "summarizer", "tgvae", "topic", "vector"]
+__all__ = ["sentence", "summarizer", "tgvae", "topic", "vae", "vgae"]

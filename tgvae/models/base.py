@@ -5,23 +5,44 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
+from tgvae.config_io import from_json, read_described
 from tgvae.data.corruption import Corruption
 from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
 from tgvae.files import read_bytes, write_text
-from tgvae.models.weights import ANEW, WithoutValues, load_weights, save_weights
-from tgvae.settings import from_json, read_described
+from tgvae.models.serialization import ANEW, WithoutValues, load_weights, save_weights
 from tgvae.trace import Trace
+
+
+class Capability(StrEnum):
+    """What a model can do. Commands, evaluation, page and model card ask for these, never for a class."""
+
+    TOPICS = "topics"
+    """Topic proportions of documents and distributions over words: ``model.topic``."""
+    GENERATION = "generation"
+    """Free sentences: ``generate(num, settings, seed)``."""
+    LATENT = "latent"
+    """Sentences to latents and back: ``encode``, ``reconstruct``, ``interpolate``."""
+    GUIDANCE = "guidance"
+    """Sentences for a topic, a mixture or a document: ``generate(topic, mixture, like, strength)``."""
+    SUMMARIES = "summaries"
+    """Summaries of documents: ``summarize``."""
+    VECTORS = "vectors"
+    """Latents of vectors: ``embed``, ``sample``."""
+    GRAPH = "graph"
+    """Latents of nodes and probabilities of links: ``embed``, ``scores``."""
+
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -41,10 +62,11 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
     latent_noise = 0.0
     card: str | None = None
     """The model card of the folder that it was loaded from, which is published with it."""
-    noise_read: ClassVar[bool] = False
+    supports_denoising: ClassVar[bool] = False
     """Whether its encoder reads what corruption leaves, and its decoder z with noise."""
 
     kind: ClassVar[str]
+    data_type: ClassVar[Literal["text", "vectors", "graph"]]
     config_class: ClassVar[type]
     kinds: ClassVar[dict[str, type[Model]]] = {}
 
@@ -79,13 +101,18 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
             UserError: it is missing or damaged.
         """
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this model can do; of some kinds it depends on the settings."""
+        return frozenset()
+
     def forward(self, batch: Any, samples: int = 1) -> dict[str, Tensor]:
         """The terms of the trace; the call that wrappers for several devices pass through."""
         return self.trace(batch, samples).terms()
 
-    def require_noise_is_read(self, corruption: Corruption) -> None:
+    def require_supports_denoising(self, corruption: Corruption) -> None:
         """Raises UserError where corruption would do nothing."""
-        if corruption != Corruption() and not self.noise_read:
+        if corruption != Corruption() and not self.supports_denoising:
             raise UserError(f"a {self.kind} has nothing to corrupt; leave out corruption, or train a VAE")
 
     @property
@@ -157,6 +184,8 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 class TextModel(Model):
     """Abstract: a model of text, with the two vocabularies of a prepared folder."""
 
+    data_type = "text"
+
     def __init__(self, config: Any, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config)
         self.tokenizer, self.vocabulary = tokenizer, vocabulary
@@ -193,7 +222,7 @@ def load(folder: str | Path, map_location: str = "cpu") -> Model:
     Examples:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from tgvae.models.vector import Space, VectorConfig, VectorVAE
+        >>> from tgvae.models.vae import Space, VectorConfig, VectorVAE
         >>> with TemporaryDirectory() as folder:
         ...     VectorVAE(VectorConfig(latent_size=2), Space(64)).save(Path(folder))
         ...     load(folder).config.latent_size

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import gumbel_softmax, log_of
-from tgvae.models.topic import TopicCore
+from tgvae.distributions import gumbel_softmax, safe_log
+from tgvae.models.topic import MixtureTopics
 from tgvae.nn.gru import GRUDecoder
 
 
@@ -39,7 +39,7 @@ def relaxed_bags(
     temperature: float,
     hard: bool,
 ) -> Tensor:
-    """Bags of words of sentences written freely from z with shape (N, Z), differentiable in z: (N, D).
+    """BagOfWords of words of sentences written freely from z with shape (N, Z), differentiable in z: (N, D).
 
     Args:
         words: from ``token_words``.
@@ -63,11 +63,11 @@ def relaxed_bags(
     return z.new_zeros(len(z), size).index_add(1, words[topical], tokens[:, topical])
 
 
-def topic_consistency(topic: TopicCore, bags: Tensor, asked: Tensor) -> Tensor:
+def topic_consistency(topic: MixtureTopics, bags: Tensor, asked: Tensor) -> Tensor:
     """-log t_i in nats with shape (N,): bags (N, D) put through q(g | d), i the topic asked for, (N,).
 
     Gradients flow to the bags alone: the topic model is the judge, not the accused.
     """
     frozen = {name: parameter.detach() for name, parameter in topic.named_parameters()}
     t = torch.func.functional_call(topic, frozen, (bags,))
-    return F.nll_loss(log_of(t), asked, reduction="none")
+    return F.nll_loss(safe_log(t), asked, reduction="none")

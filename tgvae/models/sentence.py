@@ -14,17 +14,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_normal
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.base import TextModel
-from tgvae.models.writing import Sentence, between, generator_of, read, write
+from tgvae.models.base import Capability, TextModel
+from tgvae.models.text_generation import Sentence, between, make_generator, read, write
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
 from tgvae.nn.heads import HouseholderHead
-from tgvae.settings import require_range
 from tgvae.trace import Latent, Observed, Trace
 
 MOST_REFLECTIONS = 100
@@ -65,7 +65,7 @@ class SentenceConfig:
         require_range(self, 0, 1, "dropout", "word_dropout")
 
 
-class SentenceCore(nn.Module):
+class SentenceNetwork(nn.Module):
     """Encoder and decoder that the sentence VAE and TGVAE share; they differ in the prior alone."""
 
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer) -> None:
@@ -87,10 +87,10 @@ class SentenceCore(nn.Module):
         return self.decoder(hidden, z)
 
 
-class LatentWriter(TextModel):
+class LatentSentenceModel(TextModel):
     """Abstract: a model that writes sentences from a latent z and finds the z of a sentence."""
 
-    sentence: SentenceCore
+    sentence: SentenceNetwork
 
     @abstractmethod
     def encode(self, sentences: Sequence[str]) -> Tensor:
@@ -113,7 +113,7 @@ class LatentWriter(TextModel):
         self, sentences: Sequence[str], settings: DecodeSettings | None = None, seed: int = 0
     ) -> list[Sentence]:
         """Each sentence encoded to its mean and written again."""
-        return self.write(self.encode(sentences), settings, generator_of(seed, self.device))
+        return self.write(self.encode(sentences), settings, make_generator(seed, self.device))
 
     def interpolate(
         self,
@@ -125,10 +125,10 @@ class LatentWriter(TextModel):
     ) -> list[Sentence]:
         """Sentences along the straight line between the latents of two sentences."""
         a, b = self.encode([start, end])
-        return self.write(between(a, b, steps), settings, generator_of(seed, self.device))
+        return self.write(between(a, b, steps), settings, make_generator(seed, self.device))
 
 
-class SentenceVAE(LatentWriter):
+class SentenceVAE(LatentSentenceModel):
     """p(z) = N(0, I), p(y | z) a GRU, q(z | y) diagonal Gaussian or Householder (Bowman et al. 2016).
 
     Examples:
@@ -145,12 +145,16 @@ class SentenceVAE(LatentWriter):
     """
 
     kind = "sentence-vae"
-    noise_read = True
+    supports_denoising = True
     config_class = SentenceConfig
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.GENERATION, Capability.LATENT})
 
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)
-        self.sentence = SentenceCore(config, tokenizer)
+        self.sentence = SentenceNetwork(config, tokenizer)
 
     def prior(self) -> torch.distributions.Independent:
         zeros = torch.zeros(self.config.latent_size, device=self.device)
@@ -170,7 +174,7 @@ class SentenceVAE(LatentWriter):
     @torch.no_grad()
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
         """``num`` sentences from the prior."""
-        generator = generator_of(seed, self.device)
+        generator = make_generator(seed, self.device)
         z = torch.randn(num, self.config.latent_size, generator=generator, device=self.device)
         return self.write(z, settings, generator)
 
@@ -195,6 +199,10 @@ class LanguageModel(TextModel):
 
     kind = "language-model"
     config_class = SentenceConfig
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.GENERATION})
 
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)
@@ -223,7 +231,7 @@ class LanguageModel(TextModel):
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
         """``num`` sentences."""
         no_latent = torch.zeros(num, 0, device=self.device)
-        generator = generator_of(seed, self.device)
+        generator = make_generator(seed, self.device)
         return write(self.decoder, self.tokenizer, no_latent, settings or DecodeSettings(), generator)
 
 

@@ -24,23 +24,24 @@ import torch
 from torch import Tensor
 from torch.distributions import OneHotCategorical
 
-from tgvae.data.bags import Bags
+from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents, PairBatch
+from tgvae.data.bow import BagOfWords
 from tgvae.data.corpus import Corpus
 from tgvae.data.pairs import Pairs, Target
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import GaussianMixture, diagonal_normal, gumbel_softmax, log_of
+from tgvae.distributions import GaussianMixture, diagonal_normal, gumbel_softmax, safe_log
 from tgvae.errors import UserError
+from tgvae.models.base import Capability
 from tgvae.models.sentence import SentenceConfig, token_embedding
-from tgvae.models.summaries import Guide, SummaryWriter, Wish
-from tgvae.models.topic import TopicConfig, TopicCore, assignment
+from tgvae.models.summarization import SummaryGenerator, SummaryRequest, TopicGuide
+from tgvae.models.topic import MixtureTopics, TopicConfig, assignment
 from tgvae.models.words import mixture_of
 from tgvae.nn.attention import coverage_loss
-from tgvae.nn.copying import CopyDecoder, Source
 from tgvae.nn.gru import GRUEncoder, drop_words
 from tgvae.nn.heads import ComponentHead, HouseholderHead
-from tgvae.settings import require_range
+from tgvae.nn.pointer_generator import PointerGeneratorDecoder, Source
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -83,7 +84,7 @@ class SummarizerConfig:
             raise UserError("a summarizer copies words, which needs the full softmax: leave sentence.softmax as it is")
 
 
-class Summarizer(SummaryWriter):
+class Summarizer(SummaryGenerator):
     """Writes the summary or title of a document (See et al. 2017, with the latent of Wang et al. 2019).
 
     Examples:
@@ -102,19 +103,23 @@ class Summarizer(SummaryWriter):
     kind = "summarizer"
     config_class = SummarizerConfig
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.SUMMARIES} | ({Capability.TOPICS} if self.guided else set()))
+
     def __init__(self, config: SummarizerConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)
         sizes, features = config.sentence, 2 * config.sentence.hidden_size
         latent = sizes.latent_size if config.latent != "none" else 0
         embedding = token_embedding(tokenizer, sizes.embedding_size)
         self.encoder = GRUEncoder(sizes.embedding_size, sizes.hidden_size)
-        self.decoder = CopyDecoder(
+        self.decoder = PointerGeneratorDecoder(
             embedding, features, sizes.hidden_size, latent, sizes.dropout, unk_id=tokenizer.unk_id, copy=config.copy
         )
         if latent:
             self.head = HouseholderHead(features, latent, sizes.flow_length)
         if self.guided:
-            self.topic = TopicCore(config.topic, len(vocabulary))
+            self.topic = MixtureTopics(config.topic, len(vocabulary))
             self.component = ComponentHead(len(vocabulary), latent)
 
     @property
@@ -158,7 +163,7 @@ class Summarizer(SummaryWriter):
         aux = {"coverage": coverage_loss(attention, real).mean(0)} if self.config.coverage else {}
         return Trace(topics.latents | latents, topics.observed | observed, topics.aux | aux)
 
-    def _latents(self, source: Source, topics: Trace, own: Bags, samples: int) -> dict[str, Latent]:
+    def _latents(self, source: Source, topics: Trace, own: BagOfWords, samples: int) -> dict[str, Latent]:
         if not self.guided:
             return self._normal_latents(source, samples) if self.stochastic else {}
         words = mixture_of(topics)
@@ -171,7 +176,7 @@ class Summarizer(SummaryWriter):
         c = gumbel_softmax(q_c.logits, self.temperature, hard=True)
         q = self.head(source.final, centre=c @ prior.loc)
         return {
-            "c": Latent(q_c, OneHotCategorical(logits=log_of(t), validate_args=False), c, "sentence"),
+            "c": Latent(q_c, OneHotCategorical(logits=safe_log(t), validate_args=False), c, "sentence"),
             "z": Latent(q, prior.given(c), q.rsample(), "sentence"),
         }
 
@@ -180,7 +185,7 @@ class Summarizer(SummaryWriter):
         prior = diagonal_normal(torch.zeros_like(q.loc[0]), torch.ones_like(q.loc[0]))
         return {"z": Latent(q, prior, q.rsample((samples,)), "sentence")}
 
-    def draw(self, source: Source, proportions: Tensor | None, wish: Wish) -> Tensor:
+    def draw(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
         if not self.stochastic:
             return source.final.new_zeros(wish.num, len(source.final), 0)
         draws = torch.Generator().manual_seed(wish.seed)
@@ -202,7 +207,7 @@ class Summarizer(SummaryWriter):
         c[0] = prior.weights.argmax(-1)
         return prior.loc[c]
 
-    def _guided_centre(self, prior: GaussianMixture, guide: Guide) -> Tensor:
+    def _guided_centre(self, prior: GaussianMixture, guide: TopicGuide) -> Tensor:
         """m + strength (mu_c - m) with shape (B, Z), c the topic asked for, m the mean of the document's mixture."""
         return torch.lerp(prior.mean, prior.loc[guide.topic], guide.strength)
 

@@ -24,19 +24,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import OneHotCategorical
 
-from tgvae.data.bags import Bags
+from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents
+from tgvae.data.bow import BagOfWords
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import GaussianMixture, gumbel_softmax
+from tgvae.models.base import Capability
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
-from tgvae.models.sentence import SentenceConfig, SentenceCore
-from tgvae.models.steering import TopicWriter
-from tgvae.models.topic import TopicConfig, TopicCore, assignment
+from tgvae.models.sentence import SentenceConfig, SentenceNetwork
+from tgvae.models.text_generation import read
+from tgvae.models.topic import MixtureTopics, TopicConfig, assignment
+from tgvae.models.topic_guidance import TopicGuidedGenerator
 from tgvae.models.words import mixture_of
-from tgvae.models.writing import read
 from tgvae.nn.heads import ComponentHead
-from tgvae.settings import require_range
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -70,7 +71,7 @@ class TGVAEConfig:
         require_range(self, 0, math.inf, "evidence", "consistency_sentences")
 
 
-class TGVAE(TopicWriter):
+class TGVAE(TopicGuidedGenerator):
     """Topic model and sentence VAE trained as one.
 
     Examples:
@@ -85,20 +86,24 @@ class TGVAE(TopicWriter):
         >>> on_topic = model.generate(topic="army", num=3, strength=1.5, seed=1)
         >>> len(on_topic), on_topic == model.generate(topic="army", num=3, strength=1.5, seed=1)
         (3, True)
-        >>> model.mixed_topics({0: 3, 1: 1}).tolist()  # weights need not sum to one
+        >>> model.normalized_mixture({0: 3, 1: 1}).tolist()  # weights need not sum to one
         [0.75, 0.25]
     """
 
     token_words: Tensor
 
     kind = "tgvae"
-    noise_read = True
+    supports_denoising = True
     config_class = TGVAEConfig
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.TOPICS, Capability.GENERATION, Capability.LATENT, Capability.GUIDANCE})
 
     def __init__(self, config: TGVAEConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)
-        self.topic = TopicCore(config.topic, len(vocabulary))
-        self.sentence = SentenceCore(config.sentence, tokenizer)
+        self.topic = MixtureTopics(config.topic, len(vocabulary))
+        self.sentence = SentenceNetwork(config.sentence, tokenizer)
         self.register_buffer("token_words", token_words(tokenizer, vocabulary), persistent=False)
         self.component = ComponentHead(len(vocabulary), config.sentence.latent_size)
 
@@ -110,7 +115,7 @@ class TGVAE(TopicWriter):
         """p(z | beta, t) for topic proportions with shape (..., T)."""
         return GaussianMixture(proportions, *self.components())
 
-    def assignment(self, proportions: Tensor, own: Bags) -> OneHotCategorical:
+    def assignment(self, proportions: Tensor, own: BagOfWords) -> OneHotCategorical:
         """q(c | y, d) for t with shape (..., B, T) and the sentence's words (B, D)."""
         return assignment(proportions, self._guiding(self.topic.log_beta), own, self.config.evidence)
 
@@ -179,6 +184,6 @@ class TGVAE(TopicWriter):
         targets, lengths = read(self.tokenizer, sentences, self.device)
         if self.config.prior != "component":
             return self.sentence.posterior(targets, lengths).mean
-        prior = self.prior(self.usual_topics())
+        prior = self.prior(self.prior_topic_proportions())
         c = self.assignment(prior.weights, self.counts(sentences)).mode
         return self.sentence.posterior(targets, lengths, centre=c @ prior.loc).mean

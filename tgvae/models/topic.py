@@ -27,17 +27,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import OneHotCategorical
 
-from tgvae.data.bags import Bags
+from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents
+from tgvae.data.bow import BagOfWords
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import diagonal_normal, log_of
+from tgvae.distributions import diagonal_normal, safe_log
 from tgvae.errors import UserError
-from tgvae.models.base import TextModel
+from tgvae.models.base import Capability, TextModel
 from tgvae.models.words import ExpertProduct, TopicMixture
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.heads import BagLinear, NormalHead, mlp, scale_of
-from tgvae.settings import require_range
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -78,7 +78,7 @@ class TopicConfig:
 COMPARED = 128  # topics, drawn anew for each batch, whose diversity is trained
 
 
-class DocumentTopics(nn.Module, ABC):
+class TopicNetwork(nn.Module, ABC):
     """Abstract: topics, their inference from bags of words, and the bound of documents, with g ~ N(0, s^2 I)."""
 
     prior_scale = 1.0
@@ -107,13 +107,13 @@ class DocumentTopics(nn.Module, ABC):
     def likelihood(self, t: Tensor) -> tuple[TopicMixture | ExpertProduct, dict[str, Tensor]]:
         """p(w | t), and the regularisers that training minimises beside the bound."""
 
-    def posterior(self, counts: Bags | Tensor) -> torch.distributions.Independent:
+    def posterior(self, counts: BagOfWords | Tensor) -> torch.distributions.Independent:
         """q(g | d) from counts (U, D); a document without words gets the prior N(0, s^2 I)."""
         loc, scale = self.infer(self.encoder(counts.log1p()))
         empty = (_sizes(counts).unsqueeze(1) == 0).expand_as(loc)
         return diagonal_normal(loc.masked_fill(empty, 0.0), scale.masked_fill(empty, self.prior_scale))
 
-    def theta(self, counts: Bags | Tensor) -> Tensor:
+    def theta(self, counts: BagOfWords | Tensor) -> Tensor:
         """Topic proportions of documents at the posterior mean, with shape (U, T)."""
         return self.proportions(self.posterior(counts).mean)
 
@@ -128,7 +128,7 @@ class DocumentTopics(nn.Module, ABC):
         return Trace({"g": Latent(q, prior, g, "document")}, observed, aux)
 
 
-class TopicCore(DocumentTopics):
+class MixtureTopics(TopicNetwork):
     """The mixture of topics, without vocabularies: a part of TGVAE too. Raises UserError for a product's settings."""
 
     def __init__(self, config: TopicConfig, vocabulary_size: int) -> None:
@@ -194,7 +194,7 @@ class NormalisedLinear(nn.Module):
         return shifted.unflatten(0, x.shape[:-1])
 
 
-class ProductCore(DocumentTopics):
+class ProductOfExpertsTopics(TopicNetwork):
     """ProdLDA (Srivastava & Sutton 2017): topics are experts whose weights for a word are added before the softmax."""
 
     def __init__(self, config: TopicConfig, vocabulary_size: int) -> None:
@@ -262,7 +262,7 @@ def diversity(beta: Tensor) -> Tensor:
     return angle.mean() - angle.var(correction=0)
 
 
-def assignment(proportions: Tensor, log_beta: Tensor, own: Bags, evidence: float = 1.0) -> OneHotCategorical:
+def assignment(proportions: Tensor, log_beta: Tensor, own: BagOfWords, evidence: float = 1.0) -> OneHotCategorical:
     """q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence: the topic of a sentence by the model's own Bayes rule.
 
     Args:
@@ -275,40 +275,44 @@ def assignment(proportions: Tensor, log_beta: Tensor, own: Bags, evidence: float
         A document is half about each of two topics; of the word in the sentence the second speaks thrice as much:
 
         >>> import torch
-        >>> from tgvae.data.bags import Bags, bags_of
-        >>> beta, own = torch.tensor([[0.25, 0.75], [0.75, 0.25]]), Bags.of(bags_of([[0]], size=2))
+        >>> from tgvae.data.bow import BagOfWords, count_words
+        >>> beta, own = torch.tensor([[0.25, 0.75], [0.75, 0.25]]), BagOfWords.of(count_words([[0]], size=2))
         >>> q = assignment(torch.tensor([[0.5, 0.5]]), beta.log(), own)
         >>> [round(p, 4) for p in q.probs[0].tolist()]
         [0.25, 0.75]
     """
-    return OneHotCategorical(logits=log_of(proportions) + evidence * (own @ log_beta.T), validate_args=False)
+    return OneHotCategorical(logits=safe_log(proportions) + evidence * (own @ log_beta.T), validate_args=False)
 
 
-def _sizes(counts: Bags | Tensor) -> Tensor:
-    return counts.sizes if isinstance(counts, Bags) else counts.sum(-1)
+def _sizes(counts: BagOfWords | Tensor) -> Tensor:
+    return counts.sizes if isinstance(counts, BagOfWords) else counts.sum(-1)
 
 
 class TopicModel(TextModel):
     """The topic model alone, a mixture or a product, for documents.
 
     Examples:
-        >>> from tgvae.data.bags import Bags, bags_of
+        >>> from tgvae.data.bow import BagOfWords, count_words
         >>> from tgvae.data.tokenizers import WordTokenizer
         >>> from tgvae.data.vocabulary import TopicVocabulary
         >>> words = ["army", "school"]
         >>> model = TopicModel(TopicConfig(topics=2), WordTokenizer(words), TopicVocabulary(words)).eval()
-        >>> shares = model.topic.theta(Bags.of(bags_of([[0, 0, 1], []], size=2)))
+        >>> shares = model.topic.theta(BagOfWords.of(count_words([[0, 0, 1], []], size=2)))
         >>> shares.shape, [round(x, 4) for x in shares.sum(-1).tolist()]
         (torch.Size([2, 2]), [1.0, 1.0])
     """
 
-    topic: DocumentTopics
+    topic: TopicNetwork
     kind = "topic"
     config_class = TopicConfig
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.TOPICS})
+
     def __init__(self, config: TopicConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)
-        core = ProductCore if config.likelihood == "product" else TopicCore
+        core = ProductOfExpertsTopics if config.likelihood == "product" else MixtureTopics
         self.topic = core(config, len(vocabulary))
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:

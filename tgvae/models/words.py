@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from tgvae.distributions import log_of
+from tgvae.distributions import safe_log
 from tgvae.trace import Trace
 
 
@@ -27,9 +27,9 @@ class TopicMixture(Distribution):
         Half of a topic of one word and half of a topic of another; each word is there once:
 
         >>> import torch
-        >>> from tgvae.data.bags import Bags, bags_of
+        >>> from tgvae.data.bow import BagOfWords, count_words
         >>> words = TopicMixture(torch.tensor([[[0.5, 0.5]]]), torch.eye(2).log())
-        >>> round(words.log_prob(Bags.of(bags_of([[0, 1]], size=2))).item(), 4)  # 2 log 1/2
+        >>> round(words.log_prob(BagOfWords.of(count_words([[0, 1]], size=2))).item(), 4)  # 2 log 1/2
         -1.3863
     """
 
@@ -40,9 +40,9 @@ class TopicMixture(Distribution):
         super().__init__(t.shape[:-1], log_beta.shape[-1:], validate_args=False)
 
     def log_prob(self, value: Any) -> Tensor:
-        """``value``: the ``Bags`` of U documents; returns shape (S, U)."""
+        """``value``: the ``BagOfWords`` of U documents; returns shape (S, U)."""
         by_word = self.beta.T.contiguous()  # what the bags look up stands together
-        return torch.stack([value.total(log_of(value.entries(t, by_word))) for t in self.t])
+        return torch.stack([value.total(safe_log(value.entries(t, by_word))) for t in self.t])
 
 
 def mixture_of(trace: Trace) -> TopicMixture:
@@ -66,6 +66,6 @@ class ExpertProduct(Distribution):
         super().__init__(scores.shape[:-1], scores.shape[-1:], validate_args=False)
 
     def log_prob(self, value: Any) -> Tensor:
-        """``value``: the ``Bags`` of U documents; returns shape (S, U)."""
+        """``value``: the ``BagOfWords`` of U documents; returns shape (S, U)."""
         held = self.scores.log_softmax(-1)[:, value.rows, value.words]
         return torch.stack([value.total(log_p) for log_p in held])

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tgvae.distributions import TokenSequence
-from tgvae.kernels.adaptive import Clusters, adaptive_log_probs, new_clusters
-from tgvae.kernels.concurrent import concurrently, threads
+from tgvae.kernels.adaptive_softmax import Clusters, adaptive_log_probs, new_clusters
+from tgvae.kernels.parallel import concurrently, threads
 from tgvae.nn.dropout import Dropout
 
 State = tuple[Tensor, Tensor]
@@ -103,7 +103,7 @@ class GRUDecoder(nn.Module):
     z enters every step, and through A the choice of words directly: without A it takes many epochs until
     the words follow the latent's topic. W is the embedding, after a projection of h to its size (tied weights,
     Press & Wolf 2017). With ``latent_size`` 0 it is a plain GRU language model. ``adaptive``: the softmax goes by
-    clusters of ids, see ``tgvae.kernels.adaptive``.
+    clusters of ids, see ``tgvae.kernels.adaptive_softmax``.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgvae.data.bags import Bags
+from tgvae.data.bow import BagOfWords
 from tgvae.distributions import HouseholderNormal, diagonal_normal
 from tgvae.nn.dropout import Dropout
 
@@ -34,7 +34,7 @@ class BagLinear(nn.Module):
         self.weight = nn.Parameter(start.weight.detach().T.contiguous())
         self.bias = start.bias
 
-    def forward(self, bags: Bags | Tensor) -> Tensor:
+    def forward(self, bags: BagOfWords | Tensor) -> Tensor:
         return bags @ self.weight + self.bias
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
-from tgvae.files import replacing
+from tgvae.files import atomic_write
 
 CHECKPOINT = "last.safetensors"
 SUMS = "journal.sums"
@@ -61,7 +61,7 @@ def save_checkpoint(
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
     contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         save_file(contiguous, partial, metadata={"progress": json.dumps(asdict(progress))})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tgvae.data.corruption import Corruption
-from tgvae.data.rows import Unit
+from tgvae.data.dataset import Unit
 from tgvae.errors import UserError
 from tgvae.schedules import Schedule
 

@@ -22,20 +22,20 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tgvae.data.rows import Examples, Ints
+from tgvae.data.dataset import Examples, Ints
+from tgvae.distributed import derive_seed
 from tgvae.errors import Stopped
 from tgvae.evaluation.likelihood import bound_of
-from tgvae.evaluation.sharding import seed_of
-from tgvae.kernels.concurrent import threads_for_calls
+from tgvae.kernels.parallel import threads_for_calls
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.trace import objective
 from tgvae.training.checkpoint import CHECKPOINT, Progress, load_checkpoint, read_progress, save_checkpoint
 from tgvae.training.config import Phase, TrainConfig, learning_rate
-from tgvae.training.faults import DivergedError, enough_memory, wrong_with
-from tgvae.training.hardware import on_cpu, precision_of
-from tgvae.training.journal import Journal
+from tgvae.training.device import on_cpu, precision_of
+from tgvae.training.failures import DivergedError, enough_memory, wrong_with
+from tgvae.training.logger import MetricLogger
 from tgvae.training.processes import share, wished_by_any
-from tgvae.training.stopping import Stopping
+from tgvae.training.signals import StopSignals
 
 ASK_EVERY = 5  # steps after which several processes ask each other whether to stop: it takes a wait for all of them
 Watch = Callable[[Model, Phase], dict[str, float]]
@@ -52,16 +52,16 @@ class Trainer:
         run: Path,
         watch: Watch | None,
         quiet: bool = False,
-        stopping: Stopping | None = None,
+        stopping: StopSignals | None = None,
     ) -> None:
         self.model, self.corpora, self.config, self.run, self.watch = model, corpora, config, run, watch
-        self.stopping = stopping or Stopping()
+        self.stopping = stopping or StopSignals()
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(mixed_precision="no", cpu=on_cpu(config), kwargs_handlers=[ddp])
         self.wrapped: nn.Module = self.accelerator.prepare(model)
         self.bfloat16 = precision_of(config) == "bf16"
         first, total = self.accelerator.is_main_process, partial(self.accelerator.reduce, reduction="sum")
-        self.journal = Journal(run if first else None, quiet or not first, total)
+        self.journal = MetricLogger(run if first else None, quiet or not first, total)
         self.progress, self._saved = Progress(), time.monotonic()
         require_trainable(model, corpora, config)
 
@@ -221,7 +221,7 @@ class Trainer:
 
     def _seed(self, number: int, stream: int) -> int:
         """A seed of 63 bits for every (seed, stream, number)."""
-        return seed_of(self.config.seed, stream, number)
+        return derive_seed(self.config.seed, stream, number)
 
     @contextmanager
     def _checked(self, split: str, phase: Phase, rows: Tensor) -> Iterator[None]:
@@ -249,7 +249,7 @@ class Trainer:
 def require_trainable(model: Model, corpora: Mapping[str, Examples], config: TrainConfig) -> None:
     """Tell before the first phase what would be wrong in any. Raises UserError."""
     for phase in config.phases.values():
-        model.require_noise_is_read(phase.corruption)
+        model.require_supports_denoising(phase.corruption)
         for examples in corpora.values():
             rows = examples.rows(phase.unit)
             if phase.corruption.kind != "none":
@@ -265,7 +265,7 @@ def train(
     resume: bool = False,
     watch: Watch | None = None,
     quiet: bool = False,
-    stopping: Stopping | None = None,
+    stopping: StopSignals | None = None,
 ) -> Model:
     """Train a model; returns it with the best weights of its last phase.
 

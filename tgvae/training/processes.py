@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from accelerate import Accelerator
 
-from tgvae.data.rows import Ints
+from tgvae.data.dataset import Ints
 
 
 def share(index: Ints, process: int, processes: int) -> tuple[Ints, float]:

@@ -21,13 +21,13 @@ from starlette.exceptions import HTTPException
 
 from tgvae.errors import UserError
 from tgvae.models.base import Model
-from tgvae.models.summaries import Digest
-from tgvae.web import answers, asked
-from tgvae.web.answers import Reading, Sentences
-from tgvae.web.guard import LOOPBACK, Guard, refusal
+from tgvae.models.summarization import SummaryResult
+from tgvae.web import requests, service
 from tgvae.web.kept import Kept, static
 from tgvae.web.limits import BusyError, Limits, Turns
-from tgvae.web.shown import About, Context, Pictures, Topics
+from tgvae.web.schemas import About, Context, Pictures, Topics
+from tgvae.web.security import LOOPBACK, Guard, refusal
+from tgvae.web.service import Reading, Sentences
 
 ERROR = {"description": "what is wrong, in words", "content": {"application/json": {"example": {"error": "..."}}}}
 BAD: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 411, 413, 422, 429, 500), ERROR)
@@ -105,28 +105,28 @@ def add_asked(app: FastAPI, model: Model, turn: Turns) -> None:
     """What is asked of the model, one request at a time."""
 
     @app.post("/api/generate")
-    def generate(wish: asked.Generate) -> Sentences:
+    def generate(wish: requests.Generate) -> Sentences:
         """Sentences on a topic, on a mixture of topics, or like a text; freely where none is given."""
         with turn():
-            return answers.generate(model, wish)
+            return service.generate(model, wish)
 
     @app.post("/api/between")
-    def between(wish: asked.Between) -> Sentences:
+    def between(wish: requests.Between) -> Sentences:
         """Sentences on the way from one to another."""
         with turn():
-            return answers.between(model, wish)
+            return service.between(model, wish)
 
     @app.post("/api/document")
-    def document(wish: asked.Document) -> Reading:
+    def document(wish: requests.Document) -> Reading:
         """The topics of a text, and of its words."""
         with turn():
-            return answers.read(model, wish)
+            return service.read(model, wish)
 
     @app.post("/api/summarize")
-    def summarize(wish: asked.Summarize) -> Digest:
+    def summarize(wish: requests.Summarize) -> SummaryResult:
         """Summaries of a text."""
         with turn():
-            return answers.summarize(model, wish)
+            return service.summarize(model, wish)
 
 
 def add_refusals(app: FastAPI, limits: Limits) -> None:

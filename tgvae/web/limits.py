@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tgvae.settings import require_range
+from tgvae.config_io import require_range
 
 
 @dataclass(frozen=True)

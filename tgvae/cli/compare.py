@@ -1,0 +1,132 @@
+"""`tgvae compare`: evaluated runs side by side, and whether they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from tgvae.cli.options import parse
+from tgvae.cli.output import end, print_json, table_console
+from tgvae.cli.tables import Block, number, show_blocks
+from tgvae.config_io import SEEDS, require_range
+from tgvae.datasets import fingerprint
+from tgvae.errors import UserError
+from tgvae.evaluation.metric import Difference, Metric, Report, by_name, difference
+from tgvae.evaluation.report_io import FOLDER, PAGE, load_evaluation
+from tgvae.models.vgae import GraphVAE
+from tgvae.progress import track
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Differences of evaluated runs to the first of them, with 95 % bootstrap intervals.
+
+    A star marks an interval without zero. Runs are compared document by document, or vector by vector, where a
+    figure is of the held-out ones, else as two samples. The interval is about this split: other training seeds
+    differ more.
+
+    Examples:
+      tgvae compare runs/sotu-lm runs/sotu-vae runs/sotu
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders that `tgvae evaluate` has measured, the baseline first."""
+    seed: int = 0
+    """Of the bootstrap."""
+    json: bool = False
+    """Print JSON."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parse(Compare, "compare", arguments)
+    require_range(options, 0, SEEDS, "seed")
+    if len(options.runs) < 2:
+        raise UserError("give two run folders or more, the baseline first")
+    if len(set(options.runs)) < len(options.runs):
+        raise UserError("a run is given twice; give different run folders")
+    loaded = {str(run): load_evaluation(run) for run in options.runs}
+    require_comparable({run: about for run, (about, _) in loaded.items()})
+    reports = {run: report for run, (_, report) in loaded.items()}
+    found = differences(reports, options.seed)
+    if options.json:
+        print_json({run: {name: asdict(d) for name, d in rows.items()} for run, rows in found.items()})
+        return
+    show(reports, found, table_console())
+    end(then=[f"open {options.runs[-1] / FOLDER / PAGE} in a browser"])
+
+
+def require_comparable(abouts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises UserError when runs were measured on other documents or by another protocol than the first."""
+    first, *others = abouts
+    for run in others:
+        for name, of in (
+            ("corpus", lambda a: fingerprint(a["corpus"])),
+            ("split", lambda a: a["split"]),
+            ("split of the edges", lambda a: a["training seed"] if a["model"] == GraphVAE.kind else None),
+        ):
+            if of(abouts[run]) != of(abouts[first]):
+                raise UserError(f"{run}: measured on another {name} than {first}; evaluate both on the same one")
+        judges = {abouts[r]["judge"] for r in (run, first)} - {None}
+        if len(judges) > 1:
+            raise UserError(f"{run}: judged by another language model than {first}; evaluate them together")
+        if abouts[run]["protocol"] != abouts[first]["protocol"]:
+            raise UserError(f"{run}: measured by another protocol than {first}; evaluate both with the same options")
+
+
+def differences(reports: Mapping[str, Report], seed: int) -> dict[str, dict[str, Difference]]:
+    """For every run but the first, its figures minus those of the first, by section/name."""
+    first, *others = reports.values()
+    return {
+        run: {
+            f"{section}/{name}": difference(first[section][name], report[section][name], seed)
+            for section, name in by_name({run: report})
+            if name in first.get(section, {})
+        }
+        for run, report in zip(list(reports)[1:], track(others, "bootstrap"), strict=True)
+    }
+
+
+def show(reports: Mapping[str, Report], found: Mapping[str, Mapping[str, Difference]], console: Console) -> None:
+    """Print figures and differences as tables: the first run in each, and the others beside it."""
+    named = by_name(reports)
+    of = {run: [report.get(section, {}).get(name) for section, name in named] for run, report in reports.items()}
+    known = [next(filter(None, figures)) for figures in zip(*of.values(), strict=True)]
+    labels = [(section, name, figure.unit) for (section, name), figure in zip(named, known, strict=True)]
+    (first, figures), *others = of.items()
+    blocks = [
+        Block(
+            (run, "difference [95 %]"),
+            [
+                (plain(row), interval(found[run].get(f"{section}/{name}")))
+                for row, (section, name) in zip(rows, named, strict=True)
+            ],
+            most=max(18, console.width // 2 - 12),
+        )
+        for run, rows in others
+    ]
+    show_blocks(labels, blocks, console, Block((first,), [(plain(row),) for row in figures]))
+
+
+def plain(figure: Metric | None) -> str:
+    """A value without its error, which the interval of the difference takes the place of."""
+    return "" if figure is None else number(figure.value)
+
+
+def interval(d: Difference | None) -> str:
+    """A difference with its interval, starred where that leaves out zero."""
+    if d is None:
+        return ""
+    if d.low is None or d.high is None:
+        return signed(d.value)
+    star = " *" if d.low > 0 or d.high < 0 else ""
+    return f"{signed(d.value)} [{number(d.low)}, {number(d.high)}]{star}"
+
+
+def signed(value: float) -> str:
+    """A difference, with its sign."""
+    return ("+" if value >= 0 else "") + number(value)

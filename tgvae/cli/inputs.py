@@ -1,0 +1,120 @@
+"""Documents from files, folders and standard input: first all inputs are found, then they are read in a stream."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from data_prep.corpora.base import RawDocument, Skipped
+from data_prep.corpora.files import TABLES, find_texts, input_file
+from data_prep.corpora.tables import TableCorpus
+from data_prep.settings import Fields
+from tgvae.errors import UserError, meant_path
+
+Item = TypeVar("Item")
+STANDARD_INPUT = "-"
+
+
+class Document(NamedTuple):
+    """A text and its name: the path of its file, or the id of its row."""
+
+    id: str
+    text: str
+
+
+def find_inputs(names: Iterable[str]) -> list[str]:
+    """What is to be read, in order; nothing is read yet.
+
+    Args:
+        names: tables (.jsonl, .csv, .parquet; .gz), folders, which stand for the .txt files in them (.gz), other
+            files (.gz) as a text each, and ``-`` for a text on standard input.
+
+    Raises:
+        UserError: nothing is there, a folder has no text, or a file may not be read.
+    """
+    found = []
+    for name in names:
+        try:
+            found += _find(name)
+        except OSError as error:
+            raise UserError(f"{name:.200}: cannot be read ({error.strerror})") from error
+    return found
+
+
+def _find(name: str) -> list[str]:
+    path = Path(name)
+    if name == STANDARD_INPUT:
+        return [name]
+    files = [name]
+    if path.is_dir():
+        files = [str(file.path) for file in find_texts(path)]
+        if not files:
+            raise UserError(f"{path}: no .txt file in this folder")
+    elif _is_table(name):
+        input_file(path)
+    elif not path.exists():
+        raise UserError(f"{path}: no such file or folder{meant_path(path) or '; give one, or - for standard input'}")
+    for file in filter(Path.is_file, map(Path, files)):  # a pipe can be opened but once
+        file.open("rb").close()
+    return files
+
+
+def require_apart(out: Path, names: Iterable[str], files: Iterable[str]) -> None:
+    """Raises UserError when an output is one of the files, or inside a folder that a name stands for."""
+    place = out.resolve()
+    taken = [name for name in names if Path(name).is_dir() and place.is_relative_to(Path(name).resolve())]
+    taken += [file for file in files if file != STANDARD_INPUT and out.exists() and out.samefile(file)]
+    if taken:
+        raise UserError(f"{out}: is the input {taken[0]}, or inside it; choose another --out")
+
+
+def read_documents(files: Iterable[str], fields: Fields) -> Iterator[Document]:
+    """The documents of files in order; of tables only a row at a time is in memory.
+
+    Args:
+        files: as found.
+        fields: columns of tables; splits are not looked at.
+
+    Raises:
+        UserError: a file is damaged, or a row has no text field.
+    """
+    for name in files:
+        if _is_table(name):
+            table = replace(input_file(Path(name)), split="test")  # so that a column `split` may hold anything
+            yield from map(_row, TableCorpus((table,), fields).documents())
+        else:
+            yield Document(name, _read(name))
+
+
+def _is_table(name: str) -> bool:
+    return name.removesuffix(".gz").endswith(TABLES)
+
+
+def _row(row: RawDocument | Skipped) -> Document:
+    if isinstance(row, Skipped):  # its text is null
+        return Document(row.id, "")
+    return Document(row.id, row.text if isinstance(row.text, str) else "\n\n".join(row.text))
+
+
+def _read(name: str) -> str:
+    """A UTF-8 text, gzipped or not."""
+    try:
+        if name == STANDARD_INPUT:
+            return sys.stdin.read()
+        with gzip.open(name) if name.endswith(".gz") else open(name, "rb") as file:
+            return file.read().decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: cannot be read as UTF-8 text ({error})") from error
+
+
+def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items, ``size`` at a time."""
+    iterator = iter(items)
+    while window := list(islice(iterator, size)):
+        yield window

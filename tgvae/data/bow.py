@@ -1,0 +1,154 @@
+"""BagOfWords of words of which only the words that they hold are kept: a sparse matrix of counts, and its two products.
+
+Both are sums of rows of tables, by document forward and by word backward: their cost goes with the words that
+documents hold, not with the vocabulary.
+Shape legend: U bags, N pairs of a bag and a word in it, D vocabulary, K columns of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BagOfWords:
+    """Counts C (U, D), pair by pair in the order of the bags.
+
+    Attributes:
+        counts: how often the word of each pair is in its bag, with shape (N,).
+        words: word of each pair with shape (N,), at most once a bag.
+        rows: bag of each pair with shape (N,), rising.
+        starts: first pair of each bag with shape (U,).
+        by_word: the pairs in the order of their words, with shape (N,).
+        word_starts: first place in ``by_word`` of each word, with shape (D,).
+
+    Examples:
+        >>> import torch
+        >>> bags = BagOfWords.of(count_words([[0, 2, 2], [1]], size=3))
+        >>> bags.dense().tolist(), bags.sizes.tolist()
+        ([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]], [3.0, 1.0])
+        >>> (bags @ torch.tensor([[1.0], [10.0], [100.0]])).tolist()
+        [[201.0], [10.0]]
+    """
+
+    counts: Tensor
+    words: Tensor
+    rows: Tensor
+    starts: Tensor
+    by_word: Tensor
+    word_starts: Tensor
+
+    @classmethod
+    def of(cls, counts: csr_array) -> BagOfWords:
+        """From a matrix (U, D) without duplicate entries."""
+        places = np.arange(counts.nnz)
+        by_word = csr_array((places, counts.indices, counts.indptr), counts.shape).tocsc()
+        rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+        indices = (counts.indices, rows, counts.indptr[:-1], by_word.data, by_word.indptr[:-1])
+        return cls(torch.from_numpy(counts.data.astype(np.float32)), *map(_index, indices))
+
+    @property
+    def sizes(self) -> Tensor:
+        """Words in each bag with shape (U,), repeated ones counted."""
+        return self.total(torch.ones_like(self.counts))
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __matmul__(self, table: Tensor) -> Tensor:
+        """C table with shape (U, K), for a table (D, K); gradients flow to the table."""
+        return _Product.apply(self, table)
+
+    def entries(self, left: Tensor, right: Tensor) -> Tensor:
+        """The entries of left right' at the pairs, with shape (N,), for tables (U, K) and (D, K)."""
+        return _Entries.apply(self, left, right)
+
+    def total(self, values: Tensor) -> Tensor:
+        """sum_w c_w v_w of each bag with shape (U,), from a value for every pair (N,)."""
+        return values.new_zeros(len(self)).index_add(0, self.rows, self.counts * values)
+
+    def log1p(self) -> BagOfWords:
+        """BagOfWords of log(1 + count): words that a bag lacks stay at zero."""
+        return replace(self, counts=self.counts.log1p())
+
+    def dense(self) -> Tensor:
+        """C with shape (U, D)."""
+        empty = self.counts.new_zeros(len(self), len(self.word_starts))
+        return empty.index_put((self.rows, self.words), self.counts)
+
+    def to(self, device: torch.device | str) -> BagOfWords:
+        return BagOfWords(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def rows_of(self, table: Tensor, weights: Tensor) -> Tensor:
+        """sum_w weight_w table_w over the pairs of each bag, with shape (U, K), for a table (D, K)."""
+        return _sums(self.words, table, self.starts, weights)
+
+    def columns_of(self, table: Tensor, weights: Tensor) -> Tensor:
+        """sum_u weight_u table_u over the pairs of each word, with shape (D, K), for a table (U, K)."""
+        return _sums(self.rows[self.by_word], table, self.word_starts, weights[self.by_word])
+
+
+def counted(words: NDArray[np.int32], starts: NDArray[np.int64], size: int) -> csr_array:
+    """Counts with shape (documents, ``size``) of words given one document after another, from ``starts`` on."""
+    bags = csr_array((np.ones(len(words), dtype=np.float32), words, starts), shape=(len(starts) - 1, size))
+    bags.sum_duplicates()
+    return bags
+
+
+def count_words(documents: Sequence[Sequence[int]], size: int) -> csr_array:
+    """Counts with shape (documents, ``size``) of documents given as ids of topic words.
+
+    Examples:
+        >>> count_words([[0, 2, 2], [1], []], size=3).toarray().tolist()
+        [[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    words = np.fromiter(chain.from_iterable(documents), dtype=np.int32)
+    return counted(words, np.cumsum([0, *map(len, documents)]), size)
+
+
+class _Product(torch.autograd.Function):
+    """C table."""
+
+    @staticmethod
+    def forward(ctx: Any, bags: BagOfWords, table: Tensor) -> Tensor:
+        ctx.bags = bags
+        return bags.rows_of(table, bags.counts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        return None, ctx.bags.columns_of(gradient, ctx.bags.counts)
+
+
+class _Entries(torch.autograd.Function):
+    """left right' where the bags have words."""
+
+    @staticmethod
+    def forward(ctx: Any, bags: BagOfWords, left: Tensor, right: Tensor) -> Tensor:
+        ctx.bags = bags
+        ctx.save_for_backward(left, right)
+        return (F.embedding(bags.rows, left) * F.embedding(bags.words, right)).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
+        left, right = ctx.saved_tensors
+        return None, ctx.bags.rows_of(right, gradient), ctx.bags.columns_of(left, gradient)
+
+
+def _sums(index: Tensor, table: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of the rows ``index`` of a table, from each start up to the next."""
+    table = table.contiguous()
+    return F.embedding_bag(index, table, starts, mode="sum", per_sample_weights=weights.to(table.dtype))
+
+
+def _index(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))

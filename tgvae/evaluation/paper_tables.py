@@ -1,0 +1,133 @@
+"""The tables of Wang et al. 2019 (arXiv 1903.07137): published rows, and reports of a grid in the same form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tgvae.evaluation.metric import Metric, Report
+
+LANGUAGE_MODEL = "lm"
+
+# Topics and BLEU with T = 50; the baselines are LSTMs.
+PUBLISHED_ON = ("APNEWS", "IMDB", "BNC")
+PERPLEXITY = {
+    "VAE": ["75.9", "86.2", "105.1"],
+    "VAE + Householder": ["71.6", "83.7", "104.8"],
+    "TGVAE": ["48.7", "57.1", "87.9"],
+    "TDLM": ["53.0", "63.7", "87.4"],
+    "TCNLM": ["52.8", "64.0", "88.0"],
+}
+NPMI = {
+    "LDA": [".125", ".084", ".106"],
+    "TCNLM": [".159", ".106", ".114"],
+    "TGVAE": [".157", ".105", ".113"],
+}
+BLEU = {
+    "VAE, test-BLEU": [".564 / .278 / .192", ".597 / .315 / .219", ".479 / .266 / .169"],
+    "TGVAE, test-BLEU": [".629 / .340 / .210", ".652 / .372 / .239", ".535 / .290 / .188"],
+    "VAE, self-BLEU": [".866 / .531 / .233", ".891 / .632 / .275", ".851 / .510 / .163"],
+    "TGVAE, self-BLEU": [".808 / .476 / .150", ".842 / .559 / .227", ".793 / .469 / .150"],
+}
+
+
+def all_tables(reports: Mapping[str, Report]) -> list[str]:
+    """The paper's tables with the largest model of each kind beside the published rows; then the whole grid."""
+    language = ["perplexity, ELBO", "reconstruction per sentence", "KL per sentence", "KL of z per sentence"]
+    weighted = [n for report in reports.values() for n in report.get("language", {}) if n.startswith("perplexity, IW")]
+    topics = ["topic NPMI, window 10", "topic NPMI", "topic C_V", "topic diversity", "topics in use"]
+    bleu = [f"{kind}-BLEU-{order}" for kind in ("test", "self") for order in (2, 3, 4)]
+    text = [*bleu, "BLEU-F1-3", "copied from training", "forward perplexity", "reverse perplexity"]
+    guided = [report["guidance"] for report in reports.values() if "guidance" in report]
+    guidance = [name for name in (guided[0] if guided else {}) if name.startswith("fidelity")]
+    latent = ["mutual information of sentence and z", "active units", "active units of the sentence"]
+    latent += ["total correlation of the posterior", "off-diagonal share of the covariance"]
+    return [
+        *paper_tables(reports),
+        table(
+            "Perplexity per word (language model; importance-weighted: ELBO and language model of the same sentences)",
+            "language",
+            language + weighted[:1],
+            reports,
+        ),
+        table("Topics (LDA)", "topics", topics, reports),
+        table("Generated text (real text)", "generation", text, reports),
+        table("Guidance (real text, chance)", "guidance", guidance, reports),
+        table("Latent and flow", "latent", latent, reports),
+    ]
+
+
+def paper_tables(reports: Mapping[str, Report]) -> list[str]:
+    """Perplexity, NPMI and BLEU 2 / 3 / 4 as the paper prints them, this corpus in the first column."""
+    ours = {
+        "GRU language model": reports[LANGUAGE_MODEL],
+        "VAE": reports["vae-k0"],
+        "VAE + Householder": reports[max((name for name in reports if name.startswith("vae-")), key=sizes)],
+        "TGVAE": reports[max((name for name in reports if name.startswith("tgvae-")), key=sizes)],
+    }
+    perplexity = {name: [plain(report, "language", "perplexity, ELBO")] for name, report in ours.items()}
+    npmi = _coherence(ours["TGVAE"])
+    bleu = {
+        f"{name}, {kind}-BLEU": [" / ".join(plain(report, "generation", f"{kind}-BLEU-{n}") for n in (2, 3, 4))]
+        for kind in ("test", "self")
+        for name, report in ours.items()
+    }
+    tables = {
+        "Perplexity": (perplexity, PERPLEXITY),
+        "NPMI, windows of 10": (npmi, NPMI),
+        "BLEU 2 / 3 / 4": (bleu, BLEU),
+    }
+    columns = ["this corpus", *PUBLISHED_ON]
+    return [
+        markdown(
+            title,
+            columns,
+            [[name, *mine.get(name, [""]), *theirs.get(name, [""] * 3)] for name in dict.fromkeys([*mine, *theirs])],
+        )
+        for title, (mine, theirs) in tables.items()
+    ]
+
+
+def sizes(name: str) -> list[int]:
+    """T and K in the name of a run."""
+    return [int(number) for number in re.findall(r"\d+", name)]
+
+
+def _coherence(report: Report) -> dict[str, list[str]]:
+    """Coherence of TGVAE, and of LDA beside it."""
+    figure = report["topics"]["topic NPMI, window 10"]
+    return {"LDA": [f"{figure.marks['LDA']:.3f}"], "TGVAE": [f"{figure.value:.3f}"]}
+
+
+def plain(report: Report, section: str, name: str) -> str:
+    """A figure without its marks."""
+    return number(report[section][name].value)
+
+
+def number(x: float) -> str:
+    """As many digits as the paper prints."""
+    return f"{x:.{1 if abs(x) >= 10 else 3}f}"
+
+
+def table(title: str, section: str, names: list[str], reports: Mapping[str, Report]) -> str:
+    """A row for every run that has the section; marks stand in brackets."""
+    cells = [
+        [run, *(value(report[section].get(name)) for name in names)]
+        for run, report in reports.items()
+        if section in report
+    ]
+    return markdown(title, names, cells)
+
+
+def markdown(title: str, columns: Sequence[str], cells: list[list[str]]) -> str:
+    """A table under its title."""
+    lines = [["", *columns], ["---"] * (1 + len(columns)), *cells]
+    return f"**{title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def value(figure: Metric | None) -> str:
+    """A figure with its marks in brackets; nothing where the run has none."""
+    if figure is None:
+        return ""
+    shown = [number(x) for x in (figure.value, *figure.marks.values())]
+    return shown[0] + (f" ({', '.join(shown[1:])})" if shown[1:] else "")

@@ -1,0 +1,239 @@
+"""From texts to summaries, with any model that reads a source and writes from it.
+
+Shape legend: B documents, N source tokens, K summaries a document, T topics, Z latent.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from tgvae.data.corpus import length_batches
+from tgvae.data.extended_vocabulary import ExtendedVocabulary
+from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
+from tgvae.errors import UserError
+from tgvae.generation.decode import Decoded, DecodeSettings
+from tgvae.models.text_generation import decode_tokens, make_generator
+from tgvae.models.topic_guidance import TopicInference
+from tgvae.nn.pointer_generator import PointerGeneratorDecoder, PointerGeneratorStepper, Source
+from tgvae.progress import track
+
+SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=40)
+BATCH_TOKENS = 8192  # of the documents read together
+AT_ONCE = 256  # hypotheses open together; each document has at least those of one summary
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A summary.
+
+    Attributes:
+        text: readable, on one line.
+        log_prob: log p(y | x, z) under the model in nats, untempered, the end counted.
+        score: nats a token, the end counted: comparable between lengths.
+        finished: False when it was cut at the maximum length.
+    """
+
+    text: str
+    log_prob: float
+    score: float
+    finished: bool
+
+
+@dataclass(frozen=True)
+class SummaryResult:
+    """What was made of a document.
+
+    Attributes:
+        summaries: none if the document is empty.
+        cut: whether it was longer than the model reads.
+        topics: shares of its three main topics by number; none for a model without topics.
+    """
+
+    summaries: list[Summary] = field(default_factory=list)
+    cut: bool = False
+    topics: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TopicGuide:
+    """A topic's number, and how far z moves towards it from the mean of the document's own topics: 1 is all the way."""
+
+    topic: int
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class SummaryRequest:
+    """What is asked for: so many summaries a document, around a topic or not, decoded so, with draws of a seed."""
+
+    num: int
+    guide: TopicGuide | None
+    settings: DecodeSettings
+    seed: int
+
+
+class SummaryGenerator(TopicInference):
+    """Abstract: reads documents, draws a latent for each, and writes from both."""
+
+    decoder: PointerGeneratorDecoder
+
+    @property
+    @abstractmethod
+    def guided(self) -> bool:
+        """Whether there are topics."""
+
+    @property
+    @abstractmethod
+    def stochastic(self) -> bool:
+        """Whether there is a latent."""
+
+    @abstractmethod
+    def read(self, ids: Tensor, lengths: Tensor) -> Source:
+        """The documents with tokens (B, N), of which each has ``lengths`` (B,), as the decoder sees them."""
+
+    @abstractmethod
+    def draw(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
+        """Latents with shape (K, B, Z): the first at the mean of q(z | x), the others drawn from it.
+
+        The noise of the k-th one is the same for every document, so that neither their order nor what stands
+        in a batch changes anything. ``proportions``: those of the topics (B, T); None without topics.
+        """
+
+    def require_topics(self) -> None:
+        """Raises UserError for a model without topics."""
+        if not self.guided:
+            raise UserError(
+                "this summarizer has no topics: train with --model.latent topics (recipe summarizer), or without a "
+                "phase of documents (recipes summarizer-vae and summarizer-plain)"
+            )
+
+    def summarize(
+        self,
+        texts: Sequence[str],
+        num: int = 1,
+        topic: int | str | None = None,
+        *,
+        strength: float = 1.0,
+        settings: DecodeSettings = SUMMARY,
+        seed: int = 0,
+    ) -> list[list[Summary]]:
+        """``num`` summaries of every text, in order; none of an empty text. See ``digest``."""
+        digests = self.digest(texts, num, topic, strength=strength, settings=settings, seed=seed)
+        return [digest.summaries for digest in digests]
+
+    @torch.no_grad()
+    def digest(
+        self,
+        texts: Sequence[str],
+        num: int = 1,
+        topic: int | str | None = None,
+        *,
+        strength: float = 1.0,
+        settings: DecodeSettings = SUMMARY,
+        seed: int = 0,
+    ) -> list[SummaryResult]:
+        """Summaries of texts, and what else is known of each.
+
+        Args:
+            texts: documents as they are; they are cleaned and split as in preparation.
+            num: summaries a document: the first from the mean of z, the others from draws.
+            topic: pull them towards a topic, by number or by words that it is about.
+            strength: of that pull: 0 is none, 1 the model's own prior of the topic.
+            settings: decoding; beam search by default. Plain samples depend on what else is in the batch.
+            seed: of the draws.
+
+        Raises:
+            UserError: no such topic, or several summaries asked of a model that can make but one.
+        """
+        if isinstance(texts, str):
+            raise UserError("texts is one text; give a list of texts")
+        self._require_variety(num, settings)
+        wish = SummaryRequest(num, None if topic is None else self._guide(topic, strength), settings, seed)
+        limit, vocabulary = self.config.source_tokens, ExtendedVocabulary(self.tokenizer)
+        documents = [split_sentences(clean_text(text)) for text in texts]
+        sources = [vocabulary.encode_source(sentences) for sentences in documents]
+        digests = [SummaryResult(cut=len(source) > limit) for source in sources]
+        lengths = np.array([min(len(source), limit) for source in sources], dtype=np.int64)
+        for rows in track(length_batches(lengths, BATCH_TOKENS, None) if len(texts) else [], "summarizing"):
+            full = [i for i in rows.tolist() if sources[i]]
+            summaries = self._write([sources[i][:limit] for i in full], [documents[i] for i in full], vocabulary, wish)
+            for i, (written, topics) in zip(full, summaries, strict=True):
+                digests[i] = replace(digests[i], summaries=written, topics=topics)
+        return digests
+
+    def _write(
+        self, sources: list[list[int]], documents: list[list[str]], vocabulary: ExtendedVocabulary, wish: SummaryRequest
+    ) -> Iterator[tuple[list[Summary], dict[int, float]]]:
+        """Summaries and main topics of documents, none empty, given as tokens and as sentences."""
+        if not sources:
+            return
+        size = len(self.tokenizer)
+        ids = pad_sequence(list(map(torch.tensor, sources)), True, self.tokenizer.pad_id).to(self.device)
+        beyond = ids[ids >= size].unique()  # only words of this batch widen its output
+        here = torch.where(ids < size, ids, size + torch.searchsorted(beyond, ids))
+        source = self.read(here, torch.tensor(list(map(len, sources)), device=self.device))
+        proportions = self._proportions(documents)
+        writer, z = PointerGeneratorStepper(self.decoder, source, len(beyond)), self.draw(source, proportions, wish)
+        generator = make_generator(wish.seed, self.device)
+        each = max(1, AT_ONCE // (len(sources) * wish.settings.open_hypotheses))
+        decoded = [(len(some), self._decode(writer, some, wish.settings, generator)) for some in z.split(each)]
+        written: list[list[Summary]] = [[] for _ in sources]
+        open_ids = [*range(size), *beyond.tolist()]
+        for draws, part in decoded:
+            rows = _summaries(part, self.tokenizer.pad_id, vocabulary, open_ids)
+            for row, summary in enumerate(rows):
+                written[row // draws].append(summary)
+        for i, summaries in enumerate(written):
+            yield summaries, {} if proportions is None else _main_topics(proportions[i])
+
+    def _decode(
+        self, writer: PointerGeneratorStepper, z: Tensor, settings: DecodeSettings, generator: torch.Generator
+    ) -> Decoded:
+        """Rows of the result: the K latents of z with shape (K, B, Z) of one document, then those of the next."""
+        documents = torch.arange(z.shape[1], device=self.device).repeat_interleave(len(z))
+        state = writer.start(z.transpose(0, 1).flatten(0, 1), documents)
+        return decode_tokens(writer, state, self.tokenizer, settings, generator)
+
+    def _proportions(self, documents: list[list[str]]) -> Tensor | None:
+        """Topic proportions (B, T) of documents, each a list of sentences."""
+        if not self.guided:
+            return None
+        words = [[w for s in sentences for w in self.vocabulary.encode(word_tokenize(s))] for sentences in documents]
+        return self.topic(self.bags(words))
+
+    def _guide(self, topic: int | str, strength: float) -> TopicGuide:
+        self.require_topics()
+        if not 0 <= strength < float("inf"):
+            raise UserError(f"the strength is {strength}; give a finite number of at least 0")
+        return TopicGuide(int(self.one_hot_topic(topic).argmax()), strength)
+
+    def _require_variety(self, num: int, settings: DecodeSettings) -> None:
+        if num < 1:
+            raise UserError(f"num must be at least 1, not {num}")
+        if num > 1 and not self.stochastic and settings.strategy != "sample":
+            raise UserError(
+                "this summarizer has no latent to draw, so its summaries of a document would all be the same; "
+                "ask for one, or decode with the strategy sample"
+            )
+
+
+def _summaries(decoded: Decoded, pad_id: int, vocabulary: ExtendedVocabulary, open_ids: list[int]) -> list[Summary]:
+    """Readable summaries; ``open_ids`` has the id in the vocabulary of every id decoded."""
+    rows = zip(decoded.ids.tolist(), decoded.log_prob.tolist(), decoded.finished.tolist(), strict=True)
+    made = []
+    for row, log_prob, finished in rows:
+        ids = [open_ids[i] for i in row if i != pad_id]
+        made.append(Summary(vocabulary.decode(ids), log_prob, log_prob / max(1, len(ids) + finished), finished))
+    return made
+
+
+def _main_topics(proportions: Tensor, most: int = 3) -> dict[int, float]:
+    shares, topics = proportions.topk(min(most, len(proportions)))
+    return dict(zip(topics.tolist(), shares.tolist(), strict=True))

@@ -1,0 +1,140 @@
+"""From decoder states to readable sentences.
+
+Text is written with generators of its own, so that several threads may write with one model at a time, and a seed
+gives the same text whatever else runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tgvae.data.tokenizers import SentenceTokenizer, clean_text
+from tgvae.errors import UserError
+from tgvae.generation.decode import Decoded, DecodeSettings, S, StepDecoder, decode
+from tgvae.models.display import Texts
+from tgvae.nn.gru import GRUDecoder
+from tgvae.progress import track
+
+AT_ONCE = 1024  # sentences decoded together
+_TURN = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A generated sentence.
+
+    Attributes:
+        text: detokenised.
+        log_prob: log p(y | z) under the model in nats, untempered.
+        finished: False when it was cut at the maximum length.
+    """
+
+    text: str
+    log_prob: float
+    finished: bool
+
+
+def make_generator(seed: int, device: torch.device) -> torch.Generator:
+    """Draws that depend on ``seed`` alone, and disturb no others."""
+    return torch.Generator(device).manual_seed(seed)
+
+
+@contextmanager
+def fork_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """Draws inside depend on ``seed`` alone, and those outside are as if there had been none inside.
+
+    For what draws from distributions, whose generator is the one of the process: threads take turns. One that draws
+    from it without asking here, as training does, still disturbs them.
+
+    Examples:
+        >>> import torch
+        >>> with fork_rng(seed=0, device=torch.device("cpu")):
+        ...     first = torch.rand(2)
+        >>> with fork_rng(seed=0, device=torch.device("cpu")):
+        ...     print(torch.equal(first, torch.rand(2)))
+        True
+    """
+    devices = [device] if device.type == "cuda" else []
+    with _TURN, torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def write(
+    decoder: GRUDecoder,
+    tokenizer: SentenceTokenizer,
+    z: Tensor,
+    settings: DecodeSettings,
+    generator: torch.Generator | None = None,
+) -> list[Sentence]:
+    """A sentence for every row of z with shape (N, Z); some at a time, so that memory does not grow with N."""
+    parts = (_write(decoder, tokenizer, part, settings, generator) for part in track(z.split(AT_ONCE), "writing"))
+    return Texts(sentence for part in parts for sentence in part)
+
+
+def decode_tokens(
+    decoder: StepDecoder[S],
+    state: S,
+    tokenizer: SentenceTokenizer,
+    settings: DecodeSettings,
+    generator: torch.Generator | None,
+) -> Decoded:
+    """``decode`` with the special ids of a tokenizer: pad, unk and bos are never written, bytes may repeat."""
+    return decode(
+        decoder,
+        state,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        pad_id=tokenizer.pad_id,
+        settings=settings,
+        generator=generator,
+        forbidden=[tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id],
+        repeatable=tokenizer.byte_ids,
+    )
+
+
+def _write(
+    decoder: GRUDecoder,
+    tokenizer: SentenceTokenizer,
+    z: Tensor,
+    settings: DecodeSettings,
+    generator: torch.Generator | None,
+) -> list[Sentence]:
+    decoded = decode_tokens(decoder, decoder.start(z), tokenizer, settings, generator)
+    texts = [tokenizer.decode(i for i in row if i != tokenizer.pad_id) for row in decoded.ids.tolist()]
+    rows = zip(texts, decoded.log_prob.tolist(), decoded.finished.tolist(), strict=True)
+    return [Sentence(*row) for row in rows]
+
+
+def read(tokenizer: SentenceTokenizer, sentences: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sentences as padded targets with eos, (B, L), and their lengths, (B,).
+
+    Raises:
+        UserError: a sentence has no token.
+    """
+    rows = tokenizer.encode_batch([clean_text(s) for s in sentences])
+    for sentence, row in zip(sentences, rows, strict=True):
+        if not row:
+            raise UserError(f"the sentence {sentence!r} holds no word; give some text")
+    padded = [torch.tensor([*row, tokenizer.eos_id]) for row in rows]
+    targets = torch.nn.utils.rnn.pad_sequence(padded, batch_first=True, padding_value=tokenizer.pad_id)
+    return targets.to(device), torch.tensor([len(p) for p in padded], device=device)
+
+
+def between(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """Latents on the straight line from a to b, both ends included, with shape (steps, Z).
+
+    Examples:
+        >>> import torch
+        >>> between(torch.zeros(2), torch.tensor([2.0, 4.0]), steps=3).tolist()
+        [[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]
+    """
+    if steps < 2:
+        raise UserError(f"interpolation needs at least 2 steps, not {steps}")
+    return torch.lerp(a, b, torch.linspace(0, 1, steps, device=a.device).unsqueeze(-1))
