@@ -18,7 +18,7 @@ from torch import Tensor
 from tgvae.config_io import from_json
 from tgvae.data.corruption import Corruption, Kind, corrupt_sentences, corrupt_vectors
 from tgvae.errors import UserError
-from tgvae.models.text_generation import fork_rng
+from tgvae.random import fork_rng
 
 PAD, UNK, EOS = 0, 1, 2
 FIRST_WORD = 10

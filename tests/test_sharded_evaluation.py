@@ -21,12 +21,13 @@ from tests.conftest import out_of
 from tgvae import cli, distributed
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.distributed import derive_seed, sharded
+from tgvae.distributed import sharded
 from tgvae.evaluation.likelihood import AT_ONCE, DRAWS, bound_of, evaluating, importance_weighted_nll
 from tgvae.evaluation.report_io import FOLDER, PARTS, REPORT
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
 from tgvae.models.topic import TopicConfig
+from tgvae.random import derive_seed
 from tgvae.recipes import Recipe
 from tgvae.runs import start_run
 from tgvae.training.config import Phase, TrainConfig

@@ -25,10 +25,10 @@ from tgvae.generation.decode import DecodeSettings
 from tgvae.models.imputation import complete
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.summarizer import Summarizer, SummarizerConfig
-from tgvae.models.text_generation import fork_rng, make_generator
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
 from tgvae.models.topic import TopicConfig
 from tgvae.models.vae import VectorConfig, VectorVAE
+from tgvae.random import fork_rng, make_generator
 
 CPU = torch.device("cpu")
 SIZES = SentenceConfig(embedding_size=12, hidden_size=10, latent_size=4, flow_length=2)

@@ -13,7 +13,6 @@ from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -67,12 +66,6 @@ def place() -> tuple[int, int]:
 def is_first() -> bool:
     """Whether this process is the one that tells and writes."""
     return place()[0] == 0
-
-
-def derive_seed(seed: int, *numbers: int) -> int:
-    """A seed of 63 bits of its own for every seed and numbers: of a batch, say, or of a step and a process."""
-    state = np.random.SeedSequence([seed % 2**64, *numbers]).generate_state(1, np.uint64)
-    return int(state[0] >> 1)
 
 
 def sharded(function: Callable[[int, T], R], batches: Sequence[T]) -> list[R]:

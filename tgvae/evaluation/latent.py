@@ -22,6 +22,7 @@ from tgvae.evaluation.likelihood import evaluating
 from tgvae.models.sentence import LatentSentenceModel
 from tgvae.models.tgvae import TGVAE
 from tgvae.progress import track
+from tgvae.random import make_generator
 
 ACTIVE_VARIANCE = 0.01
 AT_ONCE = 128  # sentences whose Z x Z matrices are held together
@@ -200,7 +201,7 @@ def mutual_information(found: Aggregate, draws: int = 1000, seed: int = 0) -> Mu
     """
     if draws < 2:
         raise UserError(f"mutual information needs at least 2 draws, not {draws}")
-    rng = torch.Generator().manual_seed(seed)
+    rng = make_generator(seed)
     source = torch.randperm(len(found), generator=rng)[torch.arange(draws) % len(found)]
     z = found.drawn(source, rng)
     own, aggregate = torch.empty(draws).double(), torch.full((draws,), -math.inf).double()

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from tgvae.data.corruption import Corruption
 from tgvae.data.dataset import Examples, Ints, Rows, Unit
-from tgvae.distributed import derive_seed, sharded
+from tgvae.distributed import sharded
 from tgvae.errors import UserError
 from tgvae.evaluation.metric import Parts
 from tgvae.models.base import Model
-from tgvae.models.text_generation import fork_rng
+from tgvae.random import derive_seed, fork_rng
 from tgvae.trace import importance_weighted
 
 CLEAN = Corruption()

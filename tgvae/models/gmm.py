@@ -18,7 +18,7 @@ from torch.distributions import MultivariateNormal, OneHotCategorical, constrain
 
 from tgvae.distributions import safe_log
 from tgvae.errors import UserError
-from tgvae.models.text_generation import fork_rng
+from tgvae.random import fork_rng
 from tgvae.trace import Latent, Observed, Trace
 
 FLOOR = 1e-6

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from tgvae.errors import UserError
-from tgvae.models.text_generation import fork_rng
 from tgvae.models.vae import VectorVAE
+from tgvae.random import fork_rng
 
 WARM_UP = 20
 """Steps at the start of a chain that take every z'."""

@@ -21,10 +21,11 @@ from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_normal
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import Capability, TextModel
-from tgvae.models.text_generation import Sentence, between, make_generator, read, write
+from tgvae.models.text_generation import Sentence, between, read, write
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
 from tgvae.nn.heads import HouseholderHead
+from tgvae.random import make_generator
 from tgvae.trace import Latent, Observed, Trace
 
 MOST_REFLECTIONS = 100

@@ -19,10 +19,11 @@ from tgvae.data.extended_vocabulary import ExtendedVocabulary
 from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
 from tgvae.errors import UserError
 from tgvae.generation.decode import Decoded, DecodeSettings
-from tgvae.models.text_generation import decode_tokens, make_generator
+from tgvae.models.text_generation import decode_tokens
 from tgvae.models.topic_guidance import TopicInference
 from tgvae.nn.pointer_generator import PointerGeneratorDecoder, PointerGeneratorStepper, Source
 from tgvae.progress import track
+from tgvae.random import make_generator
 
 SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=40)
 BATCH_TOKENS = 8192  # of the documents read together

@@ -42,6 +42,7 @@ from tgvae.nn.attention import coverage_loss
 from tgvae.nn.gru import GRUEncoder, drop_words
 from tgvae.nn.heads import ComponentHead, HouseholderHead
 from tgvae.nn.pointer_generator import PointerGeneratorDecoder, Source
+from tgvae.random import make_generator
 from tgvae.trace import Latent, Observed, Trace
 
 
@@ -188,7 +189,7 @@ class Summarizer(SummaryGenerator):
     def draw(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
         if not self.stochastic:
             return source.final.new_zeros(wish.num, len(source.final), 0)
-        draws = torch.Generator().manual_seed(wish.seed)
+        draws = make_generator(wish.seed)
         noise = torch.randn(wish.num, 1, self.config.sentence.latent_size, generator=draws).to(self.device)
         noise[0] = 0
         if proportions is None:

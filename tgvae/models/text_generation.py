@@ -1,14 +1,8 @@
-"""From decoder states to readable sentences.
-
-Text is written with generators of its own, so that several threads may write with one model at a time, and a seed
-gives the same text whatever else runs.
-"""
+"""From decoder states to readable sentences."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +16,6 @@ from tgvae.nn.gru import GRUDecoder
 from tgvae.progress import track
 
 AT_ONCE = 1024  # sentences decoded together
-_TURN = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -38,32 +31,6 @@ class Sentence:
     text: str
     log_prob: float
     finished: bool
-
-
-def make_generator(seed: int, device: torch.device) -> torch.Generator:
-    """Draws that depend on ``seed`` alone, and disturb no others."""
-    return torch.Generator(device).manual_seed(seed)
-
-
-@contextmanager
-def fork_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Draws inside depend on ``seed`` alone, and those outside are as if there had been none inside.
-
-    For what draws from distributions, whose generator is the one of the process: threads take turns. One that draws
-    from it without asking here, as training does, still disturbs them.
-
-    Examples:
-        >>> import torch
-        >>> with fork_rng(seed=0, device=torch.device("cpu")):
-        ...     first = torch.rand(2)
-        >>> with fork_rng(seed=0, device=torch.device("cpu")):
-        ...     print(torch.equal(first, torch.rand(2)))
-        True
-    """
-    devices = [device] if device.type == "cuda" else []
-    with _TURN, torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
 
 
 def write(

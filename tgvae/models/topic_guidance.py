@@ -17,8 +17,9 @@ from tgvae.errors import UserError, closest
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import TextModel
 from tgvae.models.sentence import LatentSentenceModel
-from tgvae.models.text_generation import Sentence, make_generator
+from tgvae.models.text_generation import Sentence
 from tgvae.models.topic import MixtureTopics
+from tgvae.random import make_generator
 
 LARGEST = 1e30
 """Weight of a topic in a mixture, so that the sum is finite in 32 bits."""
@@ -72,7 +73,7 @@ class TopicInference(TextModel):
     @torch.no_grad()
     def prior_topic_proportions(self) -> Tensor:
         """Topic proportions (T,) of the prior: the mean of softmax(W g + b) over g ~ N(0, I)."""
-        g = torch.randn(1000, self.topic.size, generator=torch.Generator().manual_seed(0))
+        g = torch.randn(1000, self.topic.size, generator=make_generator(0))
         return self.topic.proportions(g.to(self.device)).mean(0)
 
     def _known_words(self, text: str) -> list[int]:

@@ -30,8 +30,8 @@ from tgvae.errors import UserError
 from tgvae.files import write_text
 from tgvae.models.base import Capability, Model
 from tgvae.models.serialization import ANEW
-from tgvae.models.text_generation import fork_rng
 from tgvae.nn.heads import NormalHead, mlp
+from tgvae.random import fork_rng
 from tgvae.trace import Latent, Observed, Trace
 
 SPACE = "space.json"

@@ -23,11 +23,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tgvae.data.dataset import Examples, Ints
-from tgvae.distributed import derive_seed
 from tgvae.errors import Stopped
 from tgvae.evaluation.likelihood import bound_of
 from tgvae.kernels.parallel import threads_for_calls
 from tgvae.models.base import WEIGHTS, Model
+from tgvae.random import derive_seed
 from tgvae.trace import objective
 from tgvae.training.checkpoint import CHECKPOINT, Progress, load_checkpoint, read_progress, save_checkpoint
 from tgvae.training.config import Phase, TrainConfig, learning_rate
