@@ -18,22 +18,18 @@ from typing import Any
 
 import pytest
 import tyro
-from rich.console import Console
 
 from tests.conftest import made_up_documents, obeyed, refused
 from tgvae.cli import demo as demo_command
 from tgvae.cli.completion import options_by
-from tgvae.cli.evaluate import cell
 from tgvae.cli.main import COMMANDS, main
 from tgvae.cli.options import choices_of, filled, meant_choices, recipe_name
 from tgvae.cli.output import command, end, print_json
 from tgvae.cli.plot import Plot
 from tgvae.cli.show import Show
-from tgvae.cli.tables import Block, number, show_blocks
 from tgvae.cli.train import Resume, options_of
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import Stopped, UserError, closest, meant, meant_path
-from tgvae.evaluation.metric import Metric
 from tgvae.evaluation.report import EvalConfig
 from tgvae.recipes import RECIPES, Recipe, demo, in_phases
 from tgvae.runs import load_run
@@ -333,56 +329,6 @@ def test_any_part_of_a_path_may_be_mistyped(tmp_path: Path) -> None:
     assert meant_path(tmp_path / "runs" / "wiki") == ""
     assert meant_path(tmp_path / "elsewhere" / "sotu") == ""
     assert meant_path(tmp_path / "runs" / "sotu") == "", "it is there"
-
-
-FIGURES = {
-    "run": ["109.8 ± 3.0", "31346 ± 4746", ""],
-    "runs/a-run[/b]-with-a-long-name": ["1.51e+13 ± 4.6e+13", "", "0.7 ± 0.1"],
-    "vae": ["109.2", "25839 ± 4220", "1"],
-    "beside": ["real text 0.927, chance 0.333", "", "language model 24894.6"],
-}
-LABELS = [
-    ("language", "reconstruction per sentence", "nats"),
-    ("language", "perplexity, ELBO", "per word, with KL"),
-    ("latent", "mutual information of sentence and z", "nats (cap [ln 123] = 4.81)"),
-]
-
-
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("width", [60, 70, 80, 100, 160])
-def test_tables_fit_and_nothing_is_cut_off(width: int, first: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = [Block((name,), [(cell,) for cell in cells], most=18) for name, cells in FIGURES.items()]
-    console = Console(width=width, highlight=False)
-    show_blocks(LABELS, blocks[first:], console, blocks[0] if first else None)
-    shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= width
-    assert "…" not in shown
-    assert shown.count("figure") == 1 or width < 160
-    words = set(shown.split())
-    for text in [*(text for cells in FIGURES.values() for text in cells), *(" ".join(label[1:]) for label in LABELS)]:
-        assert set(text.split()) <= words
-    assert shown.index("Language") < shown.index("Latent")
-
-
-def test_tables_that_fit_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = [Block((f"run-{number}",), [("0.5",)]) for number in range(20)]
-    show_blocks([("topics", "NPMI", "-1 to 1")], blocks, Console(width=80))
-    shown = capsys.readouterr().out
-    assert [int(number) for number in re.findall(r"run-(\d+)", shown)] == list(range(20))
-    assert 2 <= shown.count("figure") <= 4, "as many beside each other as there is room for"
-
-
-def test_numbers_are_short() -> None:
-    assert [number(x) for x in (3, 0.12345, 123.456, 15104884863382.0, -2e9, math.nan)] == [
-        "3",
-        "0.123",
-        "123.5",
-        "1.51e+13",
-        "-2e+09",
-        "–",
-    ]
-    assert cell(Metric(229196313009048192.0, "per word", "", 1, error=9.4e17)) == "2.29e+17 ± 9.4e+17"
-    assert cell(Metric(0.5, "share", "", 1, error=math.nan)) == "0.500"
 
 
 def test_a_share_of_nothing_is_null(capsys: pytest.CaptureFixture[str]) -> None:

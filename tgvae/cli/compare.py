@@ -12,12 +12,12 @@ from rich.console import Console
 
 from tgvae.cli.options import parse
 from tgvae.cli.output import end, print_json, table_console
-from tgvae.cli.tables import Block, number, show_blocks
 from tgvae.config_io import SEEDS, require_range
 from tgvae.datasets import fingerprint
 from tgvae.errors import UserError
 from tgvae.evaluation.metric import Difference, Metric, Report, by_name, difference
 from tgvae.evaluation.report_io import FOLDER, PAGE, load_evaluation
+from tgvae.formatting import ColumnGroup, format_interval, format_number, print_metrics
 from tgvae.models.vgae import GraphVAE
 from tgvae.progress import track
 
@@ -98,35 +98,24 @@ def show(reports: Mapping[str, Report], found: Mapping[str, Mapping[str, Differe
     known = [next(filter(None, figures)) for figures in zip(*of.values(), strict=True)]
     labels = [(section, name, figure.unit) for (section, name), figure in zip(named, known, strict=True)]
     (first, figures), *others = of.items()
-    blocks = [
-        Block(
+    groups = [
+        ColumnGroup(
             (run, "difference [95 %]"),
             [
-                (plain(row), interval(found[run].get(f"{section}/{name}")))
+                (_value(row), _interval(found[run].get(f"{section}/{name}")))
                 for row, (section, name) in zip(rows, named, strict=True)
             ],
-            most=max(18, console.width // 2 - 12),
+            max_width=max(18, console.width // 2 - 12),
         )
         for run, rows in others
     ]
-    show_blocks(labels, blocks, console, Block((first,), [(plain(row),) for row in figures]))
+    print_metrics(labels, groups, console, ColumnGroup((first,), [(_value(row),) for row in figures]))
 
 
-def plain(figure: Metric | None) -> str:
-    """A value without its error, which the interval of the difference takes the place of."""
-    return "" if figure is None else number(figure.value)
+def _value(metric: Metric | None) -> str:
+    """Return a value without its error: the interval of the difference replaces it."""
+    return "" if metric is None else format_number(metric.value)
 
 
-def interval(d: Difference | None) -> str:
-    """A difference with its interval, starred where that leaves out zero."""
-    if d is None:
-        return ""
-    if d.low is None or d.high is None:
-        return signed(d.value)
-    star = " *" if d.low > 0 or d.high < 0 else ""
-    return f"{signed(d.value)} [{number(d.low)}, {number(d.high)}]{star}"
-
-
-def signed(value: float) -> str:
-    """A difference, with its sign."""
-    return ("+" if value >= 0 else "") + number(value)
+def _interval(difference: Difference | None) -> str:
+    return "" if difference is None else format_interval(difference.value, difference.low, difference.high)

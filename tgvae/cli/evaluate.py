@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -15,7 +14,6 @@ from rich.console import Console
 
 from tgvae.cli.options import parse, require_device
 from tgvae.cli.output import command, end, print_json, table_console
-from tgvae.cli.tables import LARGE, Block, number, show_blocks
 from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Examples
 from tgvae.data.schema import PreparedFolder, file_hash
@@ -29,6 +27,7 @@ from tgvae.evaluation.metric import Metric, Report, by_name
 from tgvae.evaluation.model_card import write_card
 from tgvae.evaluation.report import EvalConfig, Evaluation, evaluate
 from tgvae.evaluation.report_io import FOLDER, PAGE, described, save_evaluation
+from tgvae.formatting import ColumnGroup, format_estimate, format_number, print_metrics
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.sentence import LanguageModel
 from tgvae.models.vgae import GraphVAE
@@ -189,23 +188,16 @@ def show(found: Mapping[str, Report], console: Console) -> None:
         marks: dict[str, dict[str, None]] = {}  # of runs that have other marks each its own, in their order
         for figure in known:
             for mark, value in figure.marks.items():
-                marks.setdefault(mark, {})[number(value)] = None
+                marks.setdefault(mark, {})[format_number(value)] = None
         labels.append((section, name, known[0].unit))
         beside.append((", ".join(f"{mark} {' / '.join(values)}" for mark, values in marks.items()),))
     runs = (
-        Block((run,), [(cell(report.get(section, {}).get(name)),) for section, name, _ in labels])
+        ColumnGroup((run,), [(_estimate(report.get(section, {}).get(name)),) for section, name, _ in labels])
         for run, report in found.items()
     )
-    show_blocks(labels, [*runs, Block(("beside",), beside, most=max(16, console.width // 4))], console)
+    baselines = ColumnGroup(("baseline",), beside, max_width=max(16, console.width // 4))
+    print_metrics(labels, [*runs, baselines], console)
 
 
-def cell(figure: Metric | None) -> str:
-    """A figure with its standard error, rounded to two digits of the error."""
-    if figure is None:
-        return ""
-    if not figure.error or math.isnan(figure.error):
-        return number(figure.value)
-    if max(abs(figure.value), figure.error) >= LARGE:
-        return f"{figure.value:.3g} ± {figure.error:.2g}"
-    decimals = max(0, 1 - math.floor(math.log10(figure.error)))
-    return f"{figure.value:.{decimals}f} ± {figure.error:.{decimals}f}"
+def _estimate(metric: Metric | None) -> str:
+    return "" if metric is None else format_estimate(metric.value, metric.error)
