@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from tests.conftest import out_of
-from tgvae import cli, distributed
+from tgvae import distributed
+from tgvae.cli import main as cli
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.distributed import sharded
