@@ -9,7 +9,7 @@ demo: install
 	$(BIN)/tgvae demo
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_FLAGS)
 
 lint: install
 	$(BIN)/ruff check .
@@ -20,7 +20,7 @@ lint: install
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Faults tried many times, for hours: docs/reliability.md
+# Fault injection for hours: docs/reliability.md
 campaign: install
 	$(BIN)/pip install --quiet --constraint constraints.txt '.[campaigns]'
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/campaign.py all

@@ -46,6 +46,29 @@ PATTERNS = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "fail if a test was skipped for any reason but a missing GPU (used by .ci/run)"
+    parser.addoption("--require-no-skips", action="store_true", help=text)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With --require-no-skips, fail a run that passed but skipped tests, which would hide missing programs."""
+    config = session.config
+    if not config.getoption("--require-no-skips", False) or hasattr(config, "workerinput"):  # xdist worker
+        return
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reasons = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
+    if any("GPU" not in reason for reason in reasons) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    if config.getoption("--require-no-skips", False) and (count := sum("GPU" not in reason for reason in reasons)):
+        terminalreporter.section("failed because of skipped tests", red=True)
+        terminalreporter.line(f"{count} skipped for other reasons than a missing GPU; see the short test summary")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)

@@ -188,7 +188,7 @@ def test_first_documents_hold_the_sentences_asked_for(folder: PreparedFolder) ->
 
 def test_a_gpu_that_is_not_there_is_told() -> None:
     if torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("a GPU is present")
     with pytest.raises(UserError, match="no GPU"):
         loop.require_device("cuda")
 

@@ -8,7 +8,6 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -155,13 +154,3 @@ def test_ids_whose_hashes_are_equal_are_told_apart(monkeypatch: pytest.MonkeyPat
     assert [document.id for document in check_ids(Listed("a", "b", "c"))] == ["a", "b", "c"]
     with pytest.raises(UserError, match="row 2: id 'b' belongs to row 1 already"):
         list(check_ids(Listed("a", "b", "b")))
-
-
-def test_the_campaign_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
-    from campaigns import preparation
-
-    faults = ("prepare: kill -9 of a worker", "prepared folder: a bit flipped")
-    options: dict[str, Any] = {"tries": 1, "documents": 150, "faults": faults}
-    outcomes = preparation.run(preparation.Options(**options))
-    assert [(o.fault, o.tries, o.lost) for o in outcomes] == [(name, 1, 0) for name in faults]

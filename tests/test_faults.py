@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,26 +31,6 @@ from tgvae.training.failures import LOST_PEER, DivergedError, enough_memory, exp
 from tgvae.training.logger import EVERY, METRICS, MetricLogger
 from tgvae.training.signals import StopSignals
 from tgvae.training.tensorboard import TensorBoardWriter
-
-ROOT = Path(__file__).parents[1]
-CAMPAIGN = """
-import json, sys
-from dataclasses import asdict
-from campaigns.training import Options, run
-print(json.dumps([asdict(row) for row in run(Options(tries=1, faults=tuple(sys.argv[1:])))]))
-"""
-
-
-def test_a_round_of_the_campaign_loses_nothing() -> None:
-    """Of those faults of ``scripts/campaigns/training.py`` that take little time."""
-    faults = ["kill -9 at any moment", "kill -9 while an old run is overwritten", "Ctrl-C", "not enough memory"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"}
-    command = [sys.executable, "-c", CAMPAIGN, *faults]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
-    assert {row["fault"] for row in rows} >= set(faults[1:])
-    assert [row for row in rows if row["lost"]] == []
 
 
 def one_phase(**settings: object) -> Recipe:

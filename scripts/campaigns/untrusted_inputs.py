@@ -47,7 +47,7 @@ ROOM = 2**30
 
 
 @dataclass(frozen=True)
-class Strangers:
+class Options:
     """Open folders that somebody has changed."""
 
     tries: int = 4000
@@ -58,7 +58,7 @@ class Strangers:
     """Of what is changed."""
 
 
-def run(options: Strangers) -> list[Outcome]:
+def run(options: Options) -> list[Outcome]:
     """Rows by folder and kind of change."""
     found: dict[str, Counter[str]] = {}
     until = time.monotonic() + options.seconds
