@@ -14,13 +14,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from data_prep.clean import CleanDocument, clean_document
 from data_prep.corpora import open_corpus
 from data_prep.corpora.base import Corpus, RawDocument, Skipped
 from data_prep.ids import check_ids
@@ -28,6 +29,7 @@ from data_prep.parallel import OrderedMap, processes
 from data_prep.ray_backend import cluster
 from data_prep.settings import PrepareSettings
 from data_prep.shards import Chunk, Counts, Encoder, count_chunk
+from data_prep.splits import Splitter
 from data_prep.vocabularies import build_tokenizer, build_topic_vocabulary, load_stop_words
 from data_prep.writer import building, write_manifest, write_origin, write_skipped
 from tgvae.data.schema import DOCUMENT, FORMAT, SPLITS, TOPIC_WORDS, arrow_file
@@ -97,7 +99,9 @@ def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: 
     shards = partial / "shards"
     shards.mkdir()
     counts = Counts()
-    chunks = make_chunks(check_ids(corpus), shards, settings)
+    splitter = Splitter.of(corpus, first_documents(corpus.documents(), settings), settings)
+    documents = with_splits(first_documents(check_ids(corpus), settings), splitter)
+    chunks = make_chunks(documents, shards, settings)
     for chunk_counts in track(ordered_map(count_chunk, chunks), "reading"):
         counts.add(chunk_counts)
     check_counts(counts, settings)
@@ -117,8 +121,8 @@ def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: 
     return {
         "format": FORMAT,
         "source": corpus.describe(),
-        "settings": asdict(settings),
-        "counts": {**totals, **vocabularies},
+        "settings": asdict(replace(settings, group_by=splitter.group_by)),
+        "counts": {**totals, **vocabularies, "groups": splitter.group_counts()},
         "skipped": dict(sorted(Counter(s.reason for s in counts.skipped).items())),
         "versions": versions(),
     }
@@ -133,7 +137,7 @@ def make_chunks(documents: Iterable[RawDocument | Skipped], shards: Path, settin
     """Documents gathered into chunks of a bounded size, each with the name of its shard."""
     gathered: list[RawDocument | Skipped] = []
     characters = number = 0
-    for document in first_documents(documents, settings.limit):
+    for document in documents:
         gathered.append(document)
         if isinstance(document, RawDocument):
             characters += len(document.text) if isinstance(document.text, str) else sum(map(len, document.text))
@@ -144,16 +148,30 @@ def make_chunks(documents: Iterable[RawDocument | Skipped], shards: Path, settin
         yield Chunk(gathered, shards / f"{number:08d}.arrow", settings)
 
 
-def first_documents(documents: Iterable[RawDocument | Skipped], limit: int | None) -> Iterator[RawDocument | Skipped]:
-    """The first `limit` documents, of each split where the corpus gives splits; None: all."""
+def first_documents(
+    documents: Iterable[RawDocument | Skipped], settings: PrepareSettings
+) -> Iterator[RawDocument | Skipped]:
+    """Yield the first `limit` usable documents, of each split where the corpus gives splits; None: all.
+
+    Documents that will be skipped do not count, so each is cleaned here once more to find out: limits are for trials.
+    """
     seen: Counter[str | None] = Counter()
     for document in documents:
-        split = document.split if isinstance(document, RawDocument) else None
-        seen[split] += 1
-        if limit is None or seen[split] <= limit:
-            yield document
-        elif set(seen) == {None}:
-            return
+        if isinstance(document, RawDocument) and settings.limit is not None:
+            if seen[document.split] == settings.limit:
+                if set(seen) == {None}:
+                    return
+                continue
+            seen[document.split] += isinstance(clean_document(document, settings), CleanDocument)
+        yield document
+
+
+def with_splits(documents: Iterable[RawDocument | Skipped], splitter: Splitter) -> Iterator[RawDocument | Skipped]:
+    """Give every document its split."""
+    for document in documents:
+        if isinstance(document, RawDocument):
+            document = replace(document, split=splitter.split_of(document))
+        yield document
 
 
 def check_counts(counts: Counts, settings: PrepareSettings) -> None:
@@ -165,7 +183,7 @@ def check_counts(counts: Counts, settings: PrepareSettings) -> None:
         if share > 0 and not counts.documents[split]:
             raise UserError(
                 f"The {split} split is empty: of {usable + skipped} documents {skipped} were skipped{reasons}. "
-                "Give more documents, other --splits, or a lower --min-document-words."
+                "Give more documents, other --splits, a lower --min-document-words, or a --group-by with more groups."
             )
     if not counts.sentences:
         raise UserError(

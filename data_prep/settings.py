@@ -59,6 +59,9 @@ class PrepareSettings:
     """What becomes of longer documents; when cut, the rest is gone for the bag of words too."""
     splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
     """Shares of train, valid and test, where the corpus does not come with splits."""
+    group_by: str | None = None
+    """Field whose documents always share a split, such as author or source; none: split by document.
+    Passages of sotu are grouped by address unless you choose otherwise."""
     seed: int = 0
     since: int | None = None
     """For sotu: addresses of this year and later."""
@@ -103,3 +106,6 @@ PAPER = PrepareSettings(
 """The preprocessing of Wang et al. 2019 (after Lau et al. 2017), whose corpora have tens of thousands of documents."""
 
 RECIPES = {"usual": PrepareSettings(), "paper": PAPER}
+
+SETTINGS_BEFORE = {"group_by": "none"}
+"""Values of settings that older manifests do not hold, where these differ from today's defaults."""

@@ -6,7 +6,6 @@ Pass two, when the vocabularies are known, turns a shard into rows of the prepar
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +36,7 @@ _SHARD = pa.schema(
 
 @dataclass(frozen=True)
 class Chunk:
-    """A few raw documents and the shard file that they become."""
+    """A few raw documents, each with its split, and the shard file that they become."""
 
     documents: list[RawDocument | Skipped]
     shard: Path
@@ -70,16 +69,6 @@ class Counts:
         self.skipped += other.skipped
 
 
-def split_of(document: RawDocument, settings: PrepareSettings) -> str:
-    """The split that the corpus gives, else one drawn by the SHA-256 of seed and id."""
-    if document.split is not None:
-        return document.split
-    digest = hashlib.sha256(f"{settings.seed}:{document.id}".encode()).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
-    train, valid, _ = settings.splits
-    return SPLITS[(position >= train) + (position >= train + valid)]
-
-
 def count_chunk(chunk: Chunk) -> Counts:
     """Pass one: write the shard, return the counts."""
     counts = Counts()
@@ -93,7 +82,7 @@ def count_chunk(chunk: Chunk) -> Counts:
             counts.skipped.append(document)
             continue
         modelled = modelled_words(document.words, chunk.settings)
-        split = split_of(raw, chunk.settings)
+        split = raw.split or SPLITS[0]
         counts.documents[split] += 1
         if split == "train":
             counts.add_training(document.words, modelled)

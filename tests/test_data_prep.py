@@ -18,7 +18,6 @@ from data_prep.clean import clean_document
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.pipeline import prepare
 from data_prep.settings import RECIPES, PrepareSettings
-from data_prep.shards import split_of
 from data_prep.stats import summarize_folder
 from data_prep.vocabularies import load_stop_words
 from data_prep.writer import read_origin
@@ -185,17 +184,6 @@ def document(**changes: Any) -> RawDocument:
     return RawDocument(**{"id": "d", "text": "Some words are here.", "where": "f:1"} | changes)
 
 
-def test_split_depends_on_seed_and_id_alone() -> None:
-    settings = PrepareSettings(splits=(0.8, 0.1, 0.1))
-    splits = {f"d{i}": split_of(document(id=f"d{i}", text="other"), settings) for i in range(4000)}
-    counts = Counter(splits.values())
-    assert abs(counts["train"] / 4000 - 0.8) < 0.02
-    assert abs(counts["valid"] / 4000 - 0.1) < 0.02
-    assert all(split_of(document(id=i), settings) == split for i, split in splits.items())
-    other = PrepareSettings(splits=(0.8, 0.1, 0.1), seed=1)
-    assert any(split_of(document(id=i), other) != split for i, split in splits.items())
-
-
 def test_given_splits_are_kept(tmp_path: Path) -> None:
     rows = make_rows()
     for name, part in {"train": rows[:90], "dev": rows[90:110], "test": rows[110:]}.items():
@@ -227,6 +215,17 @@ def test_limit_takes_the_first_of_each_split(tmp_path: Path) -> None:
     folder = PreparedFolder.open(tmp_path / "out")
     assert folder.split("train")["id"].to_pylist() == [row["id"] for row in rows[:20]]
     assert folder.split("valid")["id"].to_pylist() == [row["id"] for row in rows[90:110]]
+
+
+def test_limit_counts_usable_documents(tmp_path: Path) -> None:
+    """Not rows without text, nor documents that are too short."""
+    rows = [{"id": f"e{i}", "text": None if i % 2 else "Short."} for i in range(40)]
+    write(tmp_path / "c.jsonl", rows + make_rows())
+    settings = PrepareSettings(**SMALL, limit=30)
+    folder = PreparedFolder.open(prepare(tmp_path / "c.jsonl", tmp_path / "out", settings, workers=1))
+    ids = {name for split in SPLITS for name in folder.split(split)["id"].to_pylist()}
+    assert ids == {f"d{i}" for i in range(30)}
+    assert folder.manifest["skipped"] == {"empty": 20, "too short": 20}
 
 
 def test_sentences_given_by_the_corpus_are_kept() -> None:

@@ -33,6 +33,8 @@ class RawDocument:
     split: str | None = None
     """train, valid or test where the corpus says so."""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    group: Mapping[str, str] = field(default_factory=dict)
+    """Values to group by that are not stored, by name: the address of a passage."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Skipped:
 
 class Corpus(Protocol):
     """A source of documents, read as a stream and always in the same order."""
+
+    @property
+    def group_by(self) -> str | None:
+        """The field whose documents share a split unless the user chooses another."""
 
     def documents(self) -> Iterator[RawDocument | Skipped]:
         """Every document. Raises UserError where the input cannot be read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from data_prep.corpora.base import RawDocument, Skipped, split_name
 from data_prep.corpora.tables import to_document
@@ -22,6 +22,7 @@ class HubCorpus:
 
     name: str
     fields: Fields
+    group_by: ClassVar[None] = None
 
     def documents(self) -> Iterator[RawDocument | Skipped]:
         """Rows in order, split by split; a row without id gets "split/row"."""

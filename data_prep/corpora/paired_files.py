@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import ClassVar
 
 from data_prep.corpora.base import RawDocument, split_name
 from data_prep.corpora.files import InputFile, checked_splits, input_hash, read_bytes, read_lines
@@ -41,6 +42,7 @@ class PairedCorpus:
 
     folder: Path
     files: tuple[PairedFiles, ...]
+    group_by: ClassVar[None] = None
 
     def documents(self) -> Iterator[RawDocument]:
         """Lines in order; the id is "file/line". Further references are `reference_1`, ... in the metadata.

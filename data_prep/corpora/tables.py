@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from data_prep.corpora.base import RawDocument, Scalar, Skipped, printable, split_name
 from data_prep.corpora.files import InputFile, input_hash, read_lines
@@ -24,6 +24,7 @@ class TableCorpus:
 
     files: tuple[InputFile, ...]
     fields: Fields
+    group_by: ClassVar[None] = None
 
     def documents(self) -> Iterator[RawDocument | Skipped]:
         """Rows in order; a row without id gets "file/row"."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from data_prep.corpora.base import RawDocument, split_name
 from data_prep.corpora.files import InputFile, input_hash, read_lines
@@ -15,6 +16,7 @@ class LineCorpus:
     """Files with a document a line. In a line with TABs these part its sentences, else they are found."""
 
     files: tuple[InputFile, ...]
+    group_by: ClassVar[None] = None
 
     def documents(self) -> Iterator[RawDocument]:
         """Lines in order; the id is "file/line"."""
@@ -44,6 +46,7 @@ class FolderCorpus:
 
     folder: Path
     files: tuple[InputFile, ...]
+    group_by: ClassVar[None] = None
 
     def documents(self) -> Iterator[RawDocument]:
         """Files in order of their paths; the id is the path inside the folder without extension."""
@@ -56,6 +59,7 @@ class FolderCorpus:
                 where=str(file.path),
                 label="/".join(labels) or None,
                 split=file.split,
+                group={"folder": inside.parent.as_posix()},
             )
 
     def describe(self) -> dict[str, str]:

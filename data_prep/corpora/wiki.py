@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import ClassVar
 
 from data_prep.corpora.base import RawDocument
 from tgvae.errors import UserError
@@ -23,6 +24,7 @@ class WikiCorpus:
     """
 
     language: str = "english"
+    group_by: ClassVar[None] = None
 
     def documents(self) -> Iterator[RawDocument]:
         """Articles in the order of the file."""

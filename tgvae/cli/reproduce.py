@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from data_prep.corpora import open_corpus
 from data_prep.pipeline import prepare
 from data_prep.pipeline import versions as versions_of_data
-from data_prep.settings import PrepareSettings
+from data_prep.settings import SETTINGS_BEFORE, PrepareSettings
 from data_prep.writer import read_origin
 from tgvae.cli.options import parse
 from tgvae.cli.output import command, end, print_json
@@ -130,7 +130,8 @@ def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 @step("preparing the corpus anew")
 def prepared_again(data: PreparedFolder, source: Sequence[str], out: Path, workers: int) -> Finding:
     """Prepare the corpus anew, where it is at hand, and compare the hashes of all files."""
-    settings = from_json(PrepareSettings, data.manifest["settings"], str(data.path / MANIFEST))
+    stored = data.manifest["settings"]
+    settings = from_json(PrepareSettings, SETTINGS_BEFORE | stored, str(data.path / MANIFEST))
     try:
         given = list(source) or read_origin(data.path)
         places = given[0] if len(given) == 1 else given
