@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from tests.dense import DenseWords
 from tgvae.data.bow import BagOfWords, count_words
 from tgvae.distributions import safe_log
-from tgvae.models.topic import MixtureTopics, TopicConfig, diversity
-from tgvae.models.words import ExpertProduct, TopicMixture
+from tgvae.models.topic import ExpertProduct, MixtureTopics, TopicConfig, TopicMixture, diversity
 from tgvae.nn.heads import BagLinear
 
 U, D, T, S = 6, 11, 4, 3
@@ -152,7 +151,7 @@ def test_diversity_is_that_of_angles() -> None:
 
 def test_of_many_topics_some_are_compared_at_a_time_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The diversity is that of some three topics of five, each three at some time; in evaluation that of all."""
-    monkeypatch.setattr("tgvae.models.topic.COMPARED", 3)
+    monkeypatch.setattr("tgvae.models.topic.DIVERSITY_TOPICS", 3)
     torch.manual_seed(0)
     core = MixtureTopics(TopicConfig(topics=5, word_embedding_size=4, hidden_size=8), D)
     t = torch.full((1, 2, 5), 0.2)

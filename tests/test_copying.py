@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tgvae.distributions import TokenSequence
-from tgvae.distributions_copy import PointerGeneratorSequence, mixed_log_probs
+from tgvae.distributions import PointerGeneratorSequence, TokenSequence, pointer_generator_log_probs
 from tgvae.generation.decode import DecodeSettings, decode
 from tgvae.nn.attention import AdditiveAttention, coverage_loss
-from tgvae.nn.pointer_generator import PointerGeneratorDecoder, PointerGeneratorStepper, Source
+from tgvae.nn.pointer_generator import PointerGeneratorDecoder, Source, SourceDecoder
 
 S, B, L, N, E, H, F, Z, V, X = 2, 3, 4, 6, 5, 7, 8, 3, 9, 2
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -48,7 +47,7 @@ def by_hand(logits: Tensor, p_gen: float, weights: Tensor, source: Tensor) -> li
 
 def test_one_step_is_the_definition_and_sums_to_one() -> None:
     logits, gate, weights = torch.randn(B, V), torch.randn(B), attention_weights(B, 1)[:, 0]
-    found = mixed_log_probs(logits, gate, weights, source_ids(), torch.zeros(B, X)).exp()
+    found = pointer_generator_log_probs(logits, gate, weights, source_ids(), X).exp()
     torch.testing.assert_close(found.sum(-1), torch.ones(B))
     for row in range(B):
         expected = by_hand(logits[row], float(gate[row].sigmoid()), weights[row], source_ids()[row])
@@ -152,9 +151,9 @@ def test_all_at_once_is_step_by_step(latent: int, copy: bool) -> None:
     document, targets = source(model), torch.tensor([[4, 5, 9, 3], [7, 3, 0, 0], [8, 9, 3, 0]])
     inputs = torch.cat((torch.full((B, 1), BOS), targets[:, :-1]), dim=1)
     scored = targets if copy else model.within(targets)
-    found = model(inputs, z, document)[0].token_log_prob(scored)
+    found = model(inputs, z, document).token_log_prob(scored)
     for s in range(S):
-        writer = PointerGeneratorStepper(model, document, X)
+        writer = SourceDecoder(model, document, X)
         state = writer.start(z[s], torch.arange(B))
         for m in range(L):
             log_probs, state = writer.step(inputs[:, m], state)
@@ -178,12 +177,12 @@ def test_rows_share_documents_in_any_arrangement() -> None:
         [1, 1, 1, 1],
         [2, 1, 0, 2],
     ):
-        writer, rows = PointerGeneratorStepper(model, document, X), torch.tensor(arrangement)
+        writer, rows = SourceDecoder(model, document, X), torch.tensor(arrangement)
         state = writer.start(z[: len(rows)], rows)
         for _ in range(2):
             log_probs, state = writer.step(tokens[: len(rows)], state)
         for i, row in enumerate(arrangement):
-            alone = PointerGeneratorStepper(model, document.rows(torch.tensor([row])), X)
+            alone = SourceDecoder(model, document.rows(torch.tensor([row])), X)
             single = alone.start(z[i : i + 1], torch.tensor([0]))
             for _ in range(2):
                 expected, single = alone.step(tokens[i : i + 1], single)
@@ -193,7 +192,7 @@ def test_rows_share_documents_in_any_arrangement() -> None:
 def run(
     model: PointerGeneratorDecoder, document: Source, z: Tensor, **settings: object
 ) -> list[tuple[tuple[int, ...], float]]:
-    writer = PointerGeneratorStepper(model, document, X)
+    writer = SourceDecoder(model, document, X)
     decoded = decode(
         writer,
         writer.start(z, torch.arange(len(z))),
@@ -218,7 +217,7 @@ def every_sentence(
         row[: len(y) + 1] = torch.tensor([*y, EOS])
     inputs = torch.cat((torch.full((len(sentences), 1), BOS), targets[:, :-1]), dim=1)
     rows = torch.zeros(len(sentences), dtype=torch.long)
-    found = model(inputs, z[rows].unsqueeze(0), document.rows(rows))[0].log_prob(targets)[0]
+    found = model(inputs, z[rows].unsqueeze(0), document.rows(rows)).log_prob(targets)[0]
     return dict(zip(sentences, found.tolist(), strict=True))
 
 

@@ -220,7 +220,7 @@ def test_posteriors_are_those_of_each_sentence_alone(name: str, prepared: Prepar
         if isinstance(model, TGVAE) and model.config.prior == "component":
             assert found.components is not None
             t = model.topic.theta(batch.context)
-            weights = model.assignment(t, batch.own).probs
+            weights = model.component.component_posterior(t, model.topic.log_beta, batch.own).probs
             torch.testing.assert_close(found.components.theta[n], t[0].detach().double(), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(found.components.weights[n], weights[0].detach().double(), rtol=1e-4, atol=1e-5)
     assert (found.components is not None) == (name in ("tgvae", "tgvae-no-evidence"))
@@ -264,7 +264,7 @@ def test_the_topics_share_of_the_latent_is_told_apart(prepared: PreparedFolder) 
     assert found.components is not None
     means, deviations = found.means, found.deviations
     torch.testing.assert_close(means - deviations, found.components.weights @ found.components.loc)
-    centres = model.components()[0].detach().double()
+    centres = model.component(model.topic.log_beta.exp())[0].detach().double()
     assert ((means - deviations).amax(0) <= centres.amax(0) + 1e-5).all(), "a mean of components lies among them"
 
 

@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [  # from the bottom up: a module imports from its own 
     {"tgvae.errors"},
     {"tgvae.files", "tgvae.progress", "tgvae.schedules", "tgvae.formatting", "tgvae.random", "tgvae.kernels"},
     {"tgvae.config_io", "tgvae.distributions", "tgvae.distributed"},
-    {"tgvae.distributions_copy", "tgvae.divergences"},
+    {"tgvae.divergences"},
     {"tgvae.trace"},
     {"tgvae.data"},
     {"tgvae.nn"},

@@ -170,7 +170,10 @@ def test_assignment_is_bayes_rule(prepared: PreparedFolder, batch: Batch) -> Non
     """q(c | y, d) = t_c prod_w beta_cw / sum, by a loop."""
     model = build("tgvae", prepared)
     t = torch.rand(len(batch.own), 4).softmax(-1)
-    found, own = model.assignment(t, batch.own).probs, batch.own.dense().double()
+    found, own = (
+        model.component.component_posterior(t, model.topic.log_beta, batch.own).probs,
+        batch.own.dense().double(),
+    )
     beta = model.topic.log_beta.exp().double()
     for row in range(len(batch.own)):
         joint = t[row].double() * (beta ** own[row]).prod(-1)

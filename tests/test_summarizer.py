@@ -93,7 +93,7 @@ def test_the_component_is_that_of_the_summarys_words(titled: PreparedFolder, bat
         expected = sum(p / sum(q) * math.log(p / sum(q) / float(t[row, c])) for c, p in enumerate(q))
         assert float(found) == pytest.approx(expected, abs=1e-4)
     assert batch.own.sizes.sum() > 0
-    model.config = replace(model.config, evidence=0.0)
+    model.component.evidence_weight = 0.0
     torch.testing.assert_close(model.trace(batch).terms("sentence")["kl/c"], torch.zeros(len(batch.own)))
 
 

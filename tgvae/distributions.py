@@ -8,6 +8,7 @@ log-probabilities are in nats.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -205,20 +206,35 @@ class GaussianMixture(Distribution):
         return self.weights @ (self.scale.square() + self.loc.square()) - self.mean.square()
 
 
-class TokenSequence(Distribution):
+class SequenceDistribution(Distribution, ABC):
+    """Abstract: p(y | z) of padded token sequences, with batch shape (S, B) and event shape (L,)."""
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.nonnegative_integer
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p with shape (S, B) of target tokens with shape (B, L), eos included, padded."""
+        return self.token_log_prob(value).sum(-1)
+
+    @abstractmethod
+    def token_log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(y_m | y_<m, z) in nats with shape (S, B, L); zero on padding."""
+
+
+class TokenSequence(SequenceDistribution):
     """p(y | z) = prod_m softmax(W h_m + b)[y_m], given the decoder states h of every position.
 
-    Logits are formed only for the tokens that count, so padding costs nothing.
+    Logits are formed only where there is a token, so padding costs nothing.
 
     Args:
         states: h with shape (..., L, E), teacher-forced.
         weight: W with shape (V, E).
         bias: b with shape (V,).
-        pad_id: token that is padding: it contributes log 1.
-        clusters: of an adaptive softmax, see ``tgvae.kernels.adaptive_softmax``; None is the full one.
+        pad_id: padding token; it contributes log 1.
+        clusters: of an adaptive softmax, see ``tgvae.kernels.adaptive_softmax``; None is the full softmax.
 
     Examples:
-        With weights of zero each of four tokens has the probability 1/4; padding, here 0, costs nothing:
+        With weights of zero each of four tokens has probability 1/4; padding, here 0, costs nothing:
 
         >>> import torch
         >>> y = TokenSequence(torch.zeros(1, 3, 8), torch.zeros(4, 8), torch.zeros(4), pad_id=0)
@@ -226,21 +242,13 @@ class TokenSequence(Distribution):
         [-1.3863, -1.3863, 0.0]
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.nonnegative_integer
-
     def __init__(
         self, states: Tensor, weight: Tensor, bias: Tensor, pad_id: int, clusters: Clusters | None = None
     ) -> None:
         self.states, self.weight, self.bias, self.pad_id, self.clusters = states, weight, bias, pad_id, clusters
         super().__init__(states.shape[:-2], states.shape[-2:-1], validate_args=False)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """``value``: target tokens with shape (..., L), eos included, padded; returns shape (...)."""
-        return self.token_log_prob(value).sum(-1)
-
     def token_log_prob(self, value: Tensor) -> Tensor:
-        """log p(y_m | y_<m, z) with shape (..., L); zero on padding."""
         value = value.expand(self.states.shape[:-1])
         real = value != self.pad_id
         nll = self._cross_entropy(self.states[real], value[real])
@@ -251,6 +259,72 @@ class TokenSequence(Distribution):
         if self.clusters is None:
             return linear_cross_entropy(states, self.weight, self.bias, target)
         return adaptive_cross_entropy(states, self.weight, self.bias, self.clusters, target)
+
+
+class PointerGeneratorSequence(SequenceDistribution):
+    """p(y | z) = prod_m p(y_m), each token generated or copied from a source (See et al. 2017, arXiv 1704.04368).
+
+        p(w) = p_gen softmax(W h + b)[w] + (1 - p_gen) sum_{n: source_n = w} a_n
+
+    Ids run over the vocabulary (0 to V - 1) and then over words that only the sources hold (from V on). Only the
+    probability of the target is formed: its softmax as in ``TokenSequence``, and the attention on its positions in the
+    source; never a row of the extended vocabulary.
+
+    Args:
+        generated: the softmax part with batch shape (S, B).
+        gate: logit of p_gen with shape (S, B, L); None if nothing is copied.
+        attention: a over the source with shape (S, B, L, N); zero on padding.
+        source: ids of the source with shape (B, N).
+
+    Examples:
+        The word 4 is not in the vocabulary of size 4: it is copied with probability 1/2 and never generated.
+
+        >>> import torch
+        >>> generated = TokenSequence(torch.zeros(1, 1, 1, 8), torch.zeros(4, 8), torch.zeros(4), pad_id=0)
+        >>> gate, attention, source = torch.zeros(1, 1, 1), torch.ones(1, 1, 1, 1), torch.tensor([[4]])
+        >>> y = PointerGeneratorSequence(generated, gate, attention, source)
+        >>> [round(y.log_prob(torch.tensor([[word]])).item(), 4) for word in (4, 3)]  # log 1/2, log 1/8
+        [-0.6931, -2.0794]
+    """
+
+    def __init__(self, generated: TokenSequence, gate: Tensor | None, attention: Tensor, source: Tensor) -> None:
+        self.generated, self.gate, self.attention, self.source = generated, gate, attention, source
+        super().__init__(generated.batch_shape, generated.event_shape, validate_args=False)
+
+    def token_log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(y_m | y_<m, z); a target that can neither be generated nor copied has -87, see ``safe_log``."""
+        if self.gate is None:
+            return self.generated.token_log_prob(value)
+        pad_id, size = self.generated.pad_id, len(self.generated.weight)
+        known = value < size
+        generated = self.generated.token_log_prob(value.masked_fill(~known, pad_id))
+        generated = (F.logsigmoid(self.gate.float()) + generated).masked_fill(~known, -torch.inf)
+        here = self.source.unsqueeze(1) == value.unsqueeze(-1)
+        copied = F.logsigmoid(-self.gate.float()) + safe_log((self.attention * here).sum(-1))
+        return torch.logaddexp(generated, copied).masked_fill(value == pad_id, 0.0)
+
+
+def pointer_generator_log_probs(
+    logits: Tensor, gate: Tensor, attention: Tensor, source: Tensor, extra_words: int
+) -> Tensor:
+    """Return log p over all ids of one step of ``PointerGeneratorSequence``, with shape (B, V + X).
+
+    Args:
+        logits: of the softmax with shape (B, V).
+        gate: logit of p_gen with shape (B,).
+        attention: over the source with shape (B, N).
+        source: ids with shape (B, N), all below V + X.
+        extra_words: X, the number of ids beyond the vocabulary; those of other sources have -inf.
+
+    Examples:
+        >>> import torch
+        >>> logits, gate, attention, source = torch.zeros(1, 4), torch.zeros(1), torch.ones(1, 1), torch.tensor([[4]])
+        >>> pointer_generator_log_probs(logits, gate, attention, source, extra_words=1).exp().tolist()
+        [[0.125, 0.125, 0.125, 0.125, 0.5]]
+    """
+    p_gen = gate.float().sigmoid().unsqueeze(-1)
+    generated = F.pad(p_gen * logits.float().softmax(-1), (0, extra_words))
+    return generated.scatter_add(-1, source, (1 - p_gen) * attention.float()).log()
 
 
 def gumbel_softmax(logits: Tensor, temperature: float, hard: bool) -> Tensor:

@@ -102,7 +102,7 @@ def measure(settings: Mapping[str, Any]) -> Metrics:
     torch.manual_seed(0)
 
     def once() -> None:
-        z = torch.randn(batch, model.sentence.head.loc.out_features, device=model.device)
+        z = torch.randn(batch, model.sentence.latent_size, device=model.device)
         if settings["loop"]:
             token_loop(model, z, wanted)
         else:

@@ -34,10 +34,10 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Ints, Rows, Unit
 from tgvae.data.schema import PreparedFolder
 from tgvae.distributions import HouseholderNormal, TokenSequence
-from tgvae.models.topic import TopicNetwork
-from tgvae.models.words import TopicMixture
+from tgvae.models.topic import TopicMixture, TopicNetwork
+from tgvae.models.topic_prior import TopicPrior
 from tgvae.nn.gru import GRUDecoder, GRUEncoder
-from tgvae.nn.heads import ComponentHead, HouseholderHead
+from tgvae.nn.heads import HouseholderHead
 from tgvae.trace import Trace
 
 PARTS: tuple[tuple[type, str, str], ...] = (
@@ -50,7 +50,7 @@ PARTS: tuple[tuple[type, str, str], ...] = (
     (TokenSequence, "log_prob", "vocabulary softmax"),
     (TopicNetwork, "trace", "topic model"),
     (TopicNetwork, "posterior", "topic model"),
-    (ComponentHead, "forward", "topic model"),
+    (TopicPrior, "forward", "topic model"),
     (TopicMixture, "log_prob", "topic model"),
     (Accelerator, "clip_grad_norm_", "clipping"),
     (torch.optim.AdamW, "step", "optimiser"),

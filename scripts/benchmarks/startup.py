@@ -65,7 +65,7 @@ def measure(settings: Mapping[str, Any]) -> Metrics:
     if settings["write"]:
         import torch
 
-        model.write(torch.zeros(1, model.sentence.head.loc.out_features), DecodeSettings("greedy"))
+        model.write(torch.zeros(1, model.sentence.latent_size), DecodeSettings("greedy"))
     return {"seconds": time.time() - settings["began"]}
 
 

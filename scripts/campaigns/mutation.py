@@ -32,7 +32,6 @@ class Options:
         "tgvae/trace.py",
         "tgvae/divergences.py",
         "tgvae/distributions.py",
-        "tgvae/distributions_copy.py",
         "tgvae/generation/decode.py",
     )
     """Files to change."""

@@ -130,7 +130,8 @@ def posteriors(model: LatentSentenceModel, corpus: Corpus) -> Posteriors:
     with evaluating(model, seed=0):
         for rows in track(index, "inferring latents"):
             found.append([x.cpu().double() for x in _posterior(model, corpus.gather(rows).to(model.device))])
-        shared = [x.cpu().double() for x in model.components()] if isinstance(model, TGVAE) else []
+        components = model.component(model.topic.log_beta.exp()) if isinstance(model, TGVAE) else ()
+        shared = [x.cpu().double() for x in components]
     order = torch.cat([torch.from_numpy(rows) for rows in index]).argsort()
     loc, scale, vectors, *of_c = (torch.cat(parts)[order] for parts in zip(*found, strict=True))
     return Posteriors(loc, scale, vectors, Components(*of_c, *shared) if of_c else None)
@@ -143,7 +144,7 @@ def _posterior(model: LatentSentenceModel, batch: Batch) -> list[Tensor]:
     if not (isinstance(model, TGVAE) and model.config.prior == "component"):
         return gaussian
     t = model.topic.theta(batch.context)
-    return [*gaussian, model.assignment(t, batch.own).probs, t]
+    return [*gaussian, model.component.component_posterior(t, model.topic.log_beta, batch.own).probs, t]
 
 
 def active_units(means: Tensor) -> int:

@@ -10,31 +10,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tgvae.errors import UserError
+from tgvae.nn.decoder import S, StepDecoder
 from tgvae.progress import track
 
-S = TypeVar("S")
 Strategy = Literal["sample", "greedy", "beam"]
 Process = Callable[[Tensor, Tensor], Tensor]  # tokens so far (R, L), scores (R, V) -> scores (R, V)
 Pick = Callable[[Tensor], Tensor]  # scores (R, V) -> ids (R,)
 BLOCK = 64  # scores among which a choice is made last
-
-
-class StepDecoder(Protocol[S]):
-    """A decoder whose whole context is its state: a tensor, or a nested tuple or dict of tensors.
-
-    Dimension 0 of every tensor in the state is the batch.
-    """
-
-    def step(self, tokens: Tensor, state: S) -> tuple[Tensor, S]:
-        """Logits (B, V) of the token after ``tokens`` (B,), and the next state."""
-        ...
 
 
 @dataclass(frozen=True)

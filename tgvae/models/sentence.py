@@ -9,7 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,11 @@ from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import HouseholderNormal, TokenSequence, diagonal_normal
+from tgvae.distributions import HouseholderNormal, SequenceDistribution, TokenSequence, diagonal_normal
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import Capability, TextModel
 from tgvae.models.text_generation import Sentence, between, read, write
+from tgvae.nn.decoder import Decoder
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
 from tgvae.nn.heads import HouseholderHead
@@ -66,12 +67,31 @@ class SentenceConfig:
         require_range(self, 0, 1, "dropout", "word_dropout")
 
 
+class SentencePart(Protocol):
+    """Encoder and decoder of sentences, without a prior of z."""
+
+    @property
+    def decoder(self) -> Decoder[Any]: ...
+
+    @property
+    def latent_size(self) -> int: ...
+
+    def posterior(self, tokens: Tensor, lengths: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
+        """Return q(z | y) of padded tokens (B, L), shifted by ``centre`` with shape (..., B, Z)."""
+        ...
+
+    def likelihood(self, inputs: Tensor, z: Tensor) -> SequenceDistribution:
+        """Return p(y | z) by teacher forcing, see ``Decoder``."""
+        ...
+
+
 class SentenceNetwork(nn.Module):
-    """Encoder and decoder that the sentence VAE and TGVAE share; they differ in the prior alone."""
+    """The GRU encoder and decoder that the sentence VAE and TGVAE share; they differ only in the prior."""
 
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer) -> None:
         super().__init__()
         self.unk_id, self.word_dropout = tokenizer.unk_id, config.word_dropout
+        self.latent_size = config.latent_size
         embedding, adaptive = token_embedding(tokenizer, config.embedding_size), config.softmax == "adaptive"
         self.encoder = GRUEncoder(config.embedding_size, config.hidden_size, config.bidirectional)
         self.head = HouseholderHead(self.encoder.features, config.latent_size, config.flow_length)
@@ -91,7 +111,7 @@ class SentenceNetwork(nn.Module):
 class LatentSentenceModel(TextModel):
     """Abstract: a model that writes sentences from a latent z and finds the z of a sentence."""
 
-    sentence: SentenceNetwork
+    sentence: SentencePart
 
     @abstractmethod
     def encode(self, sentences: Sequence[str]) -> Tensor:
@@ -145,6 +165,7 @@ class SentenceVAE(LatentSentenceModel):
         4
     """
 
+    sentence: SentenceNetwork
     kind = "sentence-vae"
     supports_denoising = True
     config_class = SentenceConfig

@@ -21,7 +21,7 @@ from tgvae.errors import UserError
 from tgvae.generation.decode import Decoded, DecodeSettings
 from tgvae.models.text_generation import decode_tokens
 from tgvae.models.topic_guidance import TopicInference
-from tgvae.nn.pointer_generator import PointerGeneratorDecoder, PointerGeneratorStepper, Source
+from tgvae.nn.pointer_generator import PointerGeneratorDecoder, Source, SourceDecoder
 from tgvae.progress import track
 from tgvae.random import make_generator
 
@@ -181,10 +181,10 @@ class SummaryGenerator(TopicInference):
         here = torch.where(ids < size, ids, size + torch.searchsorted(beyond, ids))
         source = self.read(here, torch.tensor(list(map(len, sources)), device=self.device))
         proportions = self._proportions(documents)
-        writer, z = PointerGeneratorStepper(self.decoder, source, len(beyond)), self.draw(source, proportions, wish)
+        decoder, z = SourceDecoder(self.decoder, source, len(beyond)), self.draw(source, proportions, wish)
         generator = make_generator(wish.seed, self.device)
         each = max(1, AT_ONCE // (len(sources) * wish.settings.open_hypotheses))
-        decoded = [(len(some), self._decode(writer, some, wish.settings, generator)) for some in z.split(each)]
+        decoded = [(len(some), self._decode(decoder, some, wish.settings, generator)) for some in z.split(each)]
         written: list[list[Summary]] = [[] for _ in sources]
         open_ids = [*range(size), *beyond.tolist()]
         for draws, part in decoded:
@@ -195,12 +195,11 @@ class SummaryGenerator(TopicInference):
             yield summaries, {} if proportions is None else _main_topics(proportions[i])
 
     def _decode(
-        self, writer: PointerGeneratorStepper, z: Tensor, settings: DecodeSettings, generator: torch.Generator
+        self, decoder: SourceDecoder, z: Tensor, settings: DecodeSettings, generator: torch.Generator
     ) -> Decoded:
         """Rows of the result: the K latents of z with shape (K, B, Z) of one document, then those of the next."""
-        documents = torch.arange(z.shape[1], device=self.device).repeat_interleave(len(z))
-        state = writer.start(z.transpose(0, 1).flatten(0, 1), documents)
-        return decode_tokens(writer, state, self.tokenizer, settings, generator)
+        state = decoder.start(z.transpose(0, 1).flatten(0, 1))
+        return decode_tokens(decoder, state, self.tokenizer, settings, generator)
 
     def _proportions(self, documents: list[list[str]]) -> Tensor | None:
         """Topic proportions (B, T) of documents, each a list of sentences."""

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import OneHotCategorical
 
 from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents, PairBatch
@@ -31,16 +31,16 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.pairs import Pairs, Target
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import GaussianMixture, diagonal_normal, gumbel_softmax, safe_log
+from tgvae.distributions import GaussianMixture, diagonal_normal
 from tgvae.errors import UserError
 from tgvae.models.base import Capability
 from tgvae.models.sentence import SentenceConfig, token_embedding
 from tgvae.models.summarization import SummaryGenerator, SummaryRequest, TopicGuide
-from tgvae.models.topic import MixtureTopics, TopicConfig, assignment
-from tgvae.models.words import mixture_of
+from tgvae.models.topic import MixtureTopics, TopicConfig, TopicMixture
+from tgvae.models.topic_prior import PriorKind, TopicPrior
 from tgvae.nn.attention import coverage_loss
 from tgvae.nn.gru import GRUEncoder, drop_words
-from tgvae.nn.heads import ComponentHead, HouseholderHead
+from tgvae.nn.heads import HouseholderHead
 from tgvae.nn.pointer_generator import PointerGeneratorDecoder, Source
 from tgvae.random import make_generator
 from tgvae.trace import Latent, Observed, Trace
@@ -68,7 +68,7 @@ class SummarizerConfig:
     topic: TopicConfig = field(default_factory=TopicConfig)
     sentence: SentenceConfig = field(default_factory=SentenceConfig)
     latent: Literal["topics", "normal", "none"] = "topics"
-    prior: Literal["component", "jensen", "variational", "monte_carlo"] = "component"
+    prior: PriorKind = "component"
     evidence: float = 1.0
     guide_topics: bool = False
     copy: bool = True
@@ -121,7 +121,13 @@ class Summarizer(SummaryGenerator):
             self.head = HouseholderHead(features, latent, sizes.flow_length)
         if self.guided:
             self.topic = MixtureTopics(config.topic, len(vocabulary))
-            self.component = ComponentHead(len(vocabulary), latent)
+            self.component = TopicPrior(
+                len(vocabulary),
+                latent,
+                kind=config.prior,
+                evidence_weight=config.evidence,
+                backprop_to_topics=config.guide_topics,
+            )
 
     @property
     def guided(self) -> bool:
@@ -142,10 +148,6 @@ class Summarizer(SummaryGenerator):
         final = torch.cat((last, backwards[:, 0]), dim=-1)
         return Source(self.decoder.attention.memory(states, lengths), final, ids)
 
-    def prior(self, proportions: Tensor) -> GaussianMixture:
-        """p(z | beta, t) for topic proportions with shape (..., T)."""
-        return GaussianMixture(proportions, *self.component(self._guiding(self.topic.log_beta.exp())))
-
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
         """Documents alone give the topic model's terms; a batch of pairs gives both models'."""
         if isinstance(batch, Documents):
@@ -153,38 +155,28 @@ class Summarizer(SummaryGenerator):
             return self.topic.trace(batch, samples)
         if not isinstance(batch, PairBatch):
             raise UserError("a summarizer reads documents with summaries: draw batches from its `pairs(corpus)`")
-        topics = self.topic.trace(batch.documents, samples) if self.guided else Trace()
+        topics, words = self.topic.trace_with_words(batch.documents, samples) if self.guided else (Trace(), None)
         source = self.read(batch.source, batch.source_lengths)
-        latents = self._latents(source, topics, batch.own, samples)
+        latents = self._latents(source, words, batch.own, samples)
         z = latents["z"].z if latents else source.final.new_zeros(1, len(batch.lengths), 0)
-        likelihood, attention = self.decoder(self._hidden(batch.inputs), z, source)
+        likelihood = self.decoder(self._hidden(batch.inputs), z, source)
         targets = batch.targets if self.config.copy else self.decoder.within(batch.targets)
         observed = {"tokens": Observed(likelihood, targets, "sentence")}
         real = batch.targets != self.tokenizer.pad_id
-        aux = {"coverage": coverage_loss(attention, real).mean(0)} if self.config.coverage else {}
+        aux = {"coverage": coverage_loss(likelihood.attention, real).mean(0)} if self.config.coverage else {}
         return Trace(topics.latents | latents, topics.observed | observed, topics.aux | aux)
 
-    def _latents(self, source: Source, topics: Trace, own: BagOfWords, samples: int) -> dict[str, Latent]:
-        if not self.guided:
-            return self._normal_latents(source, samples) if self.stochastic else {}
-        words = mixture_of(topics)
-        t = self._guiding(words.t)
-        prior = GaussianMixture(t, *self.component(self._guiding(words.beta)))
-        if self.config.prior != "component":
-            q = self.head(source.final)
-            return {"z": Latent(q, prior, q.rsample((samples,)), "sentence", self.config.prior)}
-        q_c = assignment(t, self._guiding(words.log_beta), own, self.config.evidence)
-        c = gumbel_softmax(q_c.logits, self.temperature, hard=True)
-        q = self.head(source.final, centre=c @ prior.loc)
-        return {
-            "c": Latent(q_c, OneHotCategorical(logits=safe_log(t), validate_args=False), c, "sentence"),
-            "z": Latent(q, prior.given(c), q.rsample(), "sentence"),
-        }
-
-    def _normal_latents(self, source: Source, samples: int) -> dict[str, Latent]:
+    def _latents(self, source: Source, words: TopicMixture | None, own: BagOfWords, samples: int) -> dict[str, Latent]:
+        if words is not None:
+            prior = self.component.mixture(words.t, words.beta)
+            return self.component.latents(
+                prior, words.log_beta, own, partial(self.head, source.final), self.temperature
+            )
+        if not self.stochastic:
+            return {}
         q = self.head(source.final)
-        prior = diagonal_normal(torch.zeros_like(q.loc[0]), torch.ones_like(q.loc[0]))
-        return {"z": Latent(q, prior, q.rsample((samples,)), "sentence")}
+        standard = diagonal_normal(torch.zeros_like(q.loc[0]), torch.ones_like(q.loc[0]))
+        return {"z": Latent(q, standard, q.rsample((samples,)), "sentence")}
 
     def draw(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
         if not self.stochastic:
@@ -215,6 +207,3 @@ class Summarizer(SummaryGenerator):
     def _hidden(self, inputs: Tensor) -> Tensor:
         """The decoder's inputs, of which words are dropped in training only."""
         return drop_words(inputs, self.config.sentence.word_dropout, self.tokenizer.unk_id) if self.training else inputs
-
-    def _guiding(self, x: Tensor) -> Tensor:
-        return x if self.config.guide_topics else x.detach()

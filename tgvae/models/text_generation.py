@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tgvae.data.tokenizers import SentenceTokenizer, clean_text
 from tgvae.errors import UserError
-from tgvae.generation.decode import Decoded, DecodeSettings, S, StepDecoder, decode
+from tgvae.generation.decode import Decoded, DecodeSettings, decode
 from tgvae.models.display import Texts
-from tgvae.nn.gru import GRUDecoder
+from tgvae.nn.decoder import Decoder, S, StepDecoder
 from tgvae.progress import track
 
 AT_ONCE = 1024  # sentences decoded together
@@ -34,7 +35,7 @@ class Sentence:
 
 
 def write(
-    decoder: GRUDecoder,
+    decoder: Decoder[Any],
     tokenizer: SentenceTokenizer,
     z: Tensor,
     settings: DecodeSettings,
@@ -67,7 +68,7 @@ def decode_tokens(
 
 
 def _write(
-    decoder: GRUDecoder,
+    decoder: Decoder[Any],
     tokenizer: SentenceTokenizer,
     z: Tensor,
     settings: DecodeSettings,

@@ -17,28 +17,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import OneHotCategorical
 
 from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents
-from tgvae.data.bow import BagOfWords
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import GaussianMixture, gumbel_softmax
+from tgvae.distributions import GaussianMixture
 from tgvae.models.base import Capability
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
 from tgvae.models.sentence import SentenceConfig, SentenceNetwork
 from tgvae.models.text_generation import read
-from tgvae.models.topic import MixtureTopics, TopicConfig, assignment
+from tgvae.models.topic import MixtureTopics, TopicConfig
 from tgvae.models.topic_guidance import TopicGuidedGenerator
-from tgvae.models.words import mixture_of
-from tgvae.nn.heads import ComponentHead
-from tgvae.trace import Latent, Observed, Trace
+from tgvae.models.topic_prior import PriorKind, TopicPrior
+from tgvae.trace import Observed, Trace
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class TGVAEConfig:
 
     topic: TopicConfig = field(default_factory=TopicConfig)
     sentence: SentenceConfig = field(default_factory=SentenceConfig)
-    prior: Literal["component", "jensen", "variational", "monte_carlo"] = "component"
+    prior: PriorKind = "component"
     evidence: float = 1.0
     guide_topics: bool = False
     consistency_sentences: int = 0
@@ -91,6 +88,7 @@ class TGVAE(TopicGuidedGenerator):
     """
 
     token_words: Tensor
+    sentence: SentenceNetwork
 
     kind = "tgvae"
     supports_denoising = True
@@ -105,53 +103,29 @@ class TGVAE(TopicGuidedGenerator):
         self.topic = MixtureTopics(config.topic, len(vocabulary))
         self.sentence = SentenceNetwork(config.sentence, tokenizer)
         self.register_buffer("token_words", token_words(tokenizer, vocabulary), persistent=False)
-        self.component = ComponentHead(len(vocabulary), config.sentence.latent_size)
-
-    def components(self) -> tuple[Tensor, Tensor]:
-        """mu(beta_i) and sigma(beta_i), each with shape (T, Z): functions of the direction of beta_i."""
-        return self.component(self._guiding(self.topic.log_beta.exp()))
-
-    def prior(self, proportions: Tensor) -> GaussianMixture:
-        """p(z | beta, t) for topic proportions with shape (..., T)."""
-        return GaussianMixture(proportions, *self.components())
-
-    def assignment(self, proportions: Tensor, own: BagOfWords) -> OneHotCategorical:
-        """q(c | y, d) for t with shape (..., B, T) and the sentence's words (B, D)."""
-        return assignment(proportions, self._guiding(self.topic.log_beta), own, self.config.evidence)
+        self.component = TopicPrior(
+            len(vocabulary),
+            config.sentence.latent_size,
+            kind=config.prior,
+            evidence_weight=config.evidence,
+            backprop_to_topics=config.guide_topics,
+            straight_through=config.straight_through,
+        )
 
     def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
         """Documents alone give the topic model's terms; a batch of sentences gives both models'."""
         if isinstance(batch, Documents):
             return self.topic.trace(batch, samples)
-        topics = self.topic.trace(batch.documents, samples)
-        words = mixture_of(topics)
+        topics, words = self.topic.trace_with_words(batch.documents, samples)
         g = self.topic.posterior(batch.context).rsample((samples,))
-        prior = GaussianMixture(self._guiding(self.topic.proportions(g)), *self.component(self._guiding(words.beta)))
-        if self.config.prior == "component":
-            latents = self._component_latents(batch, prior, self._guiding(words.log_beta))
-        else:
-            latents = self._mixture_latents(batch, prior)
+        prior = self.component.mixture(self.topic.proportions(g), words.beta)
+        posterior = partial(self.sentence.posterior, *batch.seen)
+        latents = self.component.latents(prior, words.log_beta, batch.own, posterior, self.temperature)
         z = self.decoded(latents["z"].z)
         y = Observed(self.sentence.likelihood(batch.inputs, z), batch.targets, "sentence")
         wanted = self.training and self.config.consistency_sentences
         aux = {"consistency": self._consistency(batch, prior)} if wanted else {}
         return Trace(topics.latents | latents, topics.observed | {"tokens": y}, topics.aux | aux)
-
-    def _component_latents(self, batch: Batch, prior: GaussianMixture, log_beta: Tensor) -> dict[str, Latent]:
-        q_c = assignment(prior.weights, log_beta, batch.own, self.config.evidence)
-        p_c = OneHotCategorical(logits=prior.log_weights, validate_args=False)
-        c = gumbel_softmax(q_c.logits, self.temperature, self._hard)
-        q = self.sentence.posterior(*batch.seen, centre=c @ prior.loc)
-        return {
-            "c": Latent(q_c, p_c, c, "sentence"),
-            "z": Latent(q, prior.given(c), q.rsample(), "sentence"),
-        }
-
-    def _mixture_latents(self, batch: Batch, prior: GaussianMixture) -> dict[str, Latent]:
-        q = self.sentence.posterior(*batch.seen)
-        z = q.rsample(prior.weights.shape[:1])
-        assert self.config.prior != "component"
-        return {"z": Latent(q, prior, z, "sentence", self.config.prior)}
 
     def _consistency(self, batch: Batch, prior: GaussianMixture) -> Tensor:
         """-log t_i of freely written sentences on topics i drawn at random, as long as the batch's."""
@@ -167,23 +141,13 @@ class TGVAE(TopicGuidedGenerator):
             eos_id=self.tokenizer.eos_id,
             length=batch.targets.shape[1],
             temperature=self.temperature,
-            hard=self._hard,
+            hard=self.config.straight_through,
         )
         return topic_consistency(self.topic, bags, asked)
 
-    @property
-    def _hard(self) -> bool:
-        return self.config.straight_through or not self.training
-
-    def _guiding(self, x: Tensor) -> Tensor:
-        return x if self.config.guide_topics else x.detach()
-
     @torch.no_grad()
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """Posterior means with shape (B, Z) of sentences that stand alone: t is that of the prior."""
-        targets, lengths = read(self.tokenizer, sentences, self.device)
-        if self.config.prior != "component":
-            return self.sentence.posterior(targets, lengths).mean
+        """Return posterior means with shape (B, Z) of sentences without a document: t is the prior's mean."""
+        posterior = partial(self.sentence.posterior, *read(self.tokenizer, sentences, self.device))
         prior = self.prior(self.prior_topic_proportions())
-        c = self.assignment(prior.weights, self.counts(sentences)).mode
-        return self.sentence.posterior(targets, lengths, centre=c @ prior.loc).mean
+        return self.component.posterior_mean(prior, self.topic.log_beta, self.counts(sentences), posterior)

@@ -1,18 +1,22 @@
-"""Neural topic models: a mixture of topics (Miao et al. 2017; Wang et al. 2019), or a product of experts.
+"""Neural topic models: a mixture of topics (Miao et al. 2017; Wang et al. 2019), or a product of experts (ProdLDA).
 
     g ~ N(0, I_T),   t = softmax(W g + b),   p(w | t) = sum_i t_i beta_{i,w},   beta_i = softmax(m + rho alpha_i)
 
-A Gaussian-softmax model (Miao et al. 2017) whose topic-word logits are products of topic embeddings alpha
-and word embeddings rho (Dieng et al. 2020), around the background m of all topics (Eisenstein et al. 2011).
-All start from the corpus: rho from the PPMI-SVD of the training documents, alpha from k-means of rho, m
-from the frequencies of the words. Without that start most topics die.
+The mixture is a Gaussian-softmax model (Miao et al. 2017) whose topic-word logits are products of topic embeddings
+alpha and word embeddings rho (Dieng et al. 2020), added to the background m of all topics (Eisenstein et al. 2011).
+All start from the corpus: rho from the PPMI-SVD of the training documents, alpha from k-means of rho, m from the
+word frequencies. Without that start most topics collapse.
 
 The product is ProdLDA (Srivastava & Sutton 2017, arXiv 1703.01488), a baseline for documents alone:
 
     g ~ N(0, s^2 I_T),   t = softmax(g),   p(w | t) = softmax(m + BN(t B))
 
-with free weights B, batch norm BN here and in q(g | d), and a random start: batch norm keeps topics alive.
-Shape legend: S samples, U documents, D bag-of-words vocabulary, T topics, R word embedding.
+with unconstrained weights B, and batch norm BN here and in q(g | d). It starts at random: batch norm prevents collapse.
+
+Words are a sequence without order, so no multinomial coefficient is counted: log p(d) = sum_w n_w log p(w | t).
+
+Shape legend: S samples, U documents, D bag-of-words vocabulary, T topics, R word embedding, H hidden.
+Log-probabilities are in nats.
 """
 
 from __future__ import annotations
@@ -20,12 +24,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import OneHotCategorical
+from torch.distributions import Distribution, Independent, constraints
 
 from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents
@@ -35,10 +39,11 @@ from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import diagonal_normal, safe_log
 from tgvae.errors import UserError
 from tgvae.models.base import Capability, TextModel
-from tgvae.models.words import ExpertProduct, TopicMixture
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.heads import BagLinear, NormalHead, mlp, scale_of
 from tgvae.trace import Latent, Observed, Trace
+
+DIVERSITY_TOPICS = 128  # topics whose diversity a training step computes: all pairs would cost more than the rest of it
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,15 @@ class TopicConfig:
 
     Attributes:
         topics: T.
-        word_embedding_size: R, of a mixture; the experts of a product have a weight of their own for every word.
+        word_embedding_size: R, for a mixture; a product has an unconstrained weight per topic and word instead.
         hidden_size: width of the two ReLU layers of q(g | d).
-        dropout: of these layers, and of a product's t.
-        likelihood: how topics make p(w | t): a ``mixture``, or a ``product`` of experts (ProdLDA).
-        concentration: alpha of the symmetric Dirichlet that a product's prior of t approximates; None is
+        dropout: of these layers, and of t in a product.
+        likelihood: p(w | t) as a ``mixture`` of topics, or as a ``product`` of experts (ProdLDA).
+        concentration: alpha of the symmetric Dirichlet that the prior of t approximates, for a product; None is
             g ~ N(0, I). A mixture learns its prior of t through W and b.
 
     Raises:
-        UserError: a size below 1, a dropout that is no share below 1, or a concentration that is not positive, or of a
+        UserError: a size below 1, a dropout outside [0, 1), or a concentration that is not positive or is given for a
             mixture.
     """
 
@@ -75,11 +80,93 @@ class TopicConfig:
             raise UserError(f"the concentration is {self.concentration}; it must be positive and finite")
 
 
-COMPARED = 128  # topics, drawn anew for each batch, whose diversity is trained
+class TopicModel(TextModel):
+    """The topic model alone, a mixture or a product, for documents.
+
+    Examples:
+        >>> from tgvae.data.bow import BagOfWords, count_words
+        >>> from tgvae.data.tokenizers import WordTokenizer
+        >>> from tgvae.data.vocabulary import TopicVocabulary
+        >>> words = ["army", "school"]
+        >>> model = TopicModel(TopicConfig(topics=2), WordTokenizer(words), TopicVocabulary(words)).eval()
+        >>> shares = model.topic.theta(BagOfWords.of(count_words([[0, 0, 1], []], size=2)))
+        >>> shares.shape, [round(x, 4) for x in shares.sum(-1).tolist()]
+        (torch.Size([2, 2]), [1.0, 1.0])
+    """
+
+    topic: TopicNetwork[Any]
+    kind = "topic"
+    config_class = TopicConfig
+
+    def __init__(self, config: TopicConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
+        super().__init__(config, tokenizer, vocabulary)
+        network = ProductOfExpertsTopics if config.likelihood == "product" else MixtureTopics
+        self.topic = network(config, len(vocabulary))
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.TOPICS})
+
+    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+        return self.topic.trace(batch.documents if isinstance(batch, Batch) else batch, samples)
 
 
-class TopicNetwork(nn.Module, ABC):
-    """Abstract: topics, their inference from bags of words, and the bound of documents, with g ~ N(0, s^2 I)."""
+class TopicMixture(Distribution):
+    """p(w | t) = sum_i t_i beta_{i,w}, computed only for the words that a document holds.
+
+    Args:
+        t: with shape (S, U, T).
+        log_beta: log p(w | topic i) with shape (T, D).
+
+    Examples:
+        Two topics of one word each, in equal shares; the document holds each word once:
+
+        >>> import torch
+        >>> from tgvae.data.bow import BagOfWords, count_words
+        >>> words = TopicMixture(torch.tensor([[[0.5, 0.5]]]), torch.eye(2).log())
+        >>> round(words.log_prob(BagOfWords.of(count_words([[0, 1]], size=2))).item(), 4)  # 2 log 1/2
+        -1.3863
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(self, t: Tensor, log_beta: Tensor) -> None:
+        self.t, self.log_beta, self.beta = t, log_beta, log_beta.exp()
+        super().__init__(t.shape[:-1], log_beta.shape[-1:], validate_args=False)
+
+    def log_prob(self, value: Any) -> Tensor:
+        """Return log p with shape (S, U) of ``value``, the ``BagOfWords`` of U documents."""
+        by_word = self.beta.T.contiguous()  # the T values that the lookup of a word reads are adjacent in memory
+        return torch.stack([value.total(safe_log(value.entries(t, by_word))) for t in self.t])
+
+
+class ExpertProduct(Distribution):
+    """p(w | t) = softmax(scores)_w, where scores are sums over experts.
+
+    Args:
+        scores: with shape (S, U, D).
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+        super().__init__(scores.shape[:-1], scores.shape[-1:], validate_args=False)
+
+    def log_prob(self, value: Any) -> Tensor:
+        """Return log p with shape (S, U) of ``value``, the ``BagOfWords`` of U documents."""
+        log_p = self.scores.log_softmax(-1)[:, value.rows, value.words]
+        return torch.stack([value.total(sample) for sample in log_p])
+
+
+W = TypeVar("W", bound=Distribution)
+
+
+class TopicNetwork(nn.Module, ABC, Generic[W]):
+    """Abstract: topics, their inference from bags of words, and the bound of documents, with g ~ N(0, s^2 I).
+
+    ``W`` is the distribution of words given t.
+    """
 
     prior_scale = 1.0
 
@@ -93,47 +180,52 @@ class TopicNetwork(nn.Module, ABC):
     @property
     @abstractmethod
     def log_beta(self) -> Tensor:
-        """log p(w | topic i) with shape (T, D), every row a log-distribution over words."""
+        """log p(w | topic i) with shape (T, D); every row is a log-distribution over words."""
 
     @abstractmethod
     def infer(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(g | d), each with shape (U, T), from features (U, H)."""
+        """Return mean and standard deviation of q(g | d), each with shape (U, T), from features (U, H)."""
 
     @abstractmethod
     def proportions(self, g: Tensor) -> Tensor:
-        """t with shape (..., T)."""
+        """Return topic proportions t with shape (..., T)."""
 
     @abstractmethod
-    def likelihood(self, t: Tensor) -> tuple[TopicMixture | ExpertProduct, dict[str, Tensor]]:
-        """p(w | t), and the regularisers that training minimises beside the bound."""
+    def likelihood(self, t: Tensor) -> tuple[W, dict[str, Tensor]]:
+        """Return p(w | t), and regularisers to minimise in addition to the bound."""
 
-    def posterior(self, counts: BagOfWords | Tensor) -> torch.distributions.Independent:
-        """q(g | d) from counts (U, D); a document without words gets the prior N(0, s^2 I)."""
+    def posterior(self, counts: BagOfWords | Tensor) -> Independent:
+        """Return q(g | d) from counts (U, D); a document without words gets the prior N(0, s^2 I)."""
         loc, scale = self.infer(self.encoder(counts.log1p()))
-        empty = (_sizes(counts).unsqueeze(1) == 0).expand_as(loc)
+        sizes = counts.sizes if isinstance(counts, BagOfWords) else counts.sum(-1)
+        empty = (sizes.unsqueeze(1) == 0).expand_as(loc)
         return diagonal_normal(loc.masked_fill(empty, 0.0), scale.masked_fill(empty, self.prior_scale))
 
     def theta(self, counts: BagOfWords | Tensor) -> Tensor:
-        """Topic proportions of documents at the posterior mean, with shape (U, T)."""
+        """Return topic proportions of documents at the posterior mean, with shape (U, T)."""
         return self.proportions(self.posterior(counts).mean)
 
     forward = theta
 
     def trace(self, documents: Documents, samples: int = 1) -> Trace:
+        return self.trace_with_words(documents, samples)[0]
+
+    def trace_with_words(self, documents: Documents, samples: int) -> tuple[Trace, W]:
+        """Return the trace of documents, and p(w | t), from which a guided model takes t and beta."""
         q = self.posterior(documents.counts)
         g = q.rsample((samples,))
         words, aux = self.likelihood(self.proportions(g))
         prior = diagonal_normal(torch.zeros_like(g[0, 0]), torch.full_like(g[0, 0], self.prior_scale))
         observed = {"words": Observed(words, documents.counts, "document")}
-        return Trace({"g": Latent(q, prior, g, "document")}, observed, aux)
+        return Trace({"g": Latent(q, prior, g, "document")}, observed, aux), words
 
 
-class MixtureTopics(TopicNetwork):
-    """The mixture of topics, without vocabularies: a part of TGVAE too. Raises UserError for a product's settings."""
+class MixtureTopics(TopicNetwork[TopicMixture]):
+    """A mixture of topics, alone or as a part of a guided model. Raises UserError for the settings of a product."""
 
     def __init__(self, config: TopicConfig, vocabulary_size: int) -> None:
         if config.likelihood != "mixture":
-            raise UserError("only a mixture's topics can guide sentences: set topic.likelihood to mixture")
+            raise UserError("only a mixture of topics can guide sentences: set topic.likelihood to mixture")
         super().__init__(config, vocabulary_size)
         t, r = config.topics, config.word_embedding_size
         self.head = NormalHead(config.hidden_size, t)
@@ -153,15 +245,14 @@ class MixtureTopics(TopicNetwork):
         return q.loc, q.scale
 
     def proportions(self, g: Tensor) -> Tensor:
-        """t = softmax(W g + b) with shape (..., T)."""
         return self.mix(g).softmax(-1)
 
     def likelihood(self, t: Tensor) -> tuple[TopicMixture, dict[str, Tensor]]:
         words = TopicMixture(t, self.log_beta)
-        compared = words.beta
-        if self.training and self.size > COMPARED:  # pairs of all would cost more than all else
-            compared = compared[torch.randperm(self.size, device=compared.device)[:COMPARED]]
-        return words, {"similarity": -diversity(compared).unsqueeze(0)}
+        beta = words.beta
+        if self.training and self.size > DIVERSITY_TOPICS:
+            beta = beta[torch.randperm(self.size, device=beta.device)[:DIVERSITY_TOPICS]]
+        return words, {"similarity": -diversity(beta).unsqueeze(0)}
 
     @torch.no_grad()
     def start_from(self, word_vectors: Tensor, centres: Tensor, background: Tensor) -> None:
@@ -171,31 +262,8 @@ class MixtureTopics(TopicNetwork):
         self.background.copy_(background)
 
 
-class NormalisedLinear(nn.Module):
-    """b + BN(W x) over the rows of x (..., N): batch norm with a learned shift and no learned scale.
-
-    A single row has no variance: in training too it is normalised by the running statistics.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n_out, n_in)))
-        self.bias = nn.Parameter(torch.zeros(n_out))
-        self.register_buffer("running_mean", torch.zeros(n_out))
-        self.register_buffer("running_var", torch.ones(n_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = F.linear(x, self.weight).float().flatten(0, -2)
-        fresh = self.training and len(rows) > 1
-        shifted = F.batch_norm(rows, self.running_mean, self.running_var, bias=self.bias, training=fresh)
-        return shifted.unflatten(0, x.shape[:-1])
-
-
-class ProductOfExpertsTopics(TopicNetwork):
-    """ProdLDA (Srivastava & Sutton 2017): topics are experts whose weights for a word are added before the softmax."""
+class ProductOfExpertsTopics(TopicNetwork[ExpertProduct]):
+    """ProdLDA (Srivastava & Sutton 2017): experts' scores of a word are added before the softmax."""
 
     def __init__(self, config: TopicConfig, vocabulary_size: int) -> None:
         super().__init__(config, vocabulary_size)
@@ -210,8 +278,8 @@ class ProductOfExpertsTopics(TopicNetwork):
     def log_beta(self) -> Tensor:
         """log softmax(B / s), s^2 the mean running variance of t B: the experts as published, before batch norm.
 
-        Dividing by each word's own deviation and adding m would give p(w | t) of one topic alone, but no document
-        comes near that, and on wiki NPMI fell from .23 to .17. The one s for all keeps the likelihood's sharpness.
+        Dividing by each word's own deviation and adding m would give p(w | t) of a single topic exactly, but no
+        document is near a single topic, and on wiki NPMI fell from .23 to .17. A common s keeps the sharpness.
         """
         return (self.experts.weight.T / self.experts.running_var.mean().sqrt()).log_softmax(-1)
 
@@ -219,18 +287,40 @@ class ProductOfExpertsTopics(TopicNetwork):
         return self.loc(h), scale_of(self.log_variance(h) / 2)
 
     def proportions(self, g: Tensor) -> Tensor:
-        """t = softmax(g) with shape (..., T)."""
         return g.softmax(-1)
 
     def likelihood(self, t: Tensor) -> tuple[ExpertProduct, dict[str, Tensor]]:
         return ExpertProduct(self.experts(self.dropout(t))), {}
 
 
+class NormalisedLinear(nn.Module):
+    """b + BN(W x) over the rows of x (..., N): batch norm with a learned shift and no learned scale.
+
+    A single row has no variance, so even in training it is normalised by the running statistics.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n_out, n_in)))
+        self.bias = nn.Parameter(torch.zeros(n_out))
+        self.register_buffer("running_mean", torch.zeros(n_out))
+        self.register_buffer("running_var", torch.ones(n_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = F.linear(x, self.weight).float().flatten(0, -2)
+        batch_statistics = self.training and len(rows) > 1
+        shifted = F.batch_norm(rows, self.running_mean, self.running_var, bias=self.bias, training=batch_statistics)
+        return shifted.unflatten(0, x.shape[:-1])
+
+
 def laplace_scale(concentration: float, topics: int) -> float:
-    """s of N(0, s^2 I), the Laplace approximation of a symmetric Dirichlet(alpha) in the softmax basis.
+    """Return s of N(0, s^2 I), the Laplace approximation of a symmetric Dirichlet(alpha) in the softmax basis.
 
     s^2 = (1 - 2/T) / alpha + (1/T^2) sum_i 1 / alpha = (1 - 1/T) / alpha (Hennig et al. 2012; Srivastava &
-    Sutton 2017). A single topic leaves nothing to infer: s is 1 for T = 1, where this would be 0.
+    Sutton 2017). For T = 1, where the formula gives 0, s is 1: there is nothing to infer.
 
     Examples:
         >>> round(laplace_scale(concentration=0.1, topics=50) ** 2, 4)  # (1 - 1/50) / 0.1
@@ -240,12 +330,12 @@ def laplace_scale(concentration: float, topics: int) -> float:
 
 
 def diversity(beta: Tensor) -> Tensor:
-    """R = mean(a) - var(a), a(i,j) = arccos of the cosine of beta_i and beta_j (Xie et al. 2015), in radians.
+    """Return R = mean(a) - var(a) in radians, a(i,j) the angle between beta_i and beta_j (Xie et al. 2015).
 
     Zero for a single topic.
 
     Examples:
-        Topics without a word in common are at right angles:
+        Topics without a common word are at right angles:
 
         >>> import torch
         >>> round(diversity(torch.eye(3)).item(), 4)  # pi / 2
@@ -258,62 +348,5 @@ def diversity(beta: Tensor) -> Tensor:
         products = beta.float() @ beta.float().T
         length = products.diagonal().sqrt()
         cosine = products[pairs[0], pairs[1]] / (length[pairs[0]] * length[pairs[1]])
-        angle = torch.arccos(cosine.clamp(max=1 - 1e-6))
+        angle = torch.arccos(cosine.clamp(max=1 - 1e-6))  # arccos has an infinite slope at 1
     return angle.mean() - angle.var(correction=0)
-
-
-def assignment(proportions: Tensor, log_beta: Tensor, own: BagOfWords, evidence: float = 1.0) -> OneHotCategorical:
-    """q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence: the topic of a sentence by the model's own Bayes rule.
-
-    Args:
-        proportions: t with shape (..., B, T).
-        log_beta: with shape (T, D).
-        own: the sentence's bag of words, (B, D).
-        evidence: weight of these words; 0 gives q(c | d) = t.
-
-    Examples:
-        A document is half about each of two topics; of the word in the sentence the second speaks thrice as much:
-
-        >>> import torch
-        >>> from tgvae.data.bow import BagOfWords, count_words
-        >>> beta, own = torch.tensor([[0.25, 0.75], [0.75, 0.25]]), BagOfWords.of(count_words([[0]], size=2))
-        >>> q = assignment(torch.tensor([[0.5, 0.5]]), beta.log(), own)
-        >>> [round(p, 4) for p in q.probs[0].tolist()]
-        [0.25, 0.75]
-    """
-    return OneHotCategorical(logits=safe_log(proportions) + evidence * (own @ log_beta.T), validate_args=False)
-
-
-def _sizes(counts: BagOfWords | Tensor) -> Tensor:
-    return counts.sizes if isinstance(counts, BagOfWords) else counts.sum(-1)
-
-
-class TopicModel(TextModel):
-    """The topic model alone, a mixture or a product, for documents.
-
-    Examples:
-        >>> from tgvae.data.bow import BagOfWords, count_words
-        >>> from tgvae.data.tokenizers import WordTokenizer
-        >>> from tgvae.data.vocabulary import TopicVocabulary
-        >>> words = ["army", "school"]
-        >>> model = TopicModel(TopicConfig(topics=2), WordTokenizer(words), TopicVocabulary(words)).eval()
-        >>> shares = model.topic.theta(BagOfWords.of(count_words([[0, 0, 1], []], size=2)))
-        >>> shares.shape, [round(x, 4) for x in shares.sum(-1).tolist()]
-        (torch.Size([2, 2]), [1.0, 1.0])
-    """
-
-    topic: TopicNetwork
-    kind = "topic"
-    config_class = TopicConfig
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return frozenset({Capability.TOPICS})
-
-    def __init__(self, config: TopicConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
-        super().__init__(config, tokenizer, vocabulary)
-        core = ProductOfExpertsTopics if config.likelihood == "product" else MixtureTopics
-        self.topic = core(config, len(vocabulary))
-
-    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
-        return self.topic.trace(batch.documents if isinstance(batch, Batch) else batch, samples)

@@ -5,7 +5,6 @@ Shape legend: N sentences, T topics, Z latent, D bag-of-words vocabulary.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -19,6 +18,7 @@ from tgvae.models.base import TextModel
 from tgvae.models.sentence import LatentSentenceModel
 from tgvae.models.text_generation import Sentence
 from tgvae.models.topic import MixtureTopics
+from tgvae.models.topic_prior import TopicPrior
 from tgvae.random import make_generator
 
 LARGEST = 1e30
@@ -31,6 +31,11 @@ class TopicInference(TextModel):
     """Abstract: a model with topics that can be named by number or words, and found in a text."""
 
     topic: MixtureTopics
+    component: TopicPrior
+
+    def prior(self, t: Tensor) -> GaussianMixture:
+        """Return p(z | t) for topic proportions with shape (..., T)."""
+        return self.component.mixture(t, self.topic.log_beta.exp())
 
     def one_hot_topic(self, topic: int | str) -> Tensor:
         """Proportions (T,) that are one for a topic, given by number or by words."""
@@ -88,10 +93,6 @@ class TopicInference(TextModel):
 
 class TopicGuidedGenerator(TopicInference, LatentSentenceModel):
     """Abstract: a writer whose prior is a mixture over topics."""
-
-    @abstractmethod
-    def prior(self, proportions: Tensor) -> GaussianMixture:
-        """p(z | beta, t) for topic proportions with shape (..., T)."""
 
     @torch.no_grad()
     def generate(

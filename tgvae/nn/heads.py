@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tgvae.data.bow import BagOfWords
@@ -82,19 +81,6 @@ class HouseholderHead(nn.Module):
             vectors.append(v.float())
         stacked = torch.stack(vectors, dim=-2) if vectors else loc.new_zeros(*loc.shape[:-1], 0, loc.shape[-1])
         return HouseholderNormal(loc, scale_of(self.log_scale(h)), stacked, centre)
-
-
-class ComponentHead(nn.Sequential):
-    """Topics beta (T, D) -> mu(beta_i) and sigma(beta_i), each (T, Z): functions of the direction of beta_i."""
-
-    def __init__(self, vocabulary_size: int, latent_size: int) -> None:
-        super().__init__(
-            nn.Linear(vocabulary_size, latent_size * 4), nn.Tanh(), nn.Linear(latent_size * 4, latent_size * 2)
-        )
-
-    def forward(self, beta: Tensor) -> tuple[Tensor, Tensor]:
-        loc, log_scale = super().forward(F.normalize(beta, dim=-1)).chunk(2, dim=-1)
-        return loc, scale_of(log_scale)
 
 
 def scale_of(log_scale: Tensor) -> Tensor:
