@@ -21,11 +21,11 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import DOCUMENT, PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation import report_io
-from tgvae.evaluation.exhibits import TopicRow, exhibits_of
 from tgvae.evaluation.generation import ReferenceLM
-from tgvae.evaluation.html_report import page
+from tgvae.evaluation.html_report import render_report
 from tgvae.evaluation.metric import Metric, Parts, Report, difference
 from tgvae.evaluation.report import EvalConfig, Evaluation, evaluate
+from tgvae.evaluation.report_data import TopicRow, collect_report_data
 from tgvae.evaluation.report_io import FOLDER, PAGE, PARTS, REPORT, described, load_evaluation, save_evaluation
 from tgvae.evaluation.text import perplexity_under
 from tgvae.models.base import WEIGHTS, Model
@@ -433,27 +433,27 @@ def test_page_of_every_kind(
     name: str, models: dict[str, Model], found: dict[str, Evaluation], corpus: Corpus, held_out: Corpus, tmp_path: Path
 ) -> None:
     model = models[name]
-    shown = exhibits_of(found[name], model, corpus, held_out, "A title", {"corpus": "made up"}, tmp_path)
+    shown = collect_report_data(found[name], model, corpus, held_out, "A title", {"corpus": "made up"}, tmp_path)
     sections = SECTIONS[name]
-    assert shown.figures == found[name].report
+    assert shown.metrics == found[name].report
     assert shown.history == [], "a folder without metrics"
     assert (shown.topics is not None) == ("topics" in sections)
-    assert (shown.latent is not None) == ("latent" in sections)
+    assert (shown.embeddings is not None) == ("latent" in sections)
     assert (shown.lengths is not None) == (shown.bleu is not None) == ("generation" in sections)
-    assert (shown.steering is not None) == ("guidance" in sections)
+    assert (shown.guidance is not None) == ("guidance" in sections)
     if name in ("topic", "language-model"):
-        html = page(shown)
+        html = render_report(shown)
         assert "A title" in html
         assert "made up" in html
         assert all(title in html for section in sections for title in found[name].report[section])
 
 
-def test_exhibits_are_those_of_the_evaluation(
+def test_report_data_is_that_of_the_evaluation(
     models: dict[str, Model], found: dict[str, Evaluation], corpus: Corpus, held_out: Corpus, tmp_path: Path
 ) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1}\n{"kind": "valid", "step": 2}\n')
     model, evaluation = models["tgvae"], found["tgvae"]
-    shown = exhibits_of(evaluation, model, corpus, held_out, "t", {}, tmp_path)
+    shown = collect_report_data(evaluation, model, corpus, held_out, "t", {}, tmp_path)
     assert [row["step"] for row in shown.history] == [1, 2]
     assert sorted(topic.number for topic in shown.topics) == [0, 1, 2, 3]
     shares = [topic.share for topic in shown.topics]
@@ -468,11 +468,12 @@ def test_exhibits_are_those_of_the_evaluation(
         asked = [text for i, text in zip(strongest.topics, strongest.texts, strict=True) if i == topic.number]
         assert topic.samples == asked
         assert len(topic.nearest) == 3
-    html = page(shown)
+    html = render_report(shown)
     assert all(word in html for topic in shown.topics for word in topic.words)
-    assert len(shown.latent) == len(shown.latent_topic) == len(shown.latent_text) == len(held_out.lengths)
-    assert [point[0] for point in shown.steering] == [1.0, 1.5]
-    assert shown.steering[0][1] == evaluation.report["guidance"]["fidelity, strength 1"].value
+    assert shown.embeddings.group_names == shown.topic_names
+    assert len(shown.embeddings.means) == len(shown.embeddings.texts) == len(held_out.lengths)
+    assert [point[0] for point in shown.guidance] == [1.0, 1.5]
+    assert shown.guidance[0][1] == evaluation.report["guidance"]["fidelity, strength 1"].value
     assert shown.bleu["test-BLEU"][2] == pytest.approx(evaluation.report["generation"]["test-BLEU-2"].value)
     assert len(shown.lengths[0]) == len(held_out.lengths)
     assert len(shown.lengths[1]) == QUICK.generated
@@ -491,7 +492,7 @@ def test_dates_are_those_of_the_metadata(
     tmp_path: Path,
 ) -> None:
     dated = with_column(corpus, "metadata", [json.dumps(metadata)] * corpus.documents)
-    shown = exhibits_of(found["topic"], models["topic"], dated, held_out, "t", {}, tmp_path)
+    shown = collect_report_data(found["topic"], models["topic"], dated, held_out, "t", {}, tmp_path)
     assert shown.dates == [date] * corpus.documents
     assert shown.labels == corpus.table["label"].to_pylist()
     assert len(shown.theta) == corpus.documents

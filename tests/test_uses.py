@@ -28,8 +28,8 @@ from tgvae.applications import (
 from tgvae.applications.common import LATENTS, Shown, as_seen, require
 from tgvae.data.vectors import Space, Vectors, open_vectors
 from tgvae.errors import UserError
-from tgvae.evaluation.image_pictures import GREY, Block, sheet, tiles
 from tgvae.evaluation.likelihood import bound_of, importance_weighted_nll
+from tgvae.evaluation.plots.latent_plots import tile_images
 from tgvae.evaluation.report_io import described
 from tgvae.models.vae import VectorConfig, VectorVAE
 
@@ -132,34 +132,6 @@ def test_mistakes_are_named(data: Vectors) -> None:
         augmentation.show(build(), data, per_class=(99,))
 
 
-def test_a_sheet_is_its_images_between_grey_lines() -> None:
-    images = np.random.default_rng(0).uniform(-0.5, 1.5, (2, 3, 4, 5))
-    images[0, 1, 2, 3] = np.nan
-    found = sheet(images)
-    assert found.dtype == np.uint8
-    assert found.shape == (2 * 5 + 1, 3 * 6 + 1)
-    inside = np.zeros(found.shape, bool)
-    for row, column, y, x in np.ndindex(images.shape):
-        place = row * 5 + 1 + y, column * 6 + 1 + x
-        inside[place], value = True, images[row, column, y, x]
-        assert found[place] == (GREY if np.isnan(value) else round(255 * min(max(value, 0), 1)))
-    assert (found[~inside] == GREY).all()
-    assert sheet(np.array([[[[2.0, 4.0]]]]), 2, 4)[1, 1:3].tolist() == [0, 255]
-
-
-def test_blocks_lie_below_each_other_with_room_for_their_titles() -> None:
-    blocks = [Block("<b>one</b>", np.zeros((2, 3, 4, 4))), Block("", np.ones((1, 5, 4, 4)))]
-    figure = tiles(blocks)
-    first, second = figure.data
-    (title,) = figure.layout.annotations
-    assert title.text == "&lt;b&gt;one&lt;/b&gt;", "text, no markup"
-    assert first.y0 - 0.5 == title.y > 0, "the title ends where its block begins"
-    assert second.y0 == first.y0 + 11, "without a title there is no gap"
-    assert list(figure.layout.yaxis.range) == [second.y0 - 0.5 + 6, 0], "downwards, nothing is cut off"
-    assert list(figure.layout.xaxis.range) == [0, 26]
-    assert figure.layout.yaxis.scaleanchor == "x"
-
-
 def test_samples_stand_beside_their_bounds(model: VectorVAE, data: Vectors) -> None:
     shown, test = samples.show([model, build(latent_size=5)], data, seed=3), data.splits["test"]
     assert list(shown.report) == ["latent size 2", "latent size 5"]
@@ -170,7 +142,7 @@ def test_samples_stand_beside_their_bounds(model: VectorVAE, data: Vectors) -> N
     assert figures["-ELBO"].value == pytest.approx(
         figures["rate: KL"].value + figures["distortion: -E log p(x|z)"].value
     )
-    expected = sheet(model.sample(60, 3).numpy().reshape(3, 20, 4, 4))
+    expected = tile_images(model.sample(60, 3).numpy().reshape(3, 20, 4, 4))
     assert np.array_equal(shown.picture.data[0].z, expected)
 
 

@@ -20,15 +20,15 @@ from tgvae.data.graph_io import open_graph
 from tgvae.data.graphs import split_edges
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import Space, VectorSplit
-from tgvae.evaluation import gallery
 from tgvae.evaluation import vector_figures as module
-from tgvae.evaluation.embeddings import node_points, reconstructions, samples, vector_points
+from tgvae.evaluation.embeddings import node_embeddings, reconstruct_images, sample_images, vector_embeddings
 from tgvae.evaluation.eval_config import EvalConfig
-from tgvae.evaluation.exhibits import Exhibits
 from tgvae.evaluation.latent import mutual_information
 from tgvae.evaluation.likelihood import importance_weighted_nll
 from tgvae.evaluation.links import link_figures
 from tgvae.evaluation.metric import Metrics, Report, difference
+from tgvae.evaluation.plots.catalog import render_section
+from tgvae.evaluation.report_data import ReportData
 from tgvae.evaluation.vector_figures import (
     Categories,
     gaussians,
@@ -287,50 +287,50 @@ def test_separate_kinds_are_told_apart() -> None:
     assert 0.5 < figure.value <= 1
 
 
-# Exhibits
+# Embeddings and images
 
 
 def test_points_of_vectors() -> None:
     model, data = build(), split("test", 12)
-    points = vector_points(model, data)
-    assert points.of == "images"
-    assert points.groups == ["0", "1"]
-    assert [points.groups[i] for i in points.group] == data.labels.tolist()
-    assert points.names[3] == "test 3"
-    np.testing.assert_allclose(points.z, model.embed(torch.from_numpy(data.x)).detach(), rtol=1e-5)
-    plain = vector_points(build(space=Space(6)), split("test", 12, labels=False))
-    assert (plain.of, plain.groups, set(plain.group)) == ("vectors", ["vectors"], {0})
+    points = vector_embeddings(model, data)
+    assert points.items == "images"
+    assert points.group_names == ["0", "1"]
+    assert [points.group_names[i] for i in points.group] == data.labels.tolist()
+    assert points.texts[3] == "test 3"
+    np.testing.assert_allclose(points.means, model.embed(torch.from_numpy(data.x)).detach(), rtol=1e-5)
+    plain = vector_embeddings(build(space=Space(6)), split("test", 12, labels=False))
+    assert (plain.items, plain.group_names, set(plain.group)) == ("vectors", ["vectors"], {0})
     for shown, labelled in ((points, True), (plain, False)):
-        ((heading, figure, caption),) = gallery.latents(Exhibits("Run", points=shown))
-        assert (heading, len(figure.data)) == ("Latent map", len(shown.groups))
-        assert caption.startswith(f"Marks are {shown.of}, placed by")
-        assert ("marked by label" in caption) == labelled
-    assert vector_points(build("categorical"), data).z.shape == (12, 2 * 3)
+        (plot,) = render_section(ReportData(embeddings=shown), "Latent space")
+        assert len(plot.figure.data) == len(shown.group_names)
+        assert f"held-out {shown.items}" in plot.caption
+        assert ("by label" in plot.caption) == labelled
+    assert vector_embeddings(build("categorical"), data).means.shape == (12, 2 * 3)
 
 
 def test_pictures_are_in_the_shape_of_pictures() -> None:
     data = split("test", 30)
-    shown = reconstructions(build(), data)
+    shown = reconstruct_images(build(), data)
     assert shown.shape == (2, 20, 2, 3)
     np.testing.assert_array_equal(shown[0].reshape(20, 6), data.x[:20])
     assert ((shown[1] > 0) & (shown[1] < 1)).all()
-    assert samples(build()).shape == (3, 20, 2, 3)
-    assert samples(build("point")) is None
-    assert reconstructions(build("point"), data).shape == (2, 20, 2, 3)
-    assert samples(build(space=Space(6))) is None
-    assert reconstructions(build(space=Space(6)), data) is None
+    assert sample_images(build()).shape == (3, 20, 2, 3)
+    assert sample_images(build("point")) is None
+    assert reconstruct_images(build("point"), data).shape == (2, 20, 2, 3)
+    assert sample_images(build(space=Space(6))) is None
+    assert reconstruct_images(build(space=Space(6)), data) is None
 
 
 def test_points_of_nodes(edges: Path) -> None:
     graph = open_graph(str(edges))
     model = GraphVAE.of(GraphConfig(4, 2), graph).eval()
-    plain = node_points(model, split_edges(graph)["test"])
-    assert (plain.of, plain.groups) == ("nodes", ["nodes"])
-    assert plain.names == graph.names
-    assert plain.z.shape == (graph.nodes, 2)
+    plain = node_embeddings(model, split_edges(graph)["test"])
+    assert (plain.items, plain.group_names) == ("nodes", ["nodes"])
+    assert plain.texts == graph.names
+    assert plain.means.shape == (graph.nodes, 2)
     labelled = replace(graph, labels=np.arange(graph.nodes) % 3 - 1)
-    points = node_points(model, split_edges(labelled)["test"])
-    assert points.groups == ["no label", "label 0", "label 1"]
+    points = node_embeddings(model, split_edges(labelled)["test"])
+    assert points.group_names == ["no label", "label 0", "label 1"]
     assert points.group[:4].tolist() == [0, 1, 2, 0]
 
 
@@ -405,7 +405,7 @@ def test_runs_on_graphs(place: Path, edges: Path, capsys: pytest.CaptureFixture[
 def test_pages(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out_of(capsys, "evaluate", place / name, *OPTIONS, "--split", "valid")
     page = (place / name / "evaluation/report.html").read_text(encoding="utf-8")
-    pictures = ["Latent map", "Terms over training", "Rate and distortion"]
+    pictures = ["Latent space", "Training curves", "Rate and distortion"]
     for heading in pictures + (["Samples", "Reconstructions"] if name == "vae" else []):
         assert f">{heading}</a></h3>" in page
     assert "Topics" not in page[page.index("<main>") :]

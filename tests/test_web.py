@@ -141,11 +141,9 @@ def test_prevalence_is_that_of_the_documents_of_a_year_and_of_a_label(
 
 def test_pictures_have_all_documents_and_what_they_are_of(web: TestClient, corpus: Corpus) -> None:
     pictures = {p["heading"]: p for p in web.get("/api/map").json()["pictures"]}
-    assert {"Map of topics", "Map of documents", "Topics over time", "Topics by label", "Similarity of topics"} == set(
-        pictures
-    )
+    assert {"Topic map", "Document map", "Topics over time", "Topics by label", "Topic similarity"} == set(pictures)
     assert all(p["caption"] and p["figure"]["data"] for p in pictures.values())
-    groups = pictures["Map of documents"]["figure"]["data"]
+    groups = pictures["Document map"]["figure"]["data"]
     hover = [text for group in groups for text in group.get("hovertext", [])]
     assert len(hover) == corpus.documents
     assert any(str(corpus.table["sentences"][0][0])[:20] in text for text in hover)
@@ -543,8 +541,8 @@ def test_without_the_corpus_topics_still_have_words(guided: TGVAE) -> None:
         for t in found["topics"]
     )
     headings = [p["heading"] for p in web.get("/api/map").json()["pictures"]]
-    assert "Map of topics" in headings
-    assert "Map of documents" not in headings
+    assert "Topic map" in headings
+    assert "Document map" not in headings
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import bound_of, importance_weighted_nll
 from tgvae.evaluation.links import RESAMPLES, bootstrap_error
 from tgvae.evaluation.metric import Metric, Metrics
-from tgvae.evaluation.pictures import framed, marked_line
+from tgvae.evaluation.plots.plot_style import figure_with_axes, styled_line
 from tgvae.models.vae import VectorVAE
 
 Floats = NDArray[np.float64]
@@ -88,10 +88,10 @@ def strangeness(model: VectorVAE, data: Vectors, test: VectorSplit, seed: int) -
 
 def roc_curves(strange: NDArray[np.bool_], scores: dict[str, Floats]) -> go.Figure:
     """A curve a score, from (0, 0) to (1, 1)."""
-    lines = [marked_line([0, 1], [0, 1], "chance", CHANCE_LOOK, ["chance"] * 2, mode="lines")]
+    lines = [styled_line([0, 1], [0, 1], "chance", CHANCE_LOOK, ["chance"] * 2, mode="lines")]
     for look, (name, score) in enumerate(scores.items()):
         wrong, found, _ = roc_curve(strange, score)
         hover = [f"{name}<br>found {f:.1%}<br>wrongly {w:.1%}" for f, w in zip(found, wrong, strict=True)]
-        lines.append(marked_line(wrong, found, name, look, hover, mode="lines"))
-    figure = framed(lines, "others called strange", "found of the class", height=560)
+        lines.append(styled_line(wrong, found, name, look, hover, mode="lines"))
+    figure = figure_with_axes(lines, "others called strange", "found of the class", height=560)
     return figure.update_xaxes(tickformat=".0%").update_yaxes(tickformat=".0%")

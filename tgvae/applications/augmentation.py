@@ -19,7 +19,7 @@ from tgvae.data.vectors import Vectors
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.metric import Metric, Metrics, Parts, Report
-from tgvae.evaluation.pictures import framed, marked_line
+from tgvae.evaluation.plots.plot_style import figure_with_axes, styled_line
 from tgvae.evaluation.vector_figures import embedded
 from tgvae.models.vae import VectorVAE
 
@@ -58,8 +58,8 @@ def curves(per_class: Sequence[int], report: Report) -> go.Figure:
         found = [section[name] for section in report.values()]
         hover = [f"{name}<br>labels per class: {n}<br>{f.value:.1%}" for n, f in zip(per_class, found, strict=True)]
         bars = {"type": "data", "array": [figure.error or 0 for figure in found]}
-        lines.append(marked_line(per_class, [figure.value for figure in found], name, look, hover, error_y=bars))
-    picture = framed(lines, "labels per class", "accuracy", height=480).update_yaxes(tickformat=".0%")
+        lines.append(styled_line(per_class, [figure.value for figure in found], name, look, hover, error_y=bars))
+    picture = figure_with_axes(lines, "labels per class", "accuracy", height=480).update_yaxes(tickformat=".0%")
     return picture.update_xaxes(type="log", tickvals=list(per_class))
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from tgvae.applications.common import Shown, require
 from tgvae.data.vectors import Vectors
 from tgvae.evaluation.metric import Metric, Parts
-from tgvae.evaluation.pictures import latent_map
+from tgvae.evaluation.plots.latent_plots import latent_map
 from tgvae.evaluation.projections import Floats
 from tgvae.evaluation.vector_figures import embedded, row_of
 from tgvae.models.vae import VectorVAE

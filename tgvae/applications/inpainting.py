@@ -14,9 +14,9 @@ from torch.distributions import Distribution
 
 from tgvae.applications.common import Shown, as_images, require, shades
 from tgvae.data.vectors import Space, Vectors
-from tgvae.evaluation.image_pictures import Block, tiles
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.metric import Metric, Metrics, Parts
+from tgvae.evaluation.plots.latent_plots import ImageGrid, image_grids
 from tgvae.evaluation.vector_figures import independent_values
 from tgvae.models.imputation import complete
 from tgvae.models.vae import VectorVAE
@@ -52,10 +52,12 @@ def show(model: VectorVAE, data: Vectors, seed: int = 0) -> Shown:
         "Four completions of the lower half": found.x[:DRAWN],
         f"Mean of {DRAWS} completions": torch.where(known, x, given_z.mean.mean(0))[None],
     }
-    blocks = [Block(title, as_images(rows[:, :COLUMNS], model.space)) for title, rows in shown.items()]
+    blocks = [ImageGrid(title, as_images(rows[:, :COLUMNS], model.space)) for title, rows in shown.items()]
     accepted = Metric(found.accepted, "share", f"{DRAWS} chains of {STEPS} steps", len(x), seed)
     figures = prediction_figures(model, given_z, x, data, known, seed) | {"proposals accepted": accepted}
-    return Shown("The lower half, given the upper", tiles(blocks, *shades(data)), CAPTION, {"missing half": figures})
+    return Shown(
+        "The lower half, given the upper", image_grids(blocks, *shades(data)), CAPTION, {"missing half": figures}
+    )
 
 
 def upper_half(space: Space) -> Tensor:

@@ -15,9 +15,9 @@ from tgvae.applications.common import Shown, as_images, require, shades
 from tgvae.data.dataset import Ints
 from tgvae.data.vectors import Vectors
 from tgvae.errors import UserError
-from tgvae.evaluation.image_pictures import Block, tiles
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.metric import Metric, Parts
+from tgvae.evaluation.plots.latent_plots import ImageGrid, image_grids
 from tgvae.evaluation.vector_figures import row_of
 from tgvae.models.text_generation import between
 from tgvae.models.vae import VectorVAE
@@ -57,10 +57,10 @@ def show(model: VectorVAE, data: Vectors, seed: int = 0) -> Shown:
     )
     images = as_images(torch.stack((latent, pixels))[:, :, :PAIRS].transpose(0, 2), model.space)
     blocks = [
-        Block(title, rows) for title, rows in zip(_titles(test.labels, ends), images.swapaxes(1, 2), strict=False)
+        ImageGrid(title, rows) for title, rows in zip(_titles(test.labels, ends), images.swapaxes(1, 2), strict=False)
     ]
     report = {"half way": {"distance to the nearest training image": figure}}
-    return Shown("From one image to another", tiles(blocks, *shades(data)), CAPTION, report)
+    return Shown("From one image to another", image_grids(blocks, *shades(data)), CAPTION, report)
 
 
 def pairs(labels: NDArray[np.str_] | None, count: int, seed: int) -> tuple[Ints, Ints]:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tgvae.applications.common import IW_SAMPLES, Shown, as_images, bound_figures, require, shades
 from tgvae.data.vectors import Vectors
-from tgvae.evaluation.image_pictures import Block, tiles
 from tgvae.evaluation.likelihood import evaluating
+from tgvae.evaluation.plots.latent_plots import ImageGrid, image_grids
 from tgvae.models.vae import VectorVAE
 
 SIDE = 20
@@ -32,7 +32,7 @@ def show(model: VectorVAE, data: Vectors, seed: int = 0) -> Shown:
     images = as_images(manifold(model, SIDE, SIDE), model.space)
     title = f"E[x | z] at {SIDE} x {SIDE} quantiles of the prior"
     report = {"bound": bound_figures(model, data.splits["test"], seed, IW_SAMPLES)}
-    return Shown("The latent plane, decoded", tiles([Block(title, images)], *shades(data)), CAPTION, report)
+    return Shown("The latent plane, decoded", image_grids([ImageGrid(title, images)], *shades(data)), CAPTION, report)
 
 
 def quantiles(count: int) -> NDArray[np.float64]:

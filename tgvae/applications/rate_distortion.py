@@ -18,7 +18,7 @@ from tgvae.applications.common import DISTORTION, RATE, Shown, bound_figures, re
 from tgvae.data.vectors import Vectors
 from tgvae.evaluation.latent import ACTIVE_VARIANCE, active_units
 from tgvae.evaluation.metric import Metric, Metrics
-from tgvae.evaluation.pictures import framed, marked_line
+from tgvae.evaluation.plots.plot_style import figure_with_axes, styled_line
 from tgvae.evaluation.vector_figures import gaussians, row_of
 from tgvae.models.vae import VectorVAE
 
@@ -82,15 +82,15 @@ def curve(betas: Sequence[float], rate: Sequence[float], distortion: Sequence[fl
     for total in np.linspace(totals.min(), totals.max(), LINES):
         hover = [f"-ELBO {total:.2f} nats"] * 2
         shown = {"mode": "lines", "legendgroup": "equal", "showlegend": not lines}
-        lines.append(marked_line([0, right], [total, total - right], "equal ELBO", EQUAL_LOOK, hover, **shown))
+        lines.append(styled_line([0, right], [total, total - right], "equal ELBO", EQUAL_LOOK, hover, **shown))
     hover = [
         f"beta {beta:g}<br>rate {r:.2f}<br>distortion {d:.2f}<br>-ELBO {r + d:.2f}"
         for beta, r, d in zip(betas, rate, distortion, strict=True)
     ]
     sides = [f"{('top', 'bottom')[i % 2]} right" for i in range(len(betas))]  # large ones lie on each other
     shown = {"mode": "lines+markers+text", "text": [f"{beta:g}" for beta in betas], "textposition": sides}
-    lines.append(marked_line(rate, distortion, "VAEs by beta", 0, hover, **shown))
+    lines.append(styled_line(rate, distortion, "VAEs by beta", 0, hover, **shown))
     spare = 0.08 * (max(distortion) - min(distortion)) or 1.0
-    figure = framed(lines, "rate: KL in nats", "distortion: -E log p(x|z) in nats", height=560)
+    figure = figure_with_axes(lines, "rate: KL in nats", "distortion: -E log p(x|z) in nats", height=560)
     figure.update_xaxes(range=[0, right])
     return figure.update_yaxes(range=[min(distortion) - spare, max(distortion) + spare])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tgvae.applications.common import IW_SAMPLES, Shown, as_images, bound_figures, require, shades
 from tgvae.data.vectors import Vectors
-from tgvae.evaluation.image_pictures import Block, tiles
+from tgvae.evaluation.plots.latent_plots import ImageGrid, image_grids
 from tgvae.models.vae import VectorVAE
 
 SIZES = (2, 5, 10, 20)
@@ -33,6 +33,6 @@ def show(models: Sequence[VectorVAE], data: Vectors, seed: int = 0) -> Shown:
         section = f"latent size {model.config.latent_size}"
         drawn = as_images(model.sample(ROWS * COLUMNS, seed), model.space)
         title = f"{section.capitalize()}: -ELBO {elbo:.2f} nats, importance-weighted {weighted:.2f}"
-        blocks.append(Block(title, drawn.reshape(ROWS, COLUMNS, *model.space.grid)))
+        blocks.append(ImageGrid(title, drawn.reshape(ROWS, COLUMNS, *model.space.grid)))
         report[section] = figures
-    return Shown("Samples from the prior", tiles(blocks, *shades(data)), CAPTION, report)
+    return Shown("Samples from the prior", image_grids(blocks, *shades(data)), CAPTION, report)

@@ -19,10 +19,10 @@ from tgvae.applications.common import as_images
 from tgvae.applications.manifold import manifold as decoded_plane
 from tgvae.data.vectors import VectorSplit
 from tgvae.errors import UserError
-from tgvae.evaluation.image_pictures import Block, tiles
 from tgvae.evaluation.likelihood import Bound
-from tgvae.evaluation.pictures import COLOURS, DASHES, dressed, framed, marked_line, plain
-from tgvae.evaluation.projections import Floats, evenly
+from tgvae.evaluation.plots.latent_plots import ImageGrid, image_grids
+from tgvae.evaluation.plots.plot_style import COLORS, DASHES, apply_style, escape_markup, figure_with_axes, styled_line
+from tgvae.evaluation.projections import Floats, evenly_spaced
 from tgvae.evaluation.topics import WithTopics, top_words
 from tgvae.evaluation.vector_figures import embedded
 from tgvae.models.gmm import Mixture
@@ -52,12 +52,12 @@ def curves(
     """A line a name, with the titles of both axes; ``marks`` are values to be read beside, as level lines."""
     drawn = []
     for look, (name, points) in enumerate(lines.items()):
-        hover = [f"{plain(name)}<br>{place}: {value:.2f}" for place, value in points.items()]
-        drawn.append(marked_line(list(points), list(points.values()), plain(name), look, hover))
-    figure = framed(drawn, x, y)
+        hover = [f"{escape_markup(name)}<br>{place}: {value:.2f}" for place, value in points.items()]
+        drawn.append(styled_line(list(points), list(points.values()), escape_markup(name), look, hover))
+    figure = figure_with_axes(drawn, x, y)
     for look, (name, value) in enumerate((marks or {}).items(), start=len(lines)):
-        line = {"color": COLOURS[look % len(COLOURS)], "dash": DASHES[look % len(DASHES)], "width": 2}
-        figure.add_hline(value, line=line, annotation_text=plain(name), annotation_position="top left")
+        line = {"color": COLORS[look % len(COLORS)], "dash": DASHES[look % len(DASHES)], "width": 2}
+        figure.add_hline(value, line=line, annotation_text=escape_markup(name), annotation_position="top left")
     return figure
 
 
@@ -73,8 +73,8 @@ def em_steps(x: Tensor, start: Mixture, end: Mixture, bounds: Sequence[float]) -
         bounds: as ``em`` returns them, in nats a row, of at least one pair of steps.
     """
     figure = make_subplots(1, 2, horizontal_spacing=0.14)
-    some = x[evenly(len(x), MOST_POINTS)]
-    dots = {"color": COLOURS[-1], "size": 4}
+    some = x[evenly_spaced(len(x), MOST_POINTS)]
+    dots = {"color": COLORS[-1], "size": 4}
     figure.add_trace(
         go.Scatter(x=some[:, 0], y=some[:, 1], mode="markers", marker=dots, showlegend=False), row=1, col=1
     )
@@ -84,16 +84,16 @@ def em_steps(x: Tensor, start: Mixture, end: Mixture, bounds: Sequence[float]) -
     evidence = [bounds[step + step % 2] for step in steps]
     for look, (name, values) in enumerate({"ELBO": list(bounds[1:]), "log p(x)": evidence}.items(), start=2):
         hover = [f"{name} after half-step {step}: {value:.3f}" for step, value in zip(steps, values, strict=True)]
-        figure.add_trace(marked_line(steps, values, name, look, hover), row=1, col=2)
+        figure.add_trace(styled_line(steps, values, name, look, hover), row=1, col=2)
     figure.update_yaxes(title="nats a vector", row=1, col=2)
     figure.update_xaxes(title="half-step (odd: M, even: E)", row=1, col=2)
-    return dressed(figure, height=420)
+    return apply_style(figure, height=420)
 
 
 def _rims(mixture: Mixture, name: str, look: int) -> go.Scatter:
     """The ellipses of a mixture as one line with gaps."""
     x, y = np.pad(ellipses(mixture), ((0, 0), (0, 1), (0, 0)), constant_values=np.nan).reshape(-1, 2).T
-    line = {"color": COLOURS[look], "dash": DASHES[look]}
+    line = {"color": COLORS[look], "dash": DASHES[look]}
     return go.Scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip")
 
 
@@ -117,10 +117,10 @@ def code_map(model: VectorVAE, split: VectorSplit, deviations: float = 2.0) -> g
     groups = []
     for look, label in enumerate(np.unique(split.labels)):
         at = z[split.labels == label]
-        font = {"color": COLOURS[look % len(COLOURS)], "size": 13}
-        names = [plain(str(label))] * len(at)
+        font = {"color": COLORS[look % len(COLORS)], "size": 13}
+        names = [escape_markup(str(label))] * len(at)
         groups.append(go.Scatter(x=at[:, 0], y=at[:, 1], mode="text", text=names, textfont=font, name=names[0]))
-    figure = framed(groups, "z<sub>1</sub>", "z<sub>2</sub>").update_layout(showlegend=False)
+    figure = figure_with_axes(groups, "z<sub>1</sub>", "z<sub>2</sub>").update_layout(showlegend=False)
     figure.add_shape(type="circle", x0=-deviations, y0=-deviations, x1=deviations, y1=deviations, line_dash="dash")
     return figure.update_yaxes(scaleanchor="x")
 
@@ -133,7 +133,7 @@ def manifold(model: VectorVAE, rows: int = 12, columns: int = 20) -> go.Figure:
     """
     if model.code_size != 2 or not model.space.picture:
         raise UserError("the manifold is drawn for a latent of size 2 and vectors that are pictures")
-    return tiles([Block("", as_images(decoded_plane(model, rows, columns), model.space))])
+    return image_grids([ImageGrid("", as_images(decoded_plane(model, rows, columns), model.space))])
 
 
 def rate_distortion(bounds: Mapping[str, Bound]) -> go.Figure:
@@ -141,14 +141,14 @@ def rate_distortion(bounds: Mapping[str, Bound]) -> go.Figure:
     rates, distortions = (
         [getattr(b, part).mean().item() for b in bounds.values()] for part in ("kl", "reconstruction")
     )
-    names, best = [plain(name) for name in bounds], min(b.negative_elbo for b in bounds.values())
+    names, best = [escape_markup(name) for name in bounds], min(b.negative_elbo for b in bounds.values())
     hover = [f"{n}<br>KL {r:.2f}<br>reconstruction {d:.2f}" for n, r, d in zip(names, rates, distortions, strict=True)]
-    line = marked_line(
+    line = styled_line(
         rates, distortions, "models", 0, hover, mode="lines+markers+text", text=names, textposition="top right"
     )
-    figure = framed([line], "KL in nats (rate)", "reconstruction in nats (distortion)")
+    figure = figure_with_axes([line], "KL in nats (rate)", "reconstruction in nats (distortion)")
     ends = [0.0, 1.15 * max(rates)]  # with room for the last name
-    look = {"color": COLOURS[-1], "dash": "dash"}
+    look = {"color": COLORS[-1], "dash": "dash"}
     equal = go.Scatter(x=ends, y=[best - end for end in ends], mode="lines", line=look, hoverinfo="skip")
     return figure.add_trace(equal.update(name=f"-ELBO = {best:.1f} nats")).update_xaxes(range=ends)
 

@@ -20,12 +20,12 @@ from tgvae.data.schema import PreparedFolder, file_hash
 from tgvae.datasets import Data, examples_of, fingerprint
 from tgvae.distributed import is_first, joined
 from tgvae.errors import UserError
-from tgvae.evaluation.exhibits import exhibits_of
 from tgvae.evaluation.generation import ReferenceLM
-from tgvae.evaluation.html_report import page
+from tgvae.evaluation.html_report import render_report
 from tgvae.evaluation.metric import Metric, Report, by_name
 from tgvae.evaluation.model_card import write_card
 from tgvae.evaluation.report import EvalConfig, Evaluation, evaluate
+from tgvae.evaluation.report_data import collect_report_data
 from tgvae.evaluation.report_io import FOLDER, PAGE, described, save_evaluation
 from tgvae.formatting import ColumnGroup, format_estimate, format_number, print_metrics
 from tgvae.models.base import WEIGHTS, Model
@@ -132,8 +132,8 @@ def measure(
         return found
     about = describe(run, model, split, protocol) | {"judge": None if judge is None else judge.name}
     texts = {name: in_words(value) for name, value in about.items()}
-    exhibits = exhibits_of(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)
-    save_evaluation(run, about, found.report, page(exhibits), exhibits.topics or (), exhibits.summaries)
+    shown = collect_report_data(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)
+    save_evaluation(run, about, found.report, render_report(shown), shown.topics or (), shown.summaries)
     write_card(run, read_run(run), model, opened)
     return found
 

@@ -27,7 +27,8 @@ from tgvae.cli.options import parse
 from tgvae.cli.output import command, end, print_json, table_console
 from tgvae.data.vectors import Vectors, open_vectors
 from tgvae.errors import UserError, meant
-from tgvae.evaluation.html_report import about_list, drawn, page_of, tables
+from tgvae.evaluation.html_report import definition_list, html_page, metric_tables, plots_html
+from tgvae.evaluation.plots.catalog import Plot
 from tgvae.evaluation.report_io import described
 from tgvae.files import write_text
 from tgvae.models.vae import VectorConfig, VectorVAE
@@ -213,10 +214,10 @@ def describe_use(options: Show, data: Vectors, runs: Sequence[Path]) -> dict[str
 def write(use: UseName, shown: Shown, about: Mapping[str, str], path: Path) -> Path:
     """The page of a use: the picture with its caption first, then the figures."""
     sections = {
-        "Picture": drawn([(shown.title, shown.picture, shown.caption)]),
-        "Metrics": tables(shown.report),
-        "About": about_list(about),
+        "Plot": plots_html([Plot(use, shown.title, shown.picture, shown.caption)]),
+        "Metrics": metric_tables(shown.report),
+        "About": definition_list(about),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, page_of(f"{use.capitalize()}, {about['data']}", sections))
+    write_text(path, html_page(f"{use.capitalize()}, {about['data']}", sections))
     return path

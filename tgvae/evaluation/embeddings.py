@@ -1,6 +1,6 @@
-"""What models of vectors and graphs have to show: their latent space, samples and reconstructions.
+"""What a model of vectors or of a graph has learnt: embeddings, samples and reconstructions.
 
-Shape legend: N vectors or nodes, Z latent.
+Shape legend: N vectors, nodes or sentences, Z latent.
 """
 
 from __future__ import annotations
@@ -20,70 +20,70 @@ from tgvae.evaluation.vector_figures import embedded, row_of
 from tgvae.models.vae import VectorVAE
 from tgvae.models.vgae import GraphVAE
 
-ROWS, COLUMNS = 3, 20
+SAMPLE_ROWS, SAMPLE_COLUMNS = 3, 20
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
-    """Vectors or nodes in latent space.
+class Embeddings:
+    """Posterior means of a split.
 
     Attributes:
-        of: what a point is, in the plural.
-        z: posterior means, with shape (N, Z).
-        group: of each point, a place in ``groups``, with shape (N,).
-        groups: labels.
-        names: of the points.
+        items: what is embedded, in the plural: sentences, images, vectors, nodes.
+        means: with shape (N, Z).
+        group: index into ``group_names`` of each item, with shape (N,).
+        group_names: labels or topics; a single name if there are none.
+        texts: text or name of each item.
     """
 
-    of: str
-    z: Floats
+    items: str
+    means: Floats
     group: NDArray[np.integer]
-    groups: Sequence[str]
-    names: Sequence[str]
+    group_names: Sequence[str]
+    texts: Sequence[str]
 
 
-def vector_points(model: VectorVAE, split: VectorSplit) -> Points:
-    """The vectors of a split where the encoder puts them, by their labels."""
-    of, names = f"{row_of(model)}s", split.names(np.arange(len(split.x)))
-    groups, group = [of], np.zeros(len(names), np.int64)
+def vector_embeddings(model: VectorVAE, split: VectorSplit) -> Embeddings:
+    """Return the embeddings of the vectors of a split, grouped by label if they have labels."""
+    items, names = f"{row_of(model)}s", split.names(np.arange(len(split.x)))
+    group_names, group = [items], np.zeros(len(names), np.int64)
     if split.labels is not None:
-        known, group = np.unique(split.labels, return_inverse=True)
-        groups = known.tolist()
-    return Points(of, embedded(model, split), group, groups, names)
+        labels, group = np.unique(split.labels, return_inverse=True)
+        group_names = labels.tolist()
+    return Embeddings(items, embedded(model, split), group, group_names, names)
 
 
-def node_points(model: GraphVAE, split: GraphSplit) -> Points:
-    """The nodes of a graph where the encoder puts them, by their labels."""
+def node_embeddings(model: GraphVAE, split: GraphSplit) -> Embeddings:
+    """Return the embeddings of the nodes of a graph, grouped by label if they have labels."""
     graph = split.graph
     nodes = np.arange(graph.nodes)
     with evaluating(model, seed=0):
-        z = model.embed(split.gather(nodes).to(model.device)).cpu().double().numpy()
-    groups, group = ["nodes"], np.zeros_like(nodes)
+        means = model.embed(split.gather(nodes).to(model.device)).cpu().double().numpy()
+    group_names, group = ["nodes"], np.zeros_like(nodes)
     if graph.labels is not None:
-        known, group = np.unique(graph.labels, return_inverse=True)
-        groups = ["no label" if label < 0 else f"label {label}" for label in known]
-    return Points("nodes", z, group, groups, graph.names)
+        labels, group = np.unique(graph.labels, return_inverse=True)
+        group_names = ["no label" if label < 0 else f"label {label}" for label in labels]
+    return Embeddings("nodes", means, group, group_names, graph.names)
 
 
-def samples(model: VectorVAE) -> Floats | None:
-    """Pictures drawn from the prior, in rows and columns: (rows, columns, height, width).
+def sample_images(model: VectorVAE) -> Floats | None:
+    """Return E[x | z] of samples z from the prior, with shape (rows, columns, height, width).
 
-    None where there is no prior, or vectors are no pictures.
+    None for a deterministic autoencoder, which has no prior, and for vectors that are not images.
     """
     if model.config.latent == "point" or not model.space.picture:
         return None
-    return model.sample(ROWS * COLUMNS).cpu().view(ROWS, COLUMNS, *model.space.picture).numpy()
+    return model.sample(SAMPLE_ROWS * SAMPLE_COLUMNS).cpu().view(SAMPLE_ROWS, -1, *model.space.picture).numpy()
 
 
-def reconstructions(model: VectorVAE, split: VectorSplit) -> Floats | None:
-    """The first pictures of a split, which are in no order, and what the decoder makes of their E_q[z | x].
+def reconstruct_images(model: VectorVAE, split: VectorSplit) -> Floats | None:
+    """Return the first images of a split and their reconstructions from E_q[z | x]; splits are in random order.
 
     Returns:
-        With shape (2, columns, height, width); None where vectors are no pictures.
+        With shape (2, columns, height, width); None for vectors that are not images.
     """
     if not model.space.picture:
         return None
-    x = torch.from_numpy(split.x[:COLUMNS])
+    x = torch.from_numpy(split.x[:SAMPLE_COLUMNS])
     with evaluating(model, seed=0):
-        again = model.likelihood(model.embed(x.to(model.device))).mean.cpu()
-    return torch.stack((x, again)).unflatten(-1, model.space.picture).numpy()
+        reconstruction = model.likelihood(model.embed(x.to(model.device))).mean.cpu()
+    return torch.stack((x, reconstruction)).unflatten(-1, model.space.picture).numpy()

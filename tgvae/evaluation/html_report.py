@@ -1,18 +1,18 @@
-"""The page of an evaluation: one HTML file that needs no network, for any reader and any screen."""
+"""HTML reports: one self-contained file without network access, for all screen sizes and screen readers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from numbers import Integral
 from typing import TYPE_CHECKING
 
-from tgvae.evaluation.exhibits import Exhibits, SummaryRow, TopicRow
 from tgvae.evaluation.metric import Report
+from tgvae.evaluation.report_data import ReportData, SummaryRow, TopicRow
+from tgvae.formatting import Markup, Table, format_number
 
 if TYPE_CHECKING:
-    from tgvae.evaluation.gallery import Picture
+    from tgvae.evaluation.plots.catalog import Plot
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 CONFIG = {"responsive": True, "displayModeBar": False, "typesetMath": False}
@@ -50,156 +50,148 @@ figcaption { margin-top: .5rem }
 """
 
 
-def page(exhibits: Exhibits) -> str:
-    """The whole page. The same exhibits give the same page; all their text is escaped."""
-    from tgvae.evaluation import gallery
+def render_report(data: ReportData) -> str:
+    """Return the report as HTML; equal data gives equal HTML, and all text is escaped."""
+    from tgvae.evaluation.plots.catalog import render_section
 
-    found = {
-        "About": about_list(exhibits.about),
-        "Metrics": tables(exhibits.figures),
-        "Topics": _topics(exhibits.topics or ()) + drawn(gallery.topics(exhibits)),
-        "Summaries": _summaries(exhibits.summaries),
-        "Documents": drawn(gallery.documents(exhibits)),
-        "Sentences": drawn(gallery.sentences(exhibits)),
-        "Latents": drawn(gallery.latents(exhibits)),
-        "Training": drawn(gallery.training(exhibits)),
+    def plots(section: str) -> str:
+        return plots_html(render_section(data, section))
+
+    sections = {
+        "About": definition_list(data.about),
+        "Metrics": metric_tables(data.metrics),
+        "Topics": _topic_table(data.topics or ()) + plots("Topics"),
+        "Summaries": _summary_table(data.summaries),
     }
-    return page_of(exhibits.title, found)
+    return html_page(
+        data.title, sections | {name: plots(name) for name in ("Documents", "Sentences", "Latent space", "Training")}
+    )
 
 
-def page_of(title: str, found: Mapping[str, str]) -> str:
-    """A page with sections of HTML by heading; empty ones are left out."""
-    sections = [(heading, body) for heading, body in found.items() if body]
-    links = "".join(f'<li><a href="#{_slug(heading)}">{heading}</a></li>' for heading, _ in sections)
-    bodies = "".join(f"<section>{_heading(2, heading)}{body}</section>" for heading, body in sections)
+def html_page(title: str, sections: Mapping[str, str]) -> str:
+    """Return a page with sections of HTML by heading; empty sections are left out."""
+    shown = [(heading, body) for heading, body in sections.items() if body]
+    links = "".join(f'<li><a href="#{_section_id(heading)}">{heading}</a></li>' for heading, _ in shown)
+    bodies = "".join(
+        f"<section>{_heading(2, heading, _section_id(heading))}{body}</section>" for heading, body in shown
+    )
     title = escape(title)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style>{_plotly() if '<figure' in bodies else ''}</head><body>"
+        f"<style>{STYLE}</style>{_plotly_script() if '<figure' in bodies else ''}</head><body>"
         f'<header><h1>{title}</h1><nav aria-label="Contents"><ul>{links}</ul></nav></header>'
-        "<noscript><p>The pictures need JavaScript; the tables do not.</p></noscript>"
+        "<noscript><p>The plots need JavaScript; the tables do not.</p></noscript>"
         f"<main>{bodies}</main></body></html>\n"
     )
 
 
-def drawn(found: Iterable[Picture]) -> str:
-    """Metrics with heading and caption; those with nothing to show are left out."""
+def plots_html(plots: Iterable[Plot]) -> str:
+    """Return plots with headings and captions; plots without a figure are left out."""
     from plotly.io import to_html
 
     parts = []
-    for heading, figure, caption in found:
-        if figure is not None:
-            name = _slug(heading) + "-picture"
-            plot = to_html(figure, CONFIG, include_plotlyjs=False, full_html=False, div_id=name)
-            if any(trace.type == "heatmap" or trace.orientation == "h" for trace in figure.data):  # labels need room
-                plot = _scrolling(f'<div class="wide">{plot}</div>', heading)
-            label = f'role="group" aria-labelledby="{_slug(heading)}"'
-            parts.append(f"<figure {label}>{_heading(3, heading)}{plot}<figcaption>{caption}</figcaption></figure>")
+    for plot in plots:
+        if plot.figure is None:
+            continue
+        div = to_html(plot.figure, CONFIG, include_plotlyjs=False, full_html=False, div_id=f"{plot.id}-plot")
+        if any(trace.type == "heatmap" or trace.orientation == "h" for trace in plot.figure.data):
+            div = _scrollable(f'<div class="wide">{div}</div>', plot.heading)  # row labels do not fit on a phone
+        label = f'role="group" aria-labelledby="{plot.id}"'
+        caption = f"<figcaption>{escape(plot.caption)}</figcaption>"
+        parts.append(f"<figure {label}>{_heading(3, plot.heading, plot.id)}{div}{caption}</figure>")
     return "".join(parts)
 
 
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return f"<script>{get_plotlyjs()}</script>"
-
-
-def about_list(about: Mapping[str, str]) -> str:
-    """What a page is about, by name."""
+def definition_list(about: Mapping[str, str]) -> str:
+    """Return names and values as a list."""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in about.items())
     return f"<dl>{rows}</dl>" if rows else ""
 
 
-def tables(report: Report) -> str:
-    """A table of figures for every section."""
+def metric_tables(report: Report) -> str:
+    """Return one table of metrics per section."""
+    columns = ("metric", "value", "standard error", "baselines", "unit", "n", "estimator")
     parts = []
-    columns = ("figure", "value", "standard error", "beside", "unit", "n", "estimator")
-    for section, figures in report.items():
-        cells = [
+    for section, metrics in report.items():
+        rows = [
             (
-                escape(name),
-                number(f.value),
-                "" if f.error is None else f"± {number(f.error)}",
-                ", ".join(f"{escape(mark)} {number(value)}" for mark, value in f.marks.items()),
-                escape(f.unit),
-                "" if f.size is None else number(f.size),
-                escape(f.estimator),
+                name,
+                format_number(metric.value),
+                "" if metric.error is None else f"± {format_number(metric.error)}",
+                ", ".join(f"{mark} {format_number(value)}" for mark, value in metric.marks.items()),
+                metric.unit,
+                format_number(metric.size),
+                metric.estimator,
             )
-            for name, f in figures.items()
+            for name, metric in metrics.items()
         ]
-        heading = _heading(3, section.capitalize(), "figures " + section)
-        parts.append(heading + _table(section, columns, cells, numeric={1, 2, 5}))
+        parts.append(_heading(3, section.capitalize(), f"metrics-{_slug(section)}"))
+        parts.append(_scrollable(Table(columns, rows, numeric={1, 2, 5}).to_html(), f"table of metrics: {section}"))
     return "".join(parts)
 
 
-def _topics(topics: Sequence[TopicRow]) -> str:
-    columns = ("topic", "share", "NPMI", "KL of z, nats", "words, sentences on opening")
-    cells = [
-        (str(t.number), f"{t.share:.1%}", f"{t.npmi:.3f}", f"{t.kl:.2f}" if t.sentences else "", _words(t))
+def _topic_table(topics: Sequence[TopicRow]) -> str:
+    columns = ("topic", "share", "NPMI", "KL of z, nats", "words (open for probabilities and sentences)")
+    rows = [
+        (str(t.number), f"{t.share:.1%}", f"{t.npmi:.3f}", f"{t.kl:.2f}" if t.sentences else "", _topic_words(t))
         for t in topics
     ]
-    return _table("Topics", columns, cells, numeric={0, 1, 2, 3}) if topics else ""
+    return _scrollable(Table(columns, rows, numeric={0, 1, 2, 3}).to_html(), "table of topics") if rows else ""
 
 
-def _summaries(rows: Sequence[SummaryRow]) -> str:
-    """Summaries beside their references; the document shows on opening."""
-    cells = [
-        (
-            "<br>".join(map(escape, row.references)),
-            f"<details><summary>{escape(row.summary) or '–'}</summary><p>{escape(row.document)}</p></details>",
-        )
-        for row in rows
-    ]
-    note = f"<p>{len(rows)} documents drawn by a fixed seed, not chosen.</p>"
-    return note + _table("Summaries", ("reference", "summary, document on opening"), cells, set()) if rows else ""
-
-
-def _words(topic: TopicRow) -> str:
-    """Words of a topic that open to their probabilities and to sentences."""
-    most = max(topic.probabilities, default=1)
+def _topic_words(topic: TopicRow) -> Markup:
+    """Return the words of a topic, which open to their probabilities and to sentences."""
+    largest = max(topic.probabilities, default=1)
     words = "".join(
-        f'<li><meter max="{most:.4g}" value="{p:.4g}"></meter> {escape(w)} <small>{p:.3f}</small></li>'
-        for w, p in zip(topic.words, topic.probabilities, strict=True)
+        f'<li><meter max="{largest:.4g}" value="{p:.4g}"></meter> {escape(word)} <small>{p:.3f}</small></li>'
+        for word, p in zip(topic.words, topic.probabilities, strict=True)
     )
-    kinds = {"Written by the model": topic.samples, "Nearest in the corpus": topic.nearest}
+    kinds = {"Generated": topic.samples, "Nearest in the corpus": topic.nearest}
     lists = "".join(
         f"<p><b>{kind}</b></p><ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
         for kind, texts in kinds.items()
         if texts
     )
     shown = escape(", ".join(topic.words))
-    return f'<details><summary>{shown}</summary><ul class="words">{words}</ul>{lists}</details>'
+    return Markup(f'<details><summary>{shown}</summary><ul class="words">{words}</ul>{lists}</details>')
 
 
-def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: set[int]) -> str:
-    """A table that scrolls sideways in its own box; its cells are HTML already."""
-    looks = [' class="number"' if i in numeric else "" for i in range(len(columns))]
-    head = "".join(f'<th scope="col"{look}>{name}</th>' for name, look in zip(columns, looks, strict=True))
-    lines = (zip(looks, row, strict=True) for row in rows)
-    body = "".join(f"<tr>{''.join(f'<td{look}>{cell}</td>' for look, cell in line)}</tr>" for line in lines)
-    return _scrolling(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", f"{caption}, a table")
+def _summary_table(rows: Sequence[SummaryRow]) -> str:
+    if not rows:
+        return ""
+    cells = [
+        (
+            Markup("<br>".join(map(escape, row.references))),
+            Markup(
+                f"<details><summary>{escape(row.summary) or '–'}</summary><p>{escape(row.document)}</p></details>",
+            ),
+        )
+        for row in rows
+    ]
+    table = Table(("reference", "summary (open for the document)"), cells).to_html()
+    return f"<p>A random sample of {len(rows)} documents.</p>" + _scrollable(table, "table of summaries")
 
 
-def _scrolling(content: str, label: str) -> str:
-    """A box that scrolls sideways, by keyboard too, so that the page does not."""
+def _scrollable(content: str, label: str) -> str:
+    """Return a box that scrolls sideways, also with the keyboard."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{content}</div>'
 
 
-def number(value: float) -> str:
-    """A number as people read it: whole numbers whole, others with three or four figures; a dash for NaN."""
-    if value != value:
-        return "–"
-    if isinstance(value, Integral) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+def _plotly_script() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return f"<script>{get_plotlyjs()}</script>"
 
 
-def _heading(level: int, text: str, anchor: str | None = None) -> str:
-    """A heading that can be linked to, by its text or by ``anchor``."""
-    name = _slug(anchor or text)
-    return f'<h{level} id="{name}"><a href="#{name}">{escape(text)}</a></h{level}>'
+def _heading(level: int, text: str, id_: str) -> str:
+    """Return a heading that links to itself."""
+    return f'<h{level} id="{id_}"><a href="#{id_}">{escape(text)}</a></h{level}>'
+
+
+def _section_id(heading: str) -> str:
+    return f"section-{_slug(heading)}"  # plots have ids such as "topics" and "training"
 
 
 def _slug(text: str) -> str:

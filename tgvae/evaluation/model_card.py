@@ -17,10 +17,10 @@ from tgvae.data.graphs import Graph
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.data.vectors import Vectors
 from tgvae.errors import UserError
-from tgvae.evaluation.html_report import number
 from tgvae.evaluation.metric import Report
 from tgvae.evaluation.report_io import load_evaluation
 from tgvae.files import write_text
+from tgvae.formatting import format_number as number
 from tgvae.models.base import CARD, Model
 
 UNSTATED = "not stated"

@@ -21,8 +21,8 @@ from safetensors.numpy import load_file, save_file
 from tgvae.config_io import misfit, plain, read_described
 from tgvae.data.schema import file_hash
 from tgvae.errors import UserError, meant_path
-from tgvae.evaluation.exhibits import SummaryRow, TopicRow
 from tgvae.evaluation.metric import Metric, Parts, Report
+from tgvae.evaluation.report_data import SummaryRow, TopicRow
 from tgvae.files import atomic_write
 from tgvae.models.base import WEIGHTS
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from tgvae.config_io import plain
 from tgvae.data.corpus import Corpus
-from tgvae.evaluation.exhibits import Exhibits, TopicRow
 from tgvae.evaluation.html_report import CONFIG
-from tgvae.evaluation.plots import Name, drawn, gathered
+from tgvae.evaluation.plots.catalog import PlotId, collect_plot_data, render
 from tgvae.evaluation.prevalence import Prevalence, by_label, by_year
 from tgvae.evaluation.projections import topic_distances
+from tgvae.evaluation.report_data import ReportData, TopicRow
 from tgvae.evaluation.topics import WithTopics, diversity, has_topics, top_words, topics_in_use
 from tgvae.models.base import Model
 from tgvae.web.requests import LINE
@@ -26,7 +26,7 @@ from tgvae.web.schemas import About, Context, Examples, Groups, Picture, Picture
 from tgvae.web.service import abilities, topics_of
 
 EXAMPLE = 2_000  # most characters of a document that visitors are shown to begin with
-PICTURES: tuple[Name, ...] = ("map", "documents", "time", "labels", "similarity")
+PICTURES: tuple[PlotId, ...] = ("map", "documents", "time", "labels", "similarity")
 
 
 def look(
@@ -49,9 +49,9 @@ def look(
         return Context(about)
     if corpus is not None:
         tell(f"topics of {corpus.documents:,} documents and {len(corpus.lengths):,} sentences ...")
-    exhibits = by_itself(model) if corpus is None else gathered(model, corpus, corpus, PICTURES)
+    data = by_itself(model) if corpus is None else collect_plot_data(model, corpus, corpus, PICTURES)
     tell("pictures ...")
-    return Context(about, described(exhibits), pictured(exhibits))
+    return Context(about, described(data), pictured(data))
 
 
 def source_of(corpus: Corpus) -> Source:
@@ -73,7 +73,7 @@ def examples_of(corpus: Corpus) -> Examples | None:
     return Examples(f"{document} "[: EXAMPLE + 1].rsplit(" ", 1)[0][:EXAMPLE], start, end)
 
 
-def by_itself(model: WithTopics) -> Exhibits:
+def by_itself(model: WithTopics) -> ReportData:
     """What a model has to show without documents: shares are those of an empty one, and no coherence is known (NaN)."""
     beta = model.topic.log_beta.detach().exp().cpu().double().numpy()
     top, share = top_words(beta), topics_of(model, []).detach().cpu().numpy()
@@ -81,28 +81,28 @@ def by_itself(model: WithTopics) -> Exhibits:
         TopicRow(int(i), float(share[i]), nan, [model.vocabulary.words[w] for w in top[i]], beta[i, top[i]].tolist())
         for i in (-share).argsort(kind="stable")
     ]
-    return Exhibits("", topics=rows, topic_distances=topic_distances(beta))
+    return ReportData(topics=rows, topic_distances=topic_distances(beta))
 
 
-def described(exhibits: Exhibits) -> Topics:
+def described(data: ReportData) -> Topics:
     """The topics: coherence is None where it is not known."""
-    rows, groups = exhibits.topics or (), groups_of(exhibits)
+    rows, groups = data.topics or (), groups_of(data)
     return Topics(
         npmi=plain(float(np.mean([row.npmi for row in rows]))),
         diversity=diversity(np.array([row.words for row in rows])),
-        in_use=None if exhibits.theta is None else topics_in_use(exhibits.theta),
+        in_use=None if data.theta is None else topics_in_use(data.theta),
         groups={kind: Groups(found.names, found.documents.tolist()) for kind, found in groups.items()},
-        topics=[one(row, groups, exhibits.theta is not None) for row in rows],
+        topics=[one(row, groups, data.theta is not None) for row in rows],
     )
 
 
-def groups_of(exhibits: Exhibits) -> dict[str, Prevalence]:
+def groups_of(data: ReportData) -> dict[str, Prevalence]:
     """Prevalence by year and by label, where documents have them."""
-    if exhibits.theta is None:
+    if data.theta is None:
         return {}
     found = {
-        "year": by_year(exhibits.theta, exhibits.dates or ()),
-        "label": by_label(exhibits.theta, exhibits.labels or ()),
+        "year": by_year(data.theta, data.dates or ()),
+        "label": by_label(data.theta, data.labels or ()),
     }
     return {kind: prevalence for kind, prevalence in found.items() if prevalence is not None}
 
@@ -115,8 +115,8 @@ def one(row: TopicRow, groups: dict[str, Prevalence], shares: bool) -> Topic:
     return Topic(row.number, row.name, share, plain(row.npmi), words, list(row.nearest), prevalence)
 
 
-def pictured(exhibits: Exhibits) -> Pictures:
+def pictured(data: ReportData) -> Pictures:
     """Pictures with headings and captions."""
-    found = drawn(exhibits, PICTURES).values()
+    found = render(data, PICTURES).values()
     shown = [Picture(p.heading, p.caption, json.loads(str(p.figure.to_json()))) for p in found if p.figure is not None]
     return Pictures(CONFIG, shown)
