@@ -104,12 +104,3 @@ def test_the_encoder_reads_the_corrupted_sentence_and_the_likelihood_scores_the_
     torch.testing.assert_close(
         read_noisy.latents["z"].q.scale, expected.scale.expand_as(read_noisy.latents["z"].q.scale)
     )
-
-
-def test_noise_on_the_latent_is_added_in_training_alone(prepared: PreparedFolder) -> None:
-    model, z = build("vae", prepared), torch.zeros(20000, 6)
-    assert model.decoded(z) is z
-    model.latent_noise = 0.3
-    torch.manual_seed(0)
-    assert model.train().decoded(z).std().item() == pytest.approx(0.3, rel=0.02)
-    assert model.eval().decoded(z) is z

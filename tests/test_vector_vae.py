@@ -19,7 +19,7 @@ from tgvae.data.corruption import Corruption
 from tgvae.data.vectors import Space, VectorBatch, Vectors, VectorSplit, open_vectors
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import Bound, bound_of, importance_weighted_nll
-from tgvae.models.base import load
+from tgvae.models.base import add_noise, load
 from tgvae.models.vae import VectorConfig, VectorVAE
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import build, resume_run, start_run
@@ -193,8 +193,7 @@ def test_categories_are_relaxed_in_training_alone(name: str, batch: VectorBatch)
         torch.testing.assert_close(z.sum(-1), torch.ones(5, ROWS, 3))
         one_hot = ((z.amax(-1) - 1).abs() < 1e-6).all().item()
         assert one_hot == (not training or "straight-through" in name)
-    model.temperature = 1e-3
-    assert model.train().trace(batch, 5).latents["z"].z.amax(-1).mean() > 0.99, "the temperature is that of the draws"
+    assert model.train().trace(batch, 5, temperature=1e-3).latents["z"].z.amax(-1).mean() > 0.99
 
 
 def test_categories_are_drawn_from_the_posterior(batch: VectorBatch) -> None:
@@ -216,21 +215,15 @@ def test_the_encoder_reads_what_is_seen_and_the_likelihood_scores_what_is_clean(
     assert (code - model.embed(batch.x)).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("config", [VAE, POINT], ids=["vae", "autoencoder"])
-def test_noise_on_z_is_added_in_training_alone(config: VectorConfig) -> None:
-    model, z = made(config), torch.zeros(20_000, 3)
-    assert model.train().decoded(z) is z
-    model.latent_noise = 0.5
-    assert model.decoded(z).std().item() == pytest.approx(0.5, rel=0.02)
-    assert model.eval().decoded(z) is z
+def test_noise_has_the_standard_deviation_asked_for() -> None:
+    z = torch.zeros(20_000, 3)
+    assert add_noise(z, 0.0) is z
+    assert add_noise(z, 0.5).std().item() == pytest.approx(0.5, rel=0.02)
 
 
 def test_noise_on_z_reaches_the_decoder(batch: VectorBatch) -> None:
     model = made(POINT)
-    clean = model(batch)["nll/x"]
-    model.latent_noise = 3.0
-    assert (model(batch)["nll/x"] - clean).abs().min() > 0
-    torch.testing.assert_close(model.eval()(batch)["nll/x"], clean)
+    assert (model(batch, latent_noise=3.0)["nll/x"] - model(batch)["nll/x"]).abs().min() > 0
 
 
 @torch.no_grad()
@@ -307,12 +300,20 @@ def test_recipes_of_digits_learn_in_two_epochs(name: str, tmp_path: Path) -> Non
     assert second["nll/x"] < first["nll/x"] < 64 * math.log(2), "better than to know nothing"
 
 
-def test_the_loop_sets_the_temperature_and_the_noise(tmp_path: Path) -> None:
+def test_the_loop_passes_the_temperature_and_the_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[dict[str, float]] = []
+    forward = VectorVAE.forward
+
+    def recorded(self: VectorVAE, batch: VectorBatch, **options: Any) -> dict[str, Tensor]:
+        passed.append(options)
+        return forward(self, batch, **options)
+
+    monkeypatch.setattr(VectorVAE, "forward", recorded)
     cooling = Schedule("linear", start=1.0, end=0.2, share=1.0)
     phase = Phase("vector", epochs=1, batch=360, temperature=cooling, corruption=Corruption(latent=0.3))
-    model = start_run(short(phase, DISCRETE), "digits", tmp_path / "run")
-    assert model.temperature == pytest.approx(cooling(3 / 4)), "at the last of four steps"
-    assert model.latent_noise == 0.3
+    start_run(short(phase, DISCRETE), "digits", tmp_path / "run")
+    assert [options["temperature"] for options in passed] == pytest.approx([cooling(step / 4) for step in range(4)])
+    assert {options["latent_noise"] for options in passed} == {0.3}
 
 
 def test_a_bound_reads_what_corruption_leaves(held_out: VectorSplit) -> None:

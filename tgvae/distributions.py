@@ -46,6 +46,11 @@ def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
     return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
+def standard_normal(size: int, device: torch.device | None = None) -> Independent:
+    """N(0, I) over ``size`` values, with batch shape ()."""
+    return diagonal_normal(torch.zeros(size, device=device), torch.ones(size, device=device))
+
+
 def householder(z: Tensor, vectors: Tensor) -> Tensor:
     """H_K ... H_1 z with H_k = I - 2 v_k v_k' / |v_k|^2 (Tomczak & Welling 2016, arXiv 1611.09630).
 

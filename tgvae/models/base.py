@@ -54,12 +54,8 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
     A saved model is a folder with ``config.json``, ``model.safetensors`` and what belongs to the data, such as
     vocabularies: no pickle.
 
-    ``temperature`` is that of relaxed (Gumbel-softmax) draws in training, and ``latent_noise`` the standard deviation
-    of noise that is added to z in training before it is decoded; the training loop sets both.
     """
 
-    temperature = 1.0
-    latent_noise = 0.0
     card: str | None = None
     """The model card of the folder that it was loaded from, which is published with it."""
     supports_denoising: ClassVar[bool] = False
@@ -85,8 +81,15 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         """A fresh model for data of the kind that it learns from."""
 
     @abstractmethod
-    def trace(self, batch: Any, samples: int = 1) -> Trace:
-        """Latents and observations of a batch with ``samples`` draws of every latent."""
+    def trace(self, batch: Any, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0) -> Trace:
+        """Return latents and observations of a batch.
+
+        Args:
+            batch: what the model reads, on its device.
+            samples: of every latent.
+            temperature: of relaxed (Gumbel-softmax) samples.
+            latent_noise: standard deviation of noise that is added to z before it is decoded.
+        """
 
     @abstractmethod
     def save_data(self, folder: Path) -> list[Path]:
@@ -106,9 +109,11 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         """What this model can do; of some kinds it depends on the settings."""
         return frozenset()
 
-    def forward(self, batch: Any, samples: int = 1) -> dict[str, Tensor]:
-        """The terms of the trace; the call that wrappers for several devices pass through."""
-        return self.trace(batch, samples).terms()
+    def forward(
+        self, batch: Any, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
+    ) -> dict[str, Tensor]:
+        """Return the terms of the trace. ``DistributedDataParallel`` synchronises gradients only of this call."""
+        return self.trace(batch, samples, temperature, latent_noise).terms()
 
     def require_supports_denoising(self, corruption: Corruption) -> None:
         """Raises UserError where corruption would do nothing."""
@@ -118,10 +123,6 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
-
-    def decoded(self, z: Tensor) -> Tensor:
-        """z as the decoder gets it: with noise while training, where it is asked for."""
-        return z + self.latent_noise * torch.randn_like(z) if self.training and self.latent_noise else z
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
@@ -201,6 +202,11 @@ class TextModel(Model):
     @classmethod
     def read_data(cls, config: Any, folder: Path) -> Self:
         return cls(config, load_tokenizer(folder), TopicVocabulary.load(folder / TOPIC_WORDS))
+
+
+def add_noise(z: Tensor, scale: float) -> Tensor:
+    """Return z with Gaussian noise of standard deviation ``scale``, which a denoising decoder learns to ignore."""
+    return z + scale * torch.randn_like(z) if scale else z
 
 
 def read_config(folder: Path) -> tuple[str, dict[str, Any]]:

@@ -18,9 +18,9 @@ from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import HouseholderNormal, SequenceDistribution, TokenSequence, diagonal_normal
+from tgvae.distributions import HouseholderNormal, SequenceDistribution, TokenSequence, standard_normal
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.base import Capability, TextModel
+from tgvae.models.base import Capability, TextModel, add_noise
 from tgvae.models.text_generation import Sentence, between, read, write
 from tgvae.nn.decoder import Decoder
 from tgvae.nn.dropout import Dropout
@@ -179,14 +179,15 @@ class SentenceVAE(LatentSentenceModel):
         self.sentence = SentenceNetwork(config, tokenizer)
 
     def prior(self) -> torch.distributions.Independent:
-        zeros = torch.zeros(self.config.latent_size, device=self.device)
-        return diagonal_normal(zeros, zeros + 1)
+        return standard_normal(self.config.latent_size, self.device)
 
-    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+    def trace(
+        self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
+    ) -> Trace:
         assert isinstance(batch, Batch)
         q = self.sentence.posterior(*batch.seen)
         z = q.rsample((samples,))
-        y = self.sentence.likelihood(batch.inputs, self.decoded(z))
+        y = self.sentence.likelihood(batch.inputs, add_noise(z, latent_noise))
         return Trace({"z": Latent(q, self.prior(), z, "sentence")}, {"tokens": Observed(y, batch.targets, "sentence")})
 
     @torch.no_grad()
@@ -231,7 +232,9 @@ class LanguageModel(TextModel):
         embedding, adaptive = token_embedding(tokenizer, config.embedding_size), config.softmax == "adaptive"
         self.decoder = GRUDecoder(embedding, config.hidden_size, 0, config.dropout, adaptive)
 
-    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+    def trace(
+        self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
+    ) -> Trace:
         assert isinstance(batch, Batch)
         y = self.decoder(batch.inputs, torch.zeros(1, len(batch.lengths), 0, device=self.device))
         return Trace(observed={"tokens": Observed(y, batch.targets, "sentence")})

@@ -31,7 +31,7 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.pairs import Pairs, Target
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.distributions import GaussianMixture, diagonal_normal
+from tgvae.distributions import GaussianMixture, standard_normal
 from tgvae.errors import UserError
 from tgvae.models.base import Capability
 from tgvae.models.sentence import SentenceConfig, token_embedding
@@ -148,7 +148,9 @@ class Summarizer(SummaryGenerator):
         final = torch.cat((last, backwards[:, 0]), dim=-1)
         return Source(self.decoder.attention.memory(states, lengths), final, ids)
 
-    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+    def trace(
+        self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
+    ) -> Trace:
         """Documents alone give the topic model's terms; a batch of pairs gives both models'."""
         if isinstance(batch, Documents):
             self.require_topics()
@@ -157,7 +159,7 @@ class Summarizer(SummaryGenerator):
             raise UserError("a summarizer reads documents with summaries: draw batches from its `pairs(corpus)`")
         topics, words = self.topic.trace_with_words(batch.documents, samples) if self.guided else (Trace(), None)
         source = self.read(batch.source, batch.source_lengths)
-        latents = self._latents(source, words, batch.own, samples)
+        latents = self._latents(source, words, batch.own, samples, temperature)
         z = latents["z"].z if latents else source.final.new_zeros(1, len(batch.lengths), 0)
         likelihood = self.decoder(self._hidden(batch.inputs), z, source)
         targets = batch.targets if self.config.copy else self.decoder.within(batch.targets)
@@ -166,17 +168,17 @@ class Summarizer(SummaryGenerator):
         aux = {"coverage": coverage_loss(likelihood.attention, real).mean(0)} if self.config.coverage else {}
         return Trace(topics.latents | latents, topics.observed | observed, topics.aux | aux)
 
-    def _latents(self, source: Source, words: TopicMixture | None, own: BagOfWords, samples: int) -> dict[str, Latent]:
+    def _latents(
+        self, source: Source, words: TopicMixture | None, own: BagOfWords, samples: int, temperature: float
+    ) -> dict[str, Latent]:
         if words is not None:
             prior = self.component.mixture(words.t, words.beta)
-            return self.component.latents(
-                prior, words.log_beta, own, partial(self.head, source.final), self.temperature
-            )
+            return self.component.latents(prior, words.log_beta, own, partial(self.head, source.final), temperature)
         if not self.stochastic:
             return {}
         q = self.head(source.final)
-        standard = diagonal_normal(torch.zeros_like(q.loc[0]), torch.ones_like(q.loc[0]))
-        return {"z": Latent(q, standard, q.rsample((samples,)), "sentence")}
+        prior_z = standard_normal(self.config.sentence.latent_size, self.device)
+        return {"z": Latent(q, prior_z, q.rsample((samples,)), "sentence")}
 
     def draw(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
         if not self.stochastic:

@@ -28,7 +28,7 @@ from tgvae.data.batch import Batch, Documents
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import GaussianMixture
-from tgvae.models.base import Capability
+from tgvae.models.base import Capability, add_noise
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
 from tgvae.models.sentence import SentenceConfig, SentenceNetwork
 from tgvae.models.text_generation import read
@@ -112,7 +112,9 @@ class TGVAE(TopicGuidedGenerator):
             straight_through=config.straight_through,
         )
 
-    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+    def trace(
+        self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
+    ) -> Trace:
         """Documents alone give the topic model's terms; a batch of sentences gives both models'."""
         if isinstance(batch, Documents):
             return self.topic.trace(batch, samples)
@@ -120,14 +122,14 @@ class TGVAE(TopicGuidedGenerator):
         g = self.topic.posterior(batch.context).rsample((samples,))
         prior = self.component.mixture(self.topic.proportions(g), words.beta)
         posterior = partial(self.sentence.posterior, *batch.seen)
-        latents = self.component.latents(prior, words.log_beta, batch.own, posterior, self.temperature)
-        z = self.decoded(latents["z"].z)
+        latents = self.component.latents(prior, words.log_beta, batch.own, posterior, temperature)
+        z = add_noise(latents["z"].z, latent_noise)
         y = Observed(self.sentence.likelihood(batch.inputs, z), batch.targets, "sentence")
         wanted = self.training and self.config.consistency_sentences
-        aux = {"consistency": self._consistency(batch, prior)} if wanted else {}
+        aux = {"consistency": self._consistency(batch, prior, temperature)} if wanted else {}
         return Trace(topics.latents | latents, topics.observed | {"tokens": y}, topics.aux | aux)
 
-    def _consistency(self, batch: Batch, prior: GaussianMixture) -> Tensor:
+    def _consistency(self, batch: Batch, prior: GaussianMixture, temperature: float) -> Tensor:
         """-log t_i of freely written sentences on topics i drawn at random, as long as the batch's."""
         topics = self.topic.size
         asked = torch.randint(topics, (self.config.consistency_sentences,), device=self.device)
@@ -140,7 +142,7 @@ class TGVAE(TopicGuidedGenerator):
             bos_id=self.tokenizer.bos_id,
             eos_id=self.tokenizer.eos_id,
             length=batch.targets.shape[1],
-            temperature=self.temperature,
+            temperature=temperature,
             hard=self.config.straight_through,
         )
         return topic_consistency(self.topic, bags, asked)

@@ -107,7 +107,9 @@ class TopicModel(TextModel):
     def capabilities(self) -> frozenset[Capability]:
         return frozenset({Capability.TOPICS})
 
-    def trace(self, batch: Batch | Documents, samples: int = 1) -> Trace:
+    def trace(
+        self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
+    ) -> Trace:
         return self.topic.trace(batch.documents if isinstance(batch, Batch) else batch, samples)
 
 

@@ -25,10 +25,10 @@ from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
 from tgvae.config_io import read_settings, require_range
 from tgvae.data.vectors import Space, VectorBatch, Vectors, VectorSplit
-from tgvae.distributions import diagonal_normal, gumbel_softmax
+from tgvae.distributions import diagonal_normal, gumbel_softmax, standard_normal
 from tgvae.errors import UserError
 from tgvae.files import write_text
-from tgvae.models.base import Capability, Model
+from tgvae.models.base import Capability, Model, add_noise
 from tgvae.models.serialization import ANEW
 from tgvae.nn.heads import NormalHead, mlp
 from tgvae.random import fork_rng
@@ -135,8 +135,9 @@ class VectorVAE(Model):
 
     def prior(self) -> Independent:
         """p(z)."""
-        zeros = torch.zeros(self.code_size, device=self.device)
-        return self._one_hot(zeros) if self.config.latent == "categorical" else diagonal_normal(zeros, zeros + 1)
+        if self.config.latent == "categorical":
+            return self._one_hot(torch.zeros(self.code_size, device=self.device))
+        return standard_normal(self.code_size, self.device)
 
     def likelihood(self, z: Tensor) -> Independent:
         """p(x | z) for z with shape (..., Z) or (..., Z, C), over the last dimension of x."""
@@ -146,10 +147,10 @@ class VectorVAE(Model):
             return diagonal_normal(h, self.log_scale.exp().clamp_min(LEAST_SPREAD).expand_as(h))
         return Independent(Bernoulli(logits=h, validate_args=False), 1, validate_args=False)
 
-    def trace(self, batch: VectorBatch, samples: int = 1) -> Trace:
+    def trace(self, batch: VectorBatch, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0) -> Trace:
         q = self.posterior(batch.seen)
-        z = self.embed(batch.seen).unsqueeze(0) if q is None else self._drawn(q, samples)
-        x = self.likelihood(self.decoded(z))
+        z = self.embed(batch.seen).unsqueeze(0) if q is None else self._sample(q, samples, temperature)
+        x = self.likelihood(add_noise(z, latent_noise))
         latents = {} if q is None else {"z": Latent(q, self.prior(), z, "vector")}
         return Trace(latents, {"x": Observed(x, batch.x, "vector")})
 
@@ -170,13 +171,13 @@ class VectorVAE(Model):
         with fork_rng(seed, self.device):
             return self.likelihood(self.prior().sample((num,))).mean
 
-    def _drawn(self, q: Independent, samples: int) -> Tensor:
-        """z ~ q, (S, B, ...), with a gradient; one-hot variables are relaxed in training."""
+    def _sample(self, q: Independent, samples: int, temperature: float) -> Tensor:
+        """Return z ~ q with shape (S, B, ...), with a gradient; one-hot variables are relaxed in training."""
         if self.config.latent == "normal":
             return q.rsample((samples,))
         hard = self.config.straight_through or not self.training
         logits = q.base_dist.logits
-        return gumbel_softmax(logits.expand(samples, *logits.shape), self.temperature, hard)
+        return gumbel_softmax(logits.expand(samples, *logits.shape), temperature, hard)
 
     def _one_hot(self, logits: Tensor) -> Independent:
         """Z variables of C categories from logits with shape (..., Z C)."""

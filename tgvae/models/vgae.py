@@ -33,10 +33,10 @@ from torch import Tensor
 
 from tgvae.config_io import read_settings, require_range
 from tgvae.data.graphs import Graph, GraphBatch
-from tgvae.distributions import diagonal_normal
+from tgvae.distributions import diagonal_normal, standard_normal
 from tgvae.errors import UserError
 from tgvae.files import write_text
-from tgvae.models.base import Capability, Model
+from tgvae.models.base import Capability, Model, add_noise
 from tgvae.models.serialization import ANEW
 from tgvae.nn.graph import GraphConvolution, Links, log_odds
 from tgvae.nn.heads import scale_of
@@ -128,7 +128,7 @@ class GraphVAE(Model):
             raise UserError(f"this model reads {self.features} features, not {found}; give the graph it was trained on")
         return F.dropout(self.hidden(batch.adjacency, batch.features).relu(), self.config.dropout, self.training)
 
-    def trace(self, batch: GraphBatch, samples: int = 1) -> Trace:
+    def trace(self, batch: GraphBatch, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0) -> Trace:
         h = self.read(batch)
         loc, latents = self.loc(batch.adjacency, h), {}
         z = loc.expand(samples, *loc.shape)
@@ -136,12 +136,11 @@ class GraphVAE(Model):
             q = diagonal_normal(loc, scale_of(self.log_scale(batch.adjacency, h)))
             z = q.rsample((samples,))
             latents["z"] = Latent(q, self.prior(), z, "node")
-        links = Links(self.decoded(z), batch.pairs, batch.weight)
+        links = Links(add_noise(z, latent_noise), batch.pairs, batch.weight)
         return Trace(latents, {"links": Observed(links, batch.linked, "node")})
 
     def prior(self) -> torch.distributions.Independent:
-        zeros = torch.zeros(self.config.latent_size, device=self.device)
-        return diagonal_normal(zeros, zeros + 1)
+        return standard_normal(self.config.latent_size, self.device)
 
     @torch.no_grad()
     def embed(self, batch: GraphBatch) -> Tensor:

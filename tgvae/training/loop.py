@@ -120,7 +120,6 @@ class Trainer:
         Raises:
             DivergedError: the loss or its gradient is not finite; the weights are as they were.
         """
-        self.model.temperature, self.model.latent_noise = phase.temperature(now), phase.corruption.latent
         for group in optimizer.param_groups:
             group["lr"] = rate
         rows = batch.counted["documents"]
@@ -128,7 +127,7 @@ class Trainer:
             self._checked("train", phase, rows),
             torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16),
         ):
-            terms = self.wrapped(batch)
+            terms = self.wrapped(batch, temperature=phase.temperature(now), latent_noise=phase.corruption.latent)
         loss = objective(terms, {name: s(now) for name, s in phase.weights.items()}, phase.free_nats)
         self.accelerator.backward(self.accelerator.num_processes * part * loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
