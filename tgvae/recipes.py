@@ -27,7 +27,7 @@ class Recipe:
 
 
 SENTENCES = Phase("sentence", epochs=8, learning_rate=6e-3, batch=1536)
-"""Half of that rate leaves corpora of some ten thousand sentences unfinished (docs/results-steering.md)."""
+"""Half of that rate leaves corpora of some ten thousand sentences unfinished (docs/results.md)."""
 SUMMARIES = Phase("sentence", epochs=15, learning_rate=3e-3, batch=8192)
 VECTORS = Phase("vector", epochs=100, learning_rate=2e-3, batch=100, patience=10)
 EDGES = Phase("node", epochs=200, learning_rate=1e-2, patience=200)

@@ -13,7 +13,7 @@ The KL to the mixture has no closed form. ``PriorKind`` names the four ways to t
     jensen, variational, monte_carlo    one q(z | y) against the whole mixture, see ``tgvae.divergences.kl``
 
 ``component`` is the default. With a single z against the whole mixture each sentence's z ends near *some* component,
-seldom that of its topic, and guidance fails silently: topic fidelity .05 against .16 (docs/results-steering.md).
+seldom that of its topic, and guidance fails silently: topic fidelity .05 against .16 (docs/results.md).
 
 Shape legend: S samples, B sentences, T topics, Z latent, D bag-of-words vocabulary.
 """
