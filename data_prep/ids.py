@@ -1,59 +1,57 @@
-"""No id twice, in little memory."""
+"""Make ids distinct."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
 from data_prep.corpora.base import Corpus, RawDocument, Skipped
 from tgvae.errors import UserError
 
-RECENT = 100_000
-"""Hashes kept in a set before they become a sorted run."""
+
+def text_hash(text: str) -> int:
+    """Return 64 bits of the SHA-256 of a text."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
 
 
-class Seen:
-    """Which ids there have been: 64-bit hashes in sorted runs, 8 bytes each, merged as they grow in number."""
+def unique_ids(corpus: Corpus) -> Iterator[RawDocument | Skipped]:
+    """Yield the documents of a corpus with distinct ids; memory holds a hash of each id.
 
-    def __init__(self) -> None:
-        self._recent: set[int] = set()
-        self._runs: list[NDArray[np.uint64]] = []
+    Ids that restart in each file or split are common ("0", "1", ... in train and in test): an id that an earlier part
+    of the corpus has already becomes "part/id".
 
-    def add(self, identity: str) -> bool:
-        """Add an id; True where its hash was there before."""
-        hashed = int.from_bytes(hashlib.sha256(identity.encode("utf-8", "surrogatepass")).digest()[:8])
-        if hashed in self._recent or any(_holds(run, np.uint64(hashed)) for run in self._runs):
-            return True
-        self._recent.add(hashed)
-        if len(self._recent) >= RECENT:
-            run = np.sort(np.fromiter(self._recent, np.uint64, len(self._recent)))
-            while self._runs and len(self._runs[-1]) <= len(run):
-                run = np.sort(np.concatenate([self._runs.pop(), run]))
-            self._runs.append(run)
-            self._recent.clear()
-        return False
-
-
-def _holds(run: NDArray[np.uint64], hashed: np.uint64) -> bool:
-    at = np.searchsorted(run, hashed)
-    return bool(at < len(run) and run[at] == hashed)
-
-
-def check_ids(corpus: Corpus) -> Iterator[RawDocument | Skipped]:
-    """The documents of a corpus as they are. Raises UserError where two share an id.
-
-    Where hashes are equal the corpus is read again, so that the ids are compared and the first place is named.
+    Raises:
+        UserError: an id occurs twice in the same part.
     """
-    seen = Seen()
+    part: str | None = None
+    before: set[int] = set()  # hashes of the ids of earlier parts, as they are after prefixing
+    here: set[int] = set()  # hashes of the ids of this part, as the corpus gives them
+    renamed: set[int] = set()
     for number, document in enumerate(corpus.documents()):
-        if seen.add(document.id):
-            first, place = next((i, d.where) for i, d in enumerate(corpus.documents()) if d.id == document.id)
-            if first < number:
-                raise UserError(
-                    f"{document.where}: id '{document.id}' belongs to {place} already; "
-                    "make ids unique, or name another column with --fields.id."
-                )
+        if isinstance(document, Skipped):
+            yield document
+            continue
+        if document.part != part:
+            before |= here | renamed
+            part, here, renamed = document.part, set(), set()
+        given = text_hash(document.id)
+        if given in here:
+            _require_other_id(corpus, document, number)
+        here.add(given)
+        if given in before:
+            document = replace(document, id=f"{document.part}/{document.id}")
+            renamed.add(text_hash(document.id))
         yield document
+
+
+def _require_other_id(corpus: Corpus, document: RawDocument, number: int) -> None:
+    """Raise UserError naming the earlier document with this id, unless only the hashes of two ids are equal."""
+    for earlier, other in enumerate(corpus.documents()):
+        if earlier == number:
+            return
+        if other.id == document.id and getattr(other, "part", None) == document.part:
+            raise UserError(
+                f"{document.where}: id '{document.id}' belongs to {other.where} already; make ids unique, name another "
+                "column with --fields.id, or number the rows with --fields.id none."
+            )

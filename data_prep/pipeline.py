@@ -4,7 +4,8 @@
            -> topic vocabulary, sentence tokenizer
            -> pass two (encode; in processes) -> SPLIT.arrow -> manifest
 
-Memory holds a few chunks, the counts of words, 8 bytes of every id, and the sentences sentencepiece learns from.
+Memory holds a few chunks, the counts of words, hashes of every id and text (about 200 bytes a document), and the
+sentences that sentencepiece learns from.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import pyarrow as pa
 from data_prep.clean import CleanDocument, clean_document
 from data_prep.corpora import open_corpus
 from data_prep.corpora.base import Corpus, RawDocument, Skipped
-from data_prep.ids import check_ids
+from data_prep.ids import unique_ids
 from data_prep.parallel import OrderedMap, processes
 from data_prep.ray_backend import cluster
 from data_prep.settings import PrepareSettings
@@ -100,8 +101,9 @@ def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: 
     shards.mkdir()
     counts = Counts()
     splitter = Splitter.of(corpus, first_documents(corpus.documents(), settings), settings)
-    documents = with_splits(first_documents(check_ids(corpus), settings), splitter)
-    chunks = make_chunks(documents, shards, settings)
+    documents = first_documents(unique_ids(corpus), settings)
+    placed = (splitter.place(document) if isinstance(document, RawDocument) else document for document in documents)
+    chunks = make_chunks(placed, shards, settings)
     for chunk_counts in track(ordered_map(count_chunk, chunks), "reading"):
         counts.add(chunk_counts)
     check_counts(counts, settings)
@@ -117,12 +119,13 @@ def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: 
     totals = write_splits(track(encoded, "encoding", len(shard_files)), partial)
     shutil.rmtree(shards)
     write_skipped(partial, counts.skipped)
+    found = {"groups": splitter.group_counts(), "duplicates": {split: counts.repeats[split] for split in SPLITS}}
     vocabularies = {"topic_vocabulary": len(topic_vocabulary), "sentence_vocabulary": len(tokenizer)}
     return {
         "format": FORMAT,
         "source": corpus.describe(),
         "settings": asdict(replace(settings, group_by=splitter.group_by)),
-        "counts": {**totals, **vocabularies, "groups": splitter.group_counts()},
+        "counts": {**totals, **vocabularies, **found},
         "skipped": dict(sorted(Counter(s.reason for s in counts.skipped).items())),
         "versions": versions(),
     }
@@ -163,14 +166,6 @@ def first_documents(
                     return
                 continue
             seen[document.split] += isinstance(clean_document(document, settings), CleanDocument)
-        yield document
-
-
-def with_splits(documents: Iterable[RawDocument | Skipped], splitter: Splitter) -> Iterator[RawDocument | Skipped]:
-    """Give every document its split."""
-    for document in documents:
-        if isinstance(document, RawDocument):
-            document = replace(document, split=splitter.split_of(document))
         yield document
 
 

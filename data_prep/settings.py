@@ -62,6 +62,9 @@ class PrepareSettings:
     group_by: str | None = None
     """Field whose documents always share a split, such as author or source; none: split by document.
     Passages of sotu are grouped by address unless you choose otherwise."""
+    duplicates: Literal["together", "skip", "keep"] = "together"
+    """Documents that repeat the text of an earlier one. together: they share its split, and one that cannot (its group
+    or the corpus says otherwise) is left out. skip: all are left out. keep: they may be in any split."""
     seed: int = 0
     since: int | None = None
     """For sotu: addresses of this year and later."""
@@ -107,5 +110,5 @@ PAPER = PrepareSettings(
 
 RECIPES = {"usual": PrepareSettings(), "paper": PAPER}
 
-SETTINGS_BEFORE = {"group_by": "none"}
+SETTINGS_BEFORE = {"group_by": "none", "duplicates": "keep"}
 """Values of settings that older manifests do not hold, where these differ from today's defaults."""

@@ -45,11 +45,15 @@ class Chunk:
 
 @dataclass
 class Counts:
-    """What pass one learns; document frequencies, words and sentences are those of the train split."""
+    """What pass one learns; document frequencies, words and sentences are those of the train split.
+
+    Documents and those that repeat an earlier one are counted by split.
+    """
 
     documents: Counter[str] = field(default_factory=Counter)
     document_frequency: Counter[str] = field(default_factory=Counter)
     words: Counter[str] = field(default_factory=Counter)
+    repeats: Counter[str] = field(default_factory=Counter)
     sentences: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -63,6 +67,7 @@ class Counts:
     def add(self, other: Counts) -> None:
         """Add the counts of a later chunk."""
         self.documents += other.documents
+        self.repeats += other.repeats
         self.document_frequency.update(other.document_frequency)
         self.words.update(other.words)
         self.sentences += other.sentences
@@ -84,6 +89,7 @@ def count_chunk(chunk: Chunk) -> Counts:
         modelled = modelled_words(document.words, chunk.settings)
         split = raw.split or SPLITS[0]
         counts.documents[split] += 1
+        counts.repeats[split] += raw.repeats
         if split == "train":
             counts.add_training(document.words, modelled)
         rows.append({"split": split, "texts": modelled_texts(document, modelled), **vars(document)})

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from data_prep.corpora.base import Corpus, RawDocument, Skipped
+from data_prep.ids import text_hash
 from data_prep.settings import PrepareSettings
 from tgvae.data.schema import SPLITS
 from tgvae.errors import UserError, meant
@@ -76,11 +77,13 @@ class Splitter:
     Attributes:
         group_by: the field that groups documents, or "none".
         splits: split of each group.
+        texts: split of each text so far, by its hash.
     """
 
     settings: PrepareSettings
     group_by: str = NO_GROUPS
     splits: dict[str, str] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, corpus: Corpus, documents: Iterable[RawDocument | Skipped], settings: PrepareSettings) -> Splitter:
@@ -109,6 +112,25 @@ class Splitter:
             raise UserError(f"--group-by {group_by}: no document has this field{hint}.")
         splitter.splits = split_groups(sizes, settings.splits, settings.seed)
         return splitter
+
+    def place(self, document: RawDocument) -> RawDocument | Skipped:
+        """Return the document with its split, and whether it repeats the text of an earlier one.
+
+        Texts are equal when their words are. Skipped: "duplicate", "duplicate in another split".
+        """
+        split = self.split_of(document)
+        words = " ".join(document.text.split() if isinstance(document.text, str) else " ".join(document.text).split())
+        hashed = text_hash(words)
+        if not words or (first := self.texts.get(hashed)) is None:
+            self.texts[hashed] = split
+            return replace(document, split=split)
+        if self.settings.duplicates == "skip":
+            return Skipped(document.id, document.where, "duplicate")
+        if self.settings.duplicates == "together" and first != split:
+            if document.split is not None or self.fields(document).get(self.group_by) is not None:
+                return Skipped(document.id, document.where, "duplicate in another split")
+            split = first
+        return replace(document, split=split, repeats=True)
 
     def split_of(self, document: RawDocument) -> str:
         """Return the split that the corpus gives, else that of the document's group, else one by the hash of its id."""

@@ -370,12 +370,6 @@ def test_no_valid_split_on_request(corpus: Path, tmp_path: Path) -> None:
     assert [folder.split(split).num_rows for split in SPLITS] == [120, 0, 0]
 
 
-def test_duplicate_ids_name_both_places(tmp_path: Path) -> None:
-    path = write(tmp_path / "c.jsonl", [*make_rows(), {"id": "d3", "text": "Again."}])
-    with pytest.raises(UserError, match=r"c\.jsonl:121: id 'd3' belongs to .*c\.jsonl:4 already"):
-        prepare(path, tmp_path / "out", PrepareSettings(**SMALL), workers=1)
-
-
 def test_an_existing_folder_is_kept_unless_told(corpus: Path, tmp_path: Path) -> None:
     settings = PrepareSettings(**SMALL)
     out = prepare(corpus, tmp_path / "out", settings, workers=1)

@@ -9,14 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-import data_prep.ids
-from data_prep.corpora.base import RawDocument
-from data_prep.ids import Seen, check_ids
 from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from data_prep.writer import building
@@ -120,37 +114,3 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"c\.jsonl:701"):
         prepare(path, tmp_path / "made" / "out", SETTINGS, workers=1)
     assert list((tmp_path / "made").iterdir()) == []
-
-
-@given(st.lists(st.integers(0, 60).map(str), max_size=80))
-def test_ids_are_seen_as_a_set_sees_them(ids: list[str]) -> None:
-    seen, plain = Seen(), set[str]()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_prep.ids, "RECENT", 3)  # many runs, and their merges
-        for identity in ids:
-            assert seen.add(identity) == (identity in plain)
-            plain.add(identity)
-    assert all(np.all(np.diff(run) > 0) for run in seen._runs)
-
-
-class Listed:
-    """Documents in a list."""
-
-    def __init__(self, *ids: str) -> None:
-        self.ids = ids
-
-    def documents(self) -> Iterator[RawDocument]:
-        yield from (RawDocument(identity, "text", f"row {number}") for number, identity in enumerate(self.ids))
-
-    def describe(self) -> dict[str, str]:
-        return {}
-
-
-def test_ids_whose_hashes_are_equal_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    def always(self: Seen, identity: str) -> bool:
-        return True
-
-    monkeypatch.setattr(Seen, "add", always)
-    assert [document.id for document in check_ids(Listed("a", "b", "c"))] == ["a", "b", "c"]
-    with pytest.raises(UserError, match="row 2: id 'b' belongs to row 1 already"):
-        list(check_ids(Listed("a", "b", "b")))

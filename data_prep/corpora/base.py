@@ -33,6 +33,10 @@ class RawDocument:
     split: str | None = None
     """train, valid or test where the corpus says so."""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    part: str = ""
+    """The file or split of the corpus that the document is from; ids are distinct within a part."""
+    repeats: bool = False
+    """Whether an earlier document has the same text."""
     group: Mapping[str, str] = field(default_factory=dict)
     """Values to group by that are not stored, by name: the address of a passage."""
 

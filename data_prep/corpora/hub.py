@@ -34,7 +34,7 @@ class HubCorpus:
                 row |= {k: f.int2str(row[k]) for k, f in names.items() if row[k] is not None and row[k] >= 0}
                 where = f"{self.name}[{split}]:row {number}"
                 given = split_name(split) if len(used) > 1 else None
-                yield to_document(row, self.fields, where, f"{split}/{number}", given)
+                yield to_document(row, self.fields, where, number, split, given)
 
     def describe(self) -> dict[str, str]:
         """Name, licence and citation as the dataset states them."""

@@ -60,6 +60,7 @@ class PairedCorpus:
                     where=f"{file.path}:{number}",
                     summary=summary,
                     split=file.split,
+                    part=file.stem,
                     metadata={name: reference for name, reference in cleaned.items() if reference},
                 )
 

@@ -16,6 +16,8 @@ from data_prep.settings import Fields
 from tgvae.errors import UserError, meant
 
 Row = Mapping[str, Any]
+NUMBERED = "none"
+"""Name of the id column where rows are to be numbered."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class TableCorpus:
         """Rows in order; a row without id gets "file/row"."""
         for file in self.files:
             for number, (where, row) in enumerate(READERS[file.kind](file.path), 1):
-                yield to_document(row, self.fields, where, f"{file.stem}/{number}", file.split)
+                yield to_document(row, self.fields, where, number, file.stem, file.split)
 
     def describe(self) -> dict[str, str]:
         """Names and hash of the files."""
@@ -42,20 +44,23 @@ class TableCorpus:
         }
 
 
-def to_document(row: Row, fields: Fields, where: str, default_id: str, split: str | None) -> RawDocument | Skipped:
+def to_document(
+    row: Row, fields: Fields, where: str, number: int, part: str, split: str | None
+) -> RawDocument | Skipped:
     """The document that a row holds; skipped where its text is missing: null, NaN or "".
 
     Other cells that are missing are as if there were no such column. Raises UserError for a missing
     column (the text, or one that the user named) and for a text that is neither a string nor a list of strings.
     """
     for name, column in vars(fields).items():
-        if column not in row and (name == "text" or column != name):
+        if column not in row and (name == "text" or column != name) and (name, column) != ("id", NUMBERED):
             found = ", ".join(str(key)[:40] for key in row)
             raise UserError(
                 f"{where}: no field '{column}' for the {name} (fields here: {found})"
                 + (meant(column, map(str, row)) or f"; name the right one with --fields.{name}.")
             )
-    identity = printable(_optional(row.get(fields.id)) or default_id)
+    given = None if fields.id == NUMBERED else _optional(row.get(fields.id))
+    identity = printable(given or f"{part}/{number}")
     text = row[fields.text]
     if _is_missing(text):
         return Skipped(identity, where, "empty")
@@ -74,6 +79,7 @@ def to_document(row: Row, fields: Fields, where: str, default_id: str, split: st
         label=_optional(row.get(fields.label)),
         summary=_optional(row.get(fields.summary)),
         split=split or _row_split(row.get(fields.split), fields.split, where),
+        part=part,
         metadata={k: v for k, v in row.items() if k not in vars(fields).values() and _is_scalar(v)},
     )
 

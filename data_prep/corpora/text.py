@@ -28,6 +28,7 @@ class LineCorpus:
                     text=sentences if len(sentences) > 1 else sentences[0],
                     where=f"{file.path}:{number}",
                     split=file.split,
+                    part=file.stem,
                 )
 
     def describe(self) -> dict[str, str]:

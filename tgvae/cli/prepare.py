@@ -57,11 +57,13 @@ def main(arguments: Sequence[str]) -> None:
         engine=options.engine,
         overwrite=options.overwrite,
     )
-    told = {name: PreparedFolder.open(out).manifest[name] for name in ("source", "counts", "skipped")}
+    report = {name: PreparedFolder.open(out).manifest[name] for name in ("source", "counts", "skipped")}
     if options.json:
-        print_json({"path": str(out), **told})
+        print_json({"path": str(out), **report})
         return
-    counts = {name: sum(told["counts"][name].values()) for name in ("documents", "sentences", "words")}
-    print(f"{told['source']['name']}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
-    print(f"licence: {told['source']['licence']}")
+    counts = {name: sum(report["counts"][name].values()) for name in ("documents", "sentences", "words")}
+    print(f"{report['source']['name']}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
+    print(f"licence: {report['source']['licence']}")
+    if repeats := sum(report["counts"]["duplicates"].values()):
+        print(f"{repeats:,} documents repeat the text of an earlier one (leave them out with --duplicates skip)")
     end([out], [command("inspect", out), command("train", out, "--out", Path("runs") / out.name)])
