@@ -20,6 +20,7 @@ from tgvae.data.graphs import GraphSplit
 from tgvae.datasets import examples_of, open_source
 from tgvae.evaluation.links import link_figures
 from tgvae.evaluation.metric import Metrics
+from tgvae.evaluation.registry import baseline_name
 from tgvae.evaluation.studies import header, with_error
 from tgvae.models.vgae import GraphVAE
 from tgvae.recipes import RECIPES
@@ -50,9 +51,10 @@ def main() -> None:
         for kind, cells in found.items():
             scores = (with_error([100 * figures[name].value for figures in cells]) for name in cells[0])
             rows.append(f"| {Path(graph).stem} | {kind} | {' | '.join(scores)} |")
-        for mark in found[KINDS[0]][0]["AUC"].marks:
-            scores = (with_error([100 * f[name].marks[mark] for f in found[KINDS[0]]]) for name in found[KINDS[0]][0])
-            rows.append(f"| {Path(graph).stem} | {mark} | {' | '.join(scores)} |")
+        first = found[KINDS[0]]
+        for mark in first[0]["auc"].baselines:
+            scores = (with_error([100 * metrics[id].baselines[mark] for metrics in first]) for id in first[0])
+            rows.append(f"| {Path(graph).stem} | {baseline_name(mark)} | {' | '.join(scores)} |")
     what = f"Percent, held-out edges against as many non-edges, mean and error over {len(options.seeds)} splits"
     text = f"{header(what)}\n\n" + "\n".join(rows) + "\n"
     (options.out / "tables.md").write_text(text, encoding="utf-8")

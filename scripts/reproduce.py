@@ -119,7 +119,7 @@ def train_cell(options: Options, name: str, recipe: Recipe) -> None:
 def evaluate_cell(options: Options, name: str, recipe: Recipe) -> None:
     """Evaluate a trained cell under the protocol of the grid, unless that is done."""
     run, protocol = options.out / name, replace(options.protocol, lda=True)
-    if (run / FOLDER / REPORT).is_file() and load_evaluation(run)[0]["protocol"] == as_json(protocol):
+    if (run / FOLDER / REPORT).is_file() and load_evaluation(run)[0]["config"] == as_json(protocol):
         return
     start_process(options)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -25,7 +25,9 @@ from tgvae.training.config import Phase, TrainConfig
 
 SIZES = {"documents": "8 train, 1 valid, 1 test"}
 REPORT = {
-    "language": {"perplexity": Metric(81.25, "per word, with KL", "IWAE, 10 draws", 500, 0, 1.5, marks={"GRU": 80.0})}
+    "language": {
+        "perplexity": Metric(81.25, "per word, with KL", "IWAE, 10 draws", 500, 0, 1.5, baselines={"GRU": 80.0})
+    }
 }
 
 
@@ -86,7 +88,7 @@ def test_no_figure_that_was_not_measured() -> None:
 def test_figures_have_units_marks_and_estimators() -> None:
     text = card("run", described(), 1, SIZES, ({"split": "valid"}, REPORT))
     assert "the valid split" in text
-    assert "| perplexity | 81.25 ± 1.50 | per word, with KL | GRU 80.00 | IWAE, 10 draws |" in text
+    assert "| perplexity | 81.2 ± 1.5 | per word, with KL | GRU 80.00 | IWAE, 10 draws |" in text
     assert "Not evaluated" not in text
 
 
@@ -98,7 +100,7 @@ def test_the_place_of_the_data_is_not_told() -> None:
 
 def test_text_of_strangers_is_no_markup() -> None:
     evil = "x | y\n# Buy <script>alert(1)</script> [here](http://x) ![i](j) `a` *b* _c_ $d$ ~e~"
-    hostile = {evil: {evil: Metric(1.0, evil, evil, 500, 0, 1.5, marks={evil: 80.0})}}
+    hostile = {evil: {evil: Metric(1.0, evil, evil, 500, 0, 1.5, baselines={evil: 80.0})}}
     text = card(evil, described(name=evil, licence=evil, citation=evil), 1, {evil: evil}, ({}, hostile))
     plainly = card("run", described(name="n", licence="l", citation="c"), 1, {"s": "t"}, ({}, REPORT))
     assert "<script" not in text

@@ -89,7 +89,7 @@ def test_documents_linked_by_topics_are_a_graph_to_learn_from(
     assert f"next: tgvae evaluate {run}\n" in closing_of(capsys, *train)
     assert f"{run}: had ended before" in closing_of(capsys, "train", "--resume", run)
     (found,) = json.loads(out_of(capsys, "evaluate", run, "--json"))["runs"].values()
-    assert found["links"]["AUC"]["value"] > 0.6, "links are more than chance"
+    assert found["links"]["auc"]["value"] > 0.6, "links are more than chance"
 
 
 def test_models_without_topics_write_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,22 +154,22 @@ def test_evaluate_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) 
     everything = ["--weighted-sentences", "100000"]
     report = json.loads(out_of(capsys, "evaluate", *runs, *QUICK, *everything, "--lda", "--json"))
     assert report["split"] == "test"
-    assert report["protocol"]["samples"] == 3
+    assert report["config"]["samples"] == 3
     joint, vae, lm = (report["runs"][str(run)] for run in runs)
     for figures in (joint["language"], vae["language"]):
-        assert figures["nll, IW 3 per sentence"]["value"] < figures["-ELBO per sentence"]["value"] + 0.5
-        assert figures["-ELBO per word"]["value"] == pytest.approx(
-            figures["reconstruction per word"]["value"] + figures["KL per word"]["value"]
+        assert figures["nll_iw_per_sentence"]["value"] < figures["neg_elbo_per_sentence"]["value"] + 0.5
+        assert figures["neg_elbo_per_word"]["value"] == pytest.approx(
+            figures["reconstruction_per_word"]["value"] + figures["kl_per_word"]["value"]
         )
-        beside = figures["perplexity, ELBO"]["marks"]["language model"]
-        assert beside == pytest.approx(lm["language"]["perplexity, ELBO"]["value"])
-    assert not any("KL" in name for name in lm["language"])
+        beside = figures["perplexity_elbo"]["baselines"]["language_model"]
+        assert beside == pytest.approx(lm["language"]["perplexity_elbo"]["value"])
+    assert not any("kl_" in name for name in lm["language"])
     assert "latent" not in lm
     assert {"language", "latent", "generation", "topics", "guidance"} == set(joint)
-    assert set(joint["topics"]["topic NPMI"]["marks"]) == {"LDA"}
-    assert set(joint["guidance"]["fidelity, strength 1"]["marks"]) == {"real text", "chance"}
-    assert "forward perplexity, strength 1.5" in joint["guidance"]
-    assert joint["guidance"]["fidelity by classifier, strength 1"]["value"] <= 1
+    assert set(joint["topics"]["topic_npmi"]["baselines"]) == {"lda"}
+    assert set(joint["guidance"]["fidelity_1"]["baselines"]) == {"real_text", "chance"}
+    assert "forward_perplexity_1.5" in joint["guidance"]
+    assert joint["guidance"]["fidelity_classifier_1"]["value"] <= 1
 
 
 def test_evaluate_writes_report_and_page(
@@ -189,9 +189,9 @@ def test_evaluate_writes_report_and_page(
     for name in RUNS:
         folder = Path(name) / "evaluation"
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        assert (report["split"], report["protocol"]["per_topic"]) == ("test", 4)
-        assert report["training seed"] == 0
-        assert report["corpus"]["manifest_sha256"]
+        assert (report["split"], report["config"]["per_topic"]) == ("test", 4)
+        assert report["training_seed"] == 0
+        assert report["data"]["manifest_sha256"]
         assert len(report["topics"]) == (3 if name == "run" else 0)
         assert f"<h1>Evaluation of {name}</h1>" in (folder / "report.html").read_text(encoding="utf-8")
 
@@ -226,14 +226,14 @@ def test_compare_prints_differences(
     assert list(found) == [str(run) for run in runs[1:]], "the first is the baseline"
     reports = [json.loads((run / "evaluation" / "report.json").read_text(encoding="utf-8")) for run in runs]
     for run, report in zip(runs[1:], reports[1:], strict=True):
-        section, name = "language", "perplexity, ELBO"
+        section, name = "language", "perplexity_elbo"
         row = found[str(run)][f"{section}/{name}"]
         values = [r["sections"][section][name]["value"] for r in (reports[0], report)]
         assert row["value"] == pytest.approx(values[1] - values[0])
         assert row["paired"] is True
         assert row["low"] < row["value"] < row["high"]
-    assert "latent/active units" not in found[str(runs[1])], "the baseline has no latent"
-    distinct = found[str(runs[2])]["generation/distinct-1"]
+    assert "latent/active_units" not in found[str(runs[1])], "the baseline has no latent"
+    distinct = found[str(runs[2])]["generation/distinct_1"]
     assert (distinct["low"], distinct["high"], distinct["paired"]) == (None, None, False)
     assert out_of(capsys, "compare", *runs, "--json") == json.dumps(found, indent=2) + "\n", "the same every time"
 
@@ -249,10 +249,10 @@ def test_a_run_does_not_differ_from_itself(evaluated: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (("corpus", "manifest_sha256"), "measured on another corpus"),
-        (("split",), "measured on another split"),
-        (("protocol", "seed"), "measured by another protocol"),
-        (("judge",), "judged by another language model"),
+        (("data", "manifest_sha256"), "evaluated on another data set"),
+        (("split",), "evaluated on another split"),
+        (("config", "seed"), "evaluated with other options"),
+        (("reference_lm",), "evaluated with another reference model"),
         (("weights_sha256",), "trained further since it was evaluated"),
         (("format",), "format is 'another'"),
     ],

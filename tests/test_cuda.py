@@ -34,9 +34,9 @@ def test_training_and_figures_on_a_gpu(precision: str, prepared: PreparedFolder,
     on_gpu = evaluate(model, train, test, protocol).report
     on_cpu = evaluate(model.to("cpu"), train, test, protocol).report
     for section, name, tolerance in (
-        ("language", "perplexity, ELBO", 0.05),
+        ("language", "perplexity_elbo", 0.05),
         ("topics", "document perplexity", 0.05),
-        ("topics", "topic NPMI", 1e-5),
+        ("topics", "topic_npmi", 1e-5),
     ):
         assert on_gpu[section][name].value == pytest.approx(on_cpu[section][name].value, rel=tolerance)
 

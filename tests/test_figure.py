@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tgvae.evaluation.metric import Metric, Parts, by_name, clustered_error, difference, draws
+from tgvae.evaluation.metric import Metric, Parts, bootstrap_counts, clustered_error, difference, metric_ids
 
 
 def ratio_parts(seed: int, units: int = 40, exp: bool = False, paired: bool = True) -> Parts:
@@ -84,27 +84,27 @@ def test_nothing_to_divide_by_has_no_value_and_no_error(exp: bool) -> None:
 @pytest.mark.parametrize("exp", [False, True])
 def test_delta_method_against_bootstrap(exp: bool) -> None:
     parts = ratio_parts(1, units=200, exp=exp)
-    spread = parts.resampled(draws(200, seed=2, resamples=4000)).std()
+    spread = parts.resampled(bootstrap_counts(200, seed=2, resamples=4000)).std()
     assert parts.standard_error == pytest.approx(spread, rel=0.08)
 
 
 def test_figure_of_parts() -> None:
     parts = ratio_parts(0)
-    figure = Metric.of(parts, "nats", "by hand", 3, real_text=2.5, LDA=1.0)
+    figure = Metric.of(parts, "nats", "by hand", 3, real_text=2.5, lda=1.0)
     assert (figure.value, figure.error, figure.parts) == (parts.value, parts.standard_error, parts)
     assert (figure.unit, figure.estimator, figure.seed, figure.size) == ("nats", "by hand", 3, len(parts.x))
-    assert figure.marks == {"real text": 2.5, "LDA": 1.0}
-    assert Metric(1.0, "of 2").marks == {}
+    assert figure.baselines == {"real_text": 2.5, "lda": 1.0}
+    assert Metric(1.0, "of 2").baselines == {}
 
 
 def test_draws_are_samples_with_replacement() -> None:
-    counts = draws(30, seed=4, resamples=2000)
+    counts = bootstrap_counts(30, seed=4, resamples=2000)
     assert counts.shape == (2000, 30)
     assert (counts.sum(1) == 30).all()
     assert counts.mean(0) == pytest.approx(1, abs=5 * math.sqrt(29 / 30 / 2000))
     assert (counts == 0).mean() == pytest.approx((29 / 30) ** 30, abs=0.02), "as often as never drawn"
-    assert (draws(30, seed=4, resamples=2000) == counts).all()
-    assert (draws(30, seed=5, resamples=2000) != counts).any()
+    assert (bootstrap_counts(30, seed=4, resamples=2000) == counts).all()
+    assert (bootstrap_counts(30, seed=5, resamples=2000) != counts).any()
 
 
 @pytest.mark.parametrize("exp", [False, True])
@@ -119,7 +119,7 @@ def test_paired_interval_by_brute_force(exp: bool) -> None:
         return math.exp(ratio) if exp else ratio
 
     sample = []
-    for counts in draws(12, seed=6):
+    for counts in bootstrap_counts(12, seed=6):
         chosen = [unit for unit, times in enumerate(counts) for _ in range(int(times))]
         sample.append(value(b, chosen) - value(a, chosen))
     found = difference(Metric.of(a, "nats", ""), Metric.of(b, "nats", ""), seed=6)
@@ -189,5 +189,5 @@ def test_names_of_several_runs_keep_sections_together() -> None:
     first = {"language": {"a": figure}, "topics": {"t": figure}}
     second = {"language": {"b": figure, "a": figure}, "latent": {"u": figure}}
     names = [("language", "a"), ("language", "b"), ("topics", "t"), ("latent", "u")]
-    assert by_name({"one": first, "two": second}) == names
-    assert by_name({}) == []
+    assert metric_ids({"one": first, "two": second}) == names
+    assert metric_ids({}) == []

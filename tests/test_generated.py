@@ -106,25 +106,27 @@ def test_figures_by_hand(corpus: Corpus) -> None:
 
     test, own = sentence_bleu(words, references).mean(0), self_bleu(words).mean(0)
     for i, order in enumerate((2, 3, 4, 5)):
-        assert figures[f"test-BLEU-{order}"].value == pytest.approx(test[i])
-        assert figures[f"test-BLEU-{order}"].marks == {"real text": pytest.approx(1)}
-        assert figures[f"self-BLEU-{order}"].value == pytest.approx(own[i])
-        assert figures[f"self-BLEU-{order}"].marks["real text"] == pytest.approx(
+        assert figures[f"test_bleu_{order}"].value == pytest.approx(test[i])
+        assert figures[f"test_bleu_{order}"].baselines == {"real_text": pytest.approx(1)}
+        assert figures[f"self_bleu_{order}"].value == pytest.approx(own[i])
+        assert figures[f"self_bleu_{order}"].baselines["real_text"] == pytest.approx(
             self_bleu(words_of(HELD_OUT))[:, i].mean()
         )
-        assert figures[f"BLEU-F1-{order}"].value == pytest.approx(float(bleu_f1(test[i], own[i])))
+        assert figures[f"bleu_f1_{order}"].value == pytest.approx(float(bleu_f1(test[i], own[i])))
     for n in (1, 2, 3):
         grams = [tuple(sentence[i : i + n]) for sentence in words for i in range(len(sentence) - n + 1)]
-        assert figures[f"distinct-{n}"].value == pytest.approx(len(set(grams)) / len(grams))
-    assert figures["distinct-1"].marks["real text"] == pytest.approx(13 / 17), "3 'a', 3 '.' of 17 words; all else once"
+        assert figures[f"distinct_{n}"].value == pytest.approx(len(set(grams)) / len(grams))
+    assert figures["distinct_1"].baselines["real_text"] == pytest.approx(13 / 17), (
+        "3 'a', 3 '.' of 17 words; all else once"
+    )
     counts = np.array([len(sentence) for sentence in words])
-    assert figures["copied from training"].value == pytest.approx(1 / 3)
+    assert figures["copied"].value == pytest.approx(1 / 3)
     assert figures["length"].value == pytest.approx(counts.mean())
     assert figures["length"].error == pytest.approx(counts.std(ddof=1) / math.sqrt(3))
-    assert figures["length"].marks == {"real text": pytest.approx(17 / 3)}
+    assert figures["length"].baselines == {"real_text": pytest.approx(17 / 3)}
     at = {n: (counts == n).mean() - {5: 1 / 3, 6: 2 / 3}.get(n, 0) for n in {5, 6, *counts.tolist()}}
-    assert figures["distance of lengths"].value == pytest.approx(sum(map(abs, at.values())) / 2)
-    assert figures["distance of lengths"].marks == {"real text": pytest.approx(0)}
+    assert figures["length_distance"].value == pytest.approx(sum(map(abs, at.values())) / 2)
+    assert figures["length_distance"].baselines == {"real_text": pytest.approx(0)}
     assert {(figure.size, figure.seed) for figure in figures.values()} == {(3, 7)}
     assert all(figure.unit and figure.estimator for figure in figures.values())
 
@@ -133,21 +135,21 @@ def test_a_writer_that_recites_is_found_out(corpus: Corpus, held_out: Corpus) ->
     training = texts_of(corpus)[:5]
     found = write_freely(Reciter(training), corpus, held_out, 10, seed=0)
     figures = writing_figures(found, corpus, seed=0)
-    assert figures["copied from training"].value == 1
-    assert figures["copied from training"].error == 0
+    assert figures["copied"].value == 1
+    assert figures["copied"].error == 0
     for order in (2, 3, 4, 5):
-        assert figures[f"self-BLEU-{order}"].value == pytest.approx(1), "every sentence has a twin"
-        assert figures[f"BLEU-F1-{order}"].value == pytest.approx(0, abs=1e-9), "quality without variety"
+        assert figures[f"self_bleu_{order}"].value == pytest.approx(1), "every sentence has a twin"
+        assert figures[f"bleu_f1_{order}"].value == pytest.approx(0, abs=1e-9), "quality without variety"
     own = writing_figures(write_freely(Reciter(HELD_OUT), corpus, held_out, 3, seed=0), corpus, seed=0)
-    assert own["copied from training"].value == 0
+    assert own["copied"].value == 0
 
 
 def test_a_writer_of_nothing_has_figures_too(judge: LanguageModel, corpus: Corpus, held_out: Corpus) -> None:
     figures = writing_figures(write_freely(Reciter([""]), corpus, held_out, 4, seed=0), corpus, seed=0)
-    for name in ("test-BLEU-2", "self-BLEU-2", "BLEU-F1-2", "length", "copied from training"):
+    for name in ("test_bleu_2", "self_bleu_2", "bleu_f1_2", "length", "copied"):
         assert figures[name].value == 0
-    assert figures["distance of lengths"].value == 1
-    fluency = ReferenceLM.of(judge, held_out, "small").forward(["", ""], seed=0)
+    assert figures["length_distance"].value == 1
+    fluency = ReferenceLM.of(judge, held_out, "small").forward(["", ""], seed=0)["forward_perplexity"]
     assert math.isnan(fluency.value), "no word, no perplexity"
     assert fluency.error == 0
 
@@ -155,9 +157,9 @@ def test_a_writer_of_nothing_has_figures_too(judge: LanguageModel, corpus: Corpu
 def test_forward_perplexity_is_the_judges(judge: LanguageModel, held_out: Corpus) -> None:
     texts = ["The army saw a moon.", "", "No soup can be here for long."]
     rater = ReferenceLM.of(judge, held_out, "small")
-    figure = rater.forward(texts, seed=5)
+    figure = rater.forward(texts, seed=5)["forward_perplexity"]
     assert figure.value == pytest.approx(perplexity_under(judge, texts))
-    assert figure.marks == {"real text": pytest.approx(perplexity_under(judge, texts_of(held_out)))}
+    assert figure.baselines == {"real_text": pytest.approx(perplexity_under(judge, texts_of(held_out)))}
     assert rater.bound.perplexity == pytest.approx(sentence_bound(judge, held_out).perplexity)
     assert (figure.size, figure.seed, figure.unit) == (3, 5, "per word")
     assert figure.parts is not None
@@ -186,11 +188,11 @@ def test_reverse_perplexity_fits_generated_and_real_text(
         fitted.append(list(texts))
         return [judge, other][len(fitted) - 1]
 
-    figure = reverse_figure(Reciter(["Some text."]), corpus, held_out, fit, 6, seed=2)
+    figure = reverse_figure(Reciter(["Some text."]), corpus, held_out, fit, 6, seed=2)["reverse_perplexity"]
     assert fitted == [["Some text."] * 6, real_sentences(corpus, 6, seed=2)]
     texts = texts_of(held_out)
     assert figure.value == pytest.approx(perplexity_under(judge, texts))
-    assert figure.marks == {"real text": pytest.approx(perplexity_under(other, texts))}
+    assert figure.baselines == {"real_text": pytest.approx(perplexity_under(other, texts))}
     assert figure.parts is not None
     assert figure.parts.paired
     assert set(figure.parts.unit) == set(held_out.sentences[:, 0])

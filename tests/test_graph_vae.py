@@ -263,16 +263,16 @@ def test_figures_are_scikit_learns() -> None:
     z = model.embed(batch).numpy()
     linked, scores = batch.linked.numpy(), [float(z[i] @ z[j]) for i, j in batch.pairs]
     figures = link_figures(model, splits["test"], seed=3)
-    assert figures["AUC"].value == pytest.approx(roc_auc_score(linked, scores))
-    assert figures["average precision"].value == pytest.approx(average_precision_score(linked, scores))
+    assert figures["auc"].value == pytest.approx(roc_auc_score(linked, scores))
+    assert figures["average_precision"].value == pytest.approx(average_precision_score(linked, scores))
     for figure in figures.values():
         assert (figure.size, figure.seed) == (len(linked), 3)
-        assert figure.marks["chance"] == 0.5
-        assert set(figure.marks) == {"chance", "common neighbours", "cosine of features"}
+        assert figure.baselines["chance"] == 0.5
+        assert set(figure.baselines) == {"chance", "common_neighbours", "cosine_of_features"}
         assert figure.error is not None
         assert 0 < figure.error < 0.1
     without = link_figures(fresh(communities()), split_edges(communities())["valid"])
-    assert set(without["AUC"].marks) == {"chance", "common neighbours"}
+    assert set(without["auc"].baselines) == {"chance", "common_neighbours"}
 
 
 def test_training_links_are_no_test() -> None:

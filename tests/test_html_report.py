@@ -39,7 +39,7 @@ def report_data(*texts: str) -> ReportData:
         title=f"Run {words[0]}",
         about=dict.fromkeys(words, words[1]),
         metrics={
-            words[0]: {words[1]: Metric(1234.5, words[2], words[3], 20, error=0.5, marks={words[4]: 1.0})},
+            words[0]: {words[1]: Metric(1234.5, words[2], words[3], 20, error=0.5, baselines={words[4]: 1.0})},
             "b": {"n": Metric(3, "")},
         },
         topics=topics,

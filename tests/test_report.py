@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from tgvae.evaluation.html_report import render_report
 from tgvae.evaluation.metric import Metric, Parts, Report, difference
 from tgvae.evaluation.report import EvalConfig, Evaluation, evaluate
 from tgvae.evaluation.report_data import TopicRow, collect_report_data
-from tgvae.evaluation.report_io import FOLDER, PAGE, PARTS, REPORT, described, load_evaluation, save_evaluation
+from tgvae.evaluation.report_io import FOLDER, PAGE, PARTS, REPORT, load_evaluation, report_to_json, save_evaluation
 from tgvae.evaluation.text import perplexity_under
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.sentence import LanguageModel
@@ -99,7 +100,7 @@ def test_every_figure_is_finite_and_says_what_it_is(name: str, found: dict[str, 
             assert figure.size is not None, where
             assert figure.size > 0, where
             assert figure.error is None or 0 <= figure.error < math.inf, where
-            assert all(map(math.isfinite, figure.marks.values())), where
+            assert all(map(math.isfinite, figure.baselines.values())), where
             if figure.parts is not None:
                 assert figure.value == figure.parts.value, where
                 assert len(figure.parts.x) == len(figure.parts.w) == len(figure.parts.unit) == figure.size, where
@@ -109,15 +110,15 @@ def test_every_figure_is_finite_and_says_what_it_is(name: str, found: dict[str, 
 def test_reconstruction_and_kl_are_the_bound_in_every_unit(name: str, found: dict[str, Evaluation]) -> None:
     figures = {title: figure.value for title, figure in found[name].report["language"].items()}
     for unit in ("sentence", "word", "token"):
-        assert figures[f"reconstruction per {unit}"] + figures[f"KL per {unit}"] == pytest.approx(
-            figures[f"-ELBO per {unit}"]
+        assert figures[f"reconstruction_per_{unit}"] + figures[f"kl_per_{unit}"] == pytest.approx(
+            figures[f"neg_elbo_per_{unit}"]
         )
-    assert figures["perplexity, ELBO"] == pytest.approx(math.exp(figures["-ELBO per word"]))
-    assert figures["perplexity, IW 2"] == pytest.approx(math.exp(figures["nll, IW 2 per word"]))
-    of = [value for title, value in figures.items() if title.startswith("KL of ")]
+    assert figures["perplexity_elbo"] == pytest.approx(math.exp(figures["neg_elbo_per_word"]))
+    assert figures["perplexity_iw"] == pytest.approx(math.exp(figures["nll_iw_per_word"]))
+    of = [value for title, value in figures.items() if title.startswith(("kl_c_", "kl_z_"))]
     assert len(of) == (2 if name == "tgvae" else 0)
     if of:
-        assert sum(of) == pytest.approx(figures["KL per sentence"])
+        assert sum(of) == pytest.approx(figures["kl_per_sentence"])
 
 
 @pytest.mark.parametrize("name", ["language-model", "tgvae"])
@@ -126,26 +127,26 @@ def test_units_are_the_same_nats_divided_otherwise(name: str, found: dict[str, E
     sentences = [(len(ids) + 1, n + 1) for r in rows for ids, n in zip(r["tokens"], r["words"], strict=True) if ids]
     tokens, words = map(sum, zip(*sentences, strict=True))
     figures = found[name].report["language"]
-    nats = figures["-ELBO per sentence"].value * len(sentences)
-    assert figures["-ELBO per word"].value * words == pytest.approx(nats)
-    assert figures["-ELBO per token"].value * tokens == pytest.approx(nats)
-    assert set(figures["-ELBO per word"].parts.unit) <= set(range(len(rows))), "documents are the units"
+    nats = figures["neg_elbo_per_sentence"].value * len(sentences)
+    assert figures["neg_elbo_per_word"].value * words == pytest.approx(nats)
+    assert figures["neg_elbo_per_token"].value * tokens == pytest.approx(nats)
+    assert set(figures["neg_elbo_per_word"].parts.unit) <= set(range(len(rows))), "documents are the units"
 
 
 def test_a_language_model_is_exact(models: dict[str, Model], found: dict[str, Evaluation], held_out: Corpus) -> None:
     figures = found["language-model"].report["language"]
-    assert not any(title.startswith(("KL", "reconstruction")) for title in figures), "it has no latent"
+    assert not any(title.startswith(("kl_", "reconstruction")) for title in figures), "it has no latent"
     texts = [held_out.text(i) for i in range(len(held_out.lengths))]
     exact = perplexity_under(models["language-model"], texts)
-    assert figures["perplexity, ELBO"].value == pytest.approx(exact, rel=1e-5)
-    assert figures["-ELBO per word"].seed is None, "nothing is drawn"
-    assert not any("IW" in title for title in figures), "nothing to weigh"
+    assert figures["perplexity_elbo"].value == pytest.approx(exact, rel=1e-5)
+    assert figures["neg_elbo_per_word"].seed is None, "nothing is drawn"
+    assert not any("_iw" in title for title in figures), "nothing to weigh"
 
 
 def test_runs_are_compared_document_by_document(found: dict[str, Evaluation]) -> None:
     """A perplexity is paired whatever the kind of model; what was written freely is not."""
     exact, bound, other = (
-        found[name].report["language"]["perplexity, ELBO"] for name in ("language-model", "tgvae", "vae")
+        found[name].report["language"]["perplexity_elbo"] for name in ("language-model", "tgvae", "vae")
     )
     assert difference(exact, bound).paired
     assert difference(other, bound).paired
@@ -155,13 +156,13 @@ def test_runs_are_compared_document_by_document(found: dict[str, Evaluation]) ->
 
 def test_the_judge_is_the_mark_of_the_others_and_not_its_own(found: dict[str, Evaluation]) -> None:
     own = found["language-model"].report
-    assert "forward perplexity" not in own["generation"], "its own samples would please it"
-    assert all(figure.marks == {} for figure in own["language"].values())
+    assert "forward_perplexity" not in own["generation"], "its own samples would please it"
+    assert all(figure.baselines == {} for figure in own["language"].values())
     for name in ("vae", "tgvae"):
         report = found[name].report
-        assert report["generation"]["forward perplexity"].marks["real text"] > 1
-        beside = own["language"]["perplexity, ELBO"].value
-        assert report["language"]["perplexity, ELBO"].marks == {"language model": pytest.approx(beside)}
+        assert report["generation"]["forward_perplexity"].baselines["real_text"] > 1
+        beside = own["language"]["perplexity_elbo"].value
+        assert report["language"]["perplexity_elbo"].baselines == {"language_model": pytest.approx(beside)}
 
 
 def test_a_judge_knows_itself_by_its_weights(prepared: PreparedFolder) -> None:
@@ -180,24 +181,24 @@ def test_the_weighted_bound_stands_beside_others_on_its_sentences(
     """On all sentences these are the figures of the whole split; on few of them they are not."""
     judge, everything = judge_of(models, held_out), replace(QUICK, weighted_sentences=10**6)
     whole = evaluate(models["vae"], corpus, held_out, everything, judge).report["language"]
-    all_of, some = whole["perplexity, IW 2"], found["vae"].report["language"]["perplexity, IW 2"]
-    marks = {"ELBO": whole["perplexity, ELBO"].value, "language model": judge.bound.perplexity}
-    assert all_of.marks == pytest.approx(marks)
+    all_of, some = whole["perplexity_iw"], found["vae"].report["language"]["perplexity_iw"]
+    marks = {"elbo": whole["perplexity_elbo"].value, "language_model": judge.bound.perplexity}
+    assert all_of.baselines == pytest.approx(marks)
     assert all_of.size == len(held_out.lengths)
     assert some.size == 10
-    assert set(some.marks) == set(marks)
-    assert some.marks != pytest.approx(marks)
+    assert set(some.baselines) == set(marks)
+    assert some.baselines != pytest.approx(marks)
 
 
 def test_fidelity_stands_beside_real_text_and_chance(found: dict[str, Evaluation]) -> None:
     guidance = found["tgvae"].report["guidance"]
     for strength in ("1", "1.5"):
-        for name in ("fidelity", "fidelity by classifier"):
-            figure = guidance[f"{name}, strength {strength}"]
-            assert set(figure.marks) == {"real text", "chance"}
+        for name in ("fidelity", "fidelity_classifier"):
+            figure = guidance[f"{name}_{strength}"]
+            assert set(figure.baselines) == {"real_text", "chance"}
             assert figure.size == 4 * QUICK.per_topic
-        assert f"forward perplexity, strength {strength}" in guidance
-    assert guidance["fidelity, strength 1"].marks["chance"] == 1 / 4
+        assert f"forward_perplexity_{strength}" in guidance
+    assert guidance["fidelity_1"].baselines["chance"] == 1 / 4
 
 
 def test_the_protocol_decides_what_is_measured(models: dict[str, Model], corpus: Corpus, held_out: Corpus) -> None:
@@ -209,13 +210,13 @@ def test_the_protocol_decides_what_is_measured(models: dict[str, Model], corpus:
         return fluent
 
     plain = evaluate(models["vae"], corpus, held_out, replace(QUICK, samples=0), fit=fit).report
-    assert not any("IW" in name for name in plain["language"])
+    assert not any("_iw" in name for name in plain["language"])
     assert not any("perplexity" in name for name in plain["generation"]), "no judge, and reverse is 0"
     assert fitted == []
     more = evaluate(models["vae"], corpus, held_out, replace(QUICK, reverse=5), fit=fit).report
-    assert "reverse perplexity" in more["generation"]
+    assert "reverse_perplexity" in more["generation"]
     assert fitted == [5, 5], "generated text and as much real text"
-    assert "nll, IW 2 per word" in more["language"]
+    assert "nll_iw_per_word" in more["language"]
 
 
 def test_the_seed_alone_decides_the_figures(
@@ -223,22 +224,22 @@ def test_the_seed_alone_decides_the_figures(
 ) -> None:
     judge = judge_of(models, held_out)
     again = evaluate(models["tgvae"], corpus, held_out, QUICK, judge)
-    assert described(again.report) == described(found["tgvae"].report)
+    assert report_to_json(again.report) == report_to_json(found["tgvae"].report)
     other = evaluate(models["tgvae"], corpus, held_out, replace(QUICK, seed=1), judge)
-    assert described(other.report) != described(again.report)
+    assert report_to_json(other.report) != report_to_json(again.report)
 
 
 def test_lda_stands_beside_the_topics(models: dict[str, Model], corpus: Corpus, held_out: Corpus) -> None:
     figures = evaluate(models["topic"], corpus, held_out, replace(QUICK, lda=True)).report["topics"]
-    beside = {name for name, figure in figures.items() if "LDA" in figure.marks}
-    assert beside == {"topic NPMI", "topic NPMI, window 10", "topic C_V", "topic diversity", "inverted RBO"}
-    assert figures["topic NPMI"].marks["LDA"] > figures["topic NPMI"].value, "LDA has learned, the model has not"
+    beside = {name for name, figure in figures.items() if "lda" in figure.baselines}
+    assert beside == {"topic_npmi", "topic_npmi_window_10", "topic_c_v", "topic_diversity", "inverted_rbo"}
+    assert figures["topic_npmi"].baselines["lda"] > figures["topic_npmi"].value, "LDA has learned, the model has not"
 
 
 def test_a_corpus_without_labels(models: dict[str, Model], corpus: Corpus, held_out: Corpus) -> None:
     train, test = (with_column(c, "label", [None] * c.documents) for c in (corpus, held_out))
     report = evaluate(models["tgvae"], train, test, QUICK).report
-    assert not {"purity", "NMI with labels", "probe accuracy"} & set(report["topics"])
+    assert not {"purity", "label_nmi", "probe_accuracy"} & set(report["topics"])
     assert not any("classifier" in name for name in report["guidance"])
 
 
@@ -272,10 +273,10 @@ def a_report(shift: float = 0.0) -> Report:
     nothing = Parts(np.zeros(2), np.zeros(2), np.arange(2))
     return {
         "language": {
-            "perplexity, ELBO": Metric.of(paired, "per word", "one draw", 7, LDA=0.5, real_text=2.0),
+            "perplexity_elbo": Metric.of(paired, "per word", "one draw", 7, lda=0.5, real_text=2.0),
             "nothing": Metric.of(nothing, "nats", "exact"),
         },
-        "latent": {"active units": Metric(3, "of 6", "variances", 12), "odd / name": Metric(0.25, "Anteil für é")},
+        "latent": {"active_units": Metric(3, "of 6", "variances", 12), "odd / name": Metric(0.25, "Anteil für é")},
     }
 
 
@@ -293,7 +294,7 @@ def same(a: Report, b: Report) -> bool:
 
     def plain(report: Report) -> list[Any]:
         parts = [f.parts for figures in report.values() for f in figures.values() if f.parts is not None]
-        return [described(report), [[p.x.tolist(), p.w.tolist(), p.unit.tolist(), p.paired, p.exp] for p in parts]]
+        return [report_to_json(report), [[p.x.tolist(), p.w.tolist(), p.unit.tolist(), p.paired, p.exp] for p in parts]]
 
     return plain(a) == plain(b)
 
@@ -314,10 +315,10 @@ def test_report_on_disk_is_plain_json(run: Path) -> None:
     folder = save_evaluation(run, {"run": "größe", "split": "test"}, a_report(), "<html>é")
     assert {path.name for path in folder.iterdir()} == {REPORT, PARTS, PAGE}
     content = strict((folder / REPORT).read_text(encoding="utf-8"))
-    assert (content["format"], content["run"], content["split"]) == (1, "größe", "test")
-    saved = content["sections"]["language"]["perplexity, ELBO"]
+    assert (content["format"], content["run"], content["split"]) == (2, "größe", "test")
+    saved = content["sections"]["language"]["perplexity_elbo"]
     assert saved["value"] == pytest.approx(math.exp(7 / 4))
-    assert saved["marks"] == {"LDA": 0.5, "real text": 2.0}
+    assert saved["baselines"] == {"lda": 0.5, "real_text": 2.0}
     assert {key: saved[key] for key in ("unit", "estimator", "size", "seed", "parts")} == {
         "unit": "per word",
         "estimator": "one draw",
@@ -326,17 +327,17 @@ def test_report_on_disk_is_plain_json(run: Path) -> None:
         "parts": {"paired": True, "exp": True},
     }
     assert content["sections"]["language"]["nothing"]["value"] is None, "NaN"
-    assert "parts" not in content["sections"]["latent"]["active units"]
+    assert "parts" not in content["sections"]["latent"]["active_units"]
     assert (folder / PAGE).read_text(encoding="utf-8") == "<html>é"
 
 
 def test_round_trip(run: Path) -> None:
     save_evaluation(run, {"split": "test"}, a_report(), "<html>")
     about, report = load_evaluation(run)
-    assert (about["format"], about["split"], about["topics"]) == (1, "test", [])
+    assert (about["format"], about["split"], about["topics"]) == (2, "test", [])
     assert same(report, a_report())
     assert math.isnan(report["language"]["nothing"].value)
-    assert isinstance(report["latent"]["active units"].value, int)
+    assert isinstance(report["latent"]["active_units"].value, int)
     save_evaluation(run, {"split": "valid"}, a_report(shift=1), "<html>")
     about, report = load_evaluation(run)
     assert about["split"] == "valid"
@@ -344,7 +345,7 @@ def test_round_trip(run: Path) -> None:
 
 
 def test_a_run_without_figures_of_parts(run: Path) -> None:
-    report: Report = {"latent": {"active units": Metric(3, "of 6", "variances", 12)}}
+    report: Report = {"latent": {"active_units": Metric(3, "of 6", "variances", 12)}}
     save_evaluation(run, {}, report, "")
     assert same(load_evaluation(run)[1], report)
 
@@ -365,7 +366,7 @@ def test_damaged_files_are_told(name: str, damage: str, run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, but this tgvae reads 1; update tgvae"),
+        ({"format": 3}, "format 3, but this tgvae reads 2; update tgvae"),
         ({"format": None}, "format is None"),
         ({"sections": None}, "damaged"),
         ({"sections": {"language": {"x": {"unit": "nats"}}}}, "damaged"),
@@ -418,6 +419,56 @@ def test_an_evaluation_of_other_weights_is_told(run: Path) -> None:
         load_evaluation(run)
 
 
+def test_reports_of_format_1_are_migrated(tmp_path: Path) -> None:
+    """A report written before metrics had ids loads with ids, and its parts are found."""
+    (tmp_path / WEIGHTS).write_bytes(b"weights")
+    shutil.copytree(Path(__file__).parent / "fixtures" / "report_format_1", tmp_path / FOLDER)
+    old = json.loads((tmp_path / FOLDER / REPORT).read_text(encoding="utf-8"))
+    about, report = load_evaluation(tmp_path)
+    assert about["format"] == report_io.FORMAT
+    assert about["config"] == old["protocol"]
+    assert (about["data"], about["reference_lm"], about["training_seed"]) == (old["corpus"], "abc", 3)
+    assert {section: list(metrics) for section, metrics in report.items()} == {
+        "language": ["kl_z_per_sentence", "perplexity_elbo", "perplexity_iw"],
+        "latent": ["active_units"],
+        "generation": ["test_bleu_2"],
+        "topics": ["topic_npmi_window_10"],
+        "guidance": ["fidelity_classifier_1.5"],
+    }
+    weighted = report["language"]["perplexity_iw"]
+    assert weighted.name == "perplexity, IW 100"
+    assert weighted.baselines == {"elbo": 3.0, "language_model": 0.5}
+    assert weighted.parts is not None
+    assert weighted.parts.value == weighted.value == old["sections"]["language"]["perplexity, IW 100"]["value"]
+    assert math.isnan(report["topics"]["topic_npmi_window_10"].value)
+    (tmp_path / FOLDER / PARTS).write_bytes(b"")
+    with pytest.raises(UserError, match="does not belong to"):
+        load_evaluation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "id"),
+    [
+        ("likelihood", "-ELBO per image (density)", "neg_elbo_per_image_density"),
+        ("likelihood", "nll, IW 100 per value (density)", "nll_iw_per_value_density"),
+        ("language", "KL of c per title", "kl_c_per_title"),
+        ("language", "KL per word", "kl_per_word"),
+        ("language", "perplexity, z from the document", "perplexity_without_kl_z"),
+        ("latent", "mutual information of image and z", "mutual_information"),
+        ("latent", "KL of z, least of topics", "kl_z_min_topic"),
+        ("topics", "topic C_V", "topic_c_v"),
+        ("generation", "BLEU-F1-3", "bleu_f1_3"),
+        ("generation", "length", "length"),
+        ("summaries", "length", "summary_length"),
+        ("summaries", "ROUGE-L, 75 bytes", "rouge_l_75_bytes"),
+        ("guidance", "forward perplexity, strength -0.5", "forward_perplexity_-0.5"),
+        ("links", "average precision", "average_precision"),
+    ],
+)
+def test_names_of_format_1(section: str, name: str, id: str) -> None:
+    assert report_io._format_1_id(section, name) == id
+
+
 def test_topics_are_kept(run: Path) -> None:
     row = TopicRow(3, 0.5, 0.25, ["army", "fleet"], [0.5, 0.25], ["One."], ["Two."], 1.5, 7)
     save_evaluation(run, {}, {}, "", [row])
@@ -445,7 +496,7 @@ def test_page_of_every_kind(
         html = render_report(shown)
         assert "A title" in html
         assert "made up" in html
-        assert all(title in html for section in sections for title in found[name].report[section])
+        assert all(m.name in html for section in sections for m in found[name].report[section].values())
 
 
 def test_report_data_is_that_of_the_evaluation(
@@ -473,8 +524,8 @@ def test_report_data_is_that_of_the_evaluation(
     assert shown.embeddings.group_names == shown.topic_names
     assert len(shown.embeddings.means) == len(shown.embeddings.texts) == len(held_out.lengths)
     assert [point[0] for point in shown.guidance] == [1.0, 1.5]
-    assert shown.guidance[0][1] == evaluation.report["guidance"]["fidelity, strength 1"].value
-    assert shown.bleu["test-BLEU"][2] == pytest.approx(evaluation.report["generation"]["test-BLEU-2"].value)
+    assert shown.guidance[0][1] == evaluation.report["guidance"]["fidelity_1"].value
+    assert shown.bleu["test-BLEU"][2] == pytest.approx(evaluation.report["generation"]["test_bleu_2"].value)
     assert len(shown.lengths[0]) == len(held_out.lengths)
     assert len(shown.lengths[1]) == QUICK.generated
 

@@ -94,7 +94,7 @@ def test_every_cell_is_a_run_with_its_settings(out: Path) -> None:
             sentence = getattr(recipe.model, "sentence", recipe.model)
             flow = int(cell[-1]) if cell != "lm" else 0
             assert (sentence.hidden_size, sentence.flow_length) == (8, flow)
-    protocols = [load_evaluation(out / cell)[0]["protocol"] for cell in CELLS]
+    protocols = [load_evaluation(out / cell)[0]["config"] for cell in CELLS]
     assert all(protocol == protocols[0] for protocol in protocols), "one protocol for all"
     assert protocols[0]["samples"] == 2
 
@@ -110,7 +110,7 @@ def test_tables_hold_every_cell_and_the_published_rows(out: Path) -> None:
     reports = {cell: load_evaluation(out / cell)[1] for cell in CELLS}
     assert [len(report) for report in reports.values()] == [2, 3, 3, 5, 5, 1], "sections"
     by_section = {"perplexity, ELBO": "language", "self-BLEU-2": "generation", "topic NPMI": "topics"}
-    by_section |= {"fidelity, strength 1": "guidance", "active units": "latent"}
+    by_section |= {"fidelity_1": "guidance", "active_units": "latent"}
     for name, section in by_section.items():
         (found,) = [rows for rows in tables if name in rows[0]]
         assert [row[0] for row in found[2:]] == [cell for cell in CELLS if section in reports[cell]]
@@ -129,13 +129,13 @@ def test_the_papers_rows_stand_beside_the_largest_models(out: Path) -> None:
     cells = {"GRU language model": "lm", "VAE": "vae-k0", "VAE + Householder": "vae-k1", "TGVAE": "tgvae-t3-k1"}
     for name, cell in cells.items():
         report = load_evaluation(out / cell)[1]
-        figure = report["language"]["perplexity, ELBO"]
+        figure = report["language"]["perplexity_elbo"]
         assert {row[0]: row[1] for row in perplexity}[name] == f"{figure.value:.1f}"
-        expected = " / ".join(f"{report['generation'][f'test-BLEU-{n}'].value:.3f}" for n in (2, 3, 4))
+        expected = " / ".join(f"{report['generation'][f'test_bleu_{n}'].value:.3f}" for n in (2, 3, 4))
         assert ours[f"{name}, test-BLEU"] == expected
-    coherence = load_evaluation(out / "tgvae-t3-k1")[1]["topics"]["topic NPMI, window 10"]
+    coherence = load_evaluation(out / "tgvae-t3-k1")[1]["topics"]["topic_npmi_window_10"]
     assert {row[0]: row[1] for row in npmi[2:]} == {
-        "LDA": f"{coherence.marks['LDA']:.3f}",
+        "lda": f"{coherence.baselines['lda']:.3f}",
         "TCNLM": "",
         "TGVAE": f"{coherence.value:.3f}",
     }
@@ -229,9 +229,9 @@ def test_tables_do_without_the_weighted_bound(out: Path) -> None:
     reports = {cell: load_evaluation(out / cell)[1] for cell in CELLS}
     with_it = paper_tables.all_tables(reports)
     for report in reports.values():
-        report["language"] = {name: f for name, f in report.get("language", {}).items() if "IW" not in name}
+        report["language"] = {name: f for name, f in report.get("language", {}).items() if "_iw" not in name}
     without = paper_tables.all_tables(reports)
-    assert "perplexity, IW 2" in "".join(with_it)
+    assert "perplexity_iw" in "".join(with_it)
     assert "IW" not in "".join(without)
     assert len(with_it) == len(without)
 
@@ -242,7 +242,7 @@ def test_tables_do_without_the_weighted_bound(out: Path) -> None:
         (None, ""),
         (Metric(12.34, "nats"), "12.3"),
         (Metric(-0.1234, "share"), "-0.123"),
-        (Metric(0.5, "share", marks={"real text": 0.25, "chance": 10.0}), "0.500 (0.250, 10.0)"),
+        (Metric(0.5, "share", baselines={"real_text": 0.25, "chance": 10.0}), "0.500 (0.250, 10.0)"),
     ],
 )
 def test_numbers(figure: Metric | None, shown: str) -> None:

@@ -67,7 +67,7 @@ def test_two_processes_report_what_one_does(run: Path, capsys: pytest.CaptureFix
     """The reverse perplexity is among it, for which both train: its validation is shared, too."""
     told = out_of(capsys, "evaluate", run, *WANTED.split())
     one = [(run / FOLDER / name).read_bytes() for name in (REPORT, PARTS)]
-    assert "reverse perplexity" in json.loads(one[0])["sections"]["generation"]
+    assert "reverse_perplexity" in json.loads(one[0])["sections"]["generation"]
     launch = "torch.distributed.run --standalone --nproc_per_node 2 -m tests.test_sharded_evaluation"
     command = [sys.executable, "-m", *launch.split(), str(run)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -230,15 +230,15 @@ def test_extracts_of_made_up_documents(corpus: Corpus) -> None:
     documents = corpus.table["sentences"].to_pylist()[:12]
     titles: list[str | None] = [document[-1] for document in documents]
     found = scored(documents, titles, lead_words=(3, 1000))
-    assert list(found) == ["first sentence", "lead 3 words", "lead 1000 words", "LexRank", "oracle sentence"]
+    assert list(found) == ["first_sentence", "lead_3_words", "lead_1000_words", "lexrank", "oracle_sentence"]
     assert all(scores.left_out == 0 for scores in found.values())
     assert all(value.shape == (12,) for scores in found.values() for value in scores.values.values())
-    assert found["oracle sentence"].values["rougeL"] == pytest.approx(np.ones(12))
-    best = sum(found["oracle sentence"].values[kind] for kind in KINDS)
-    for name in ("first sentence", "LexRank"):
+    assert found["oracle_sentence"].values["rougeL"] == pytest.approx(np.ones(12))
+    best = sum(found["oracle_sentence"].values[kind] for kind in KINDS)
+    for name in ("first_sentence", "lexrank"):
         assert np.all(best >= sum(found[name].values[kind] for kind in KINDS))
     expected = rouge([document[0] for document in documents], titles).values["rouge2"]
-    assert np.array_equal(found["first sentence"].values["rouge2"], expected)
+    assert np.array_equal(found["first_sentence"].values["rouge2"], expected)
 
 
 def test_extracts_count_documents_without_title_and_score_empty_ones_zero() -> None:

@@ -47,28 +47,34 @@ def plain(titled: PreparedFolder) -> Summarizer:
 
 def test_figures_by_hand(plain: Summarizer) -> None:
     figures = summary_figures(plain, FOUND, (1.0,), seed=0)
-    assert figures["length"].value == 2.5
-    assert figures["length"].marks == {"references": 3.5}
+    assert figures["summary_length"].value == 2.5
+    assert figures["summary_length"].baselines == {"references": 3.5}
     assert figures["unfinished"].value == 0.5
-    assert figures["new words"].value == pytest.approx(2 / 5), "fly, home of red, birds, fly, home, fish"
-    assert figures["new words"].marks == {"references": pytest.approx(3 / 7)}, "of, the, sea"
+    assert figures["new_words"].value == pytest.approx(2 / 5), "fly, home of red, birds, fly, home, fish"
+    assert figures["new_words"].baselines == {"references": pytest.approx(3 / 7)}, "of, the, sea"
     scores = rouge(FOUND.written["beam"], FOUND.references).values
     for kind in ("1", "2", "L"):
-        figure = figures[f"ROUGE-{kind}"]
+        figure = figures[f"rouge_{kind.lower()}"]
         assert figure.value == pytest.approx(scores[f"rouge{kind}"].mean())
-        assert figures[f"ROUGE-{kind}, 75 bytes"].value == pytest.approx(scores[f"rouge{kind}_75_bytes"].mean())
-        assert set(figure.marks) == {"first sentence", "lead 10 words", "lead 15 words", "LexRank", "oracle sentence"}
-        assert figure.marks["first sentence"] <= figure.marks["oracle sentence"]
+        assert figures[f"rouge_{kind.lower()}_75_bytes"].value == pytest.approx(scores[f"rouge{kind}_75_bytes"].mean())
+        assert set(figure.baselines) == {
+            "first_sentence",
+            "lead_10_words",
+            "lead_15_words",
+            "lexrank",
+            "oracle_sentence",
+        }
+        assert figure.baselines["first_sentence"] <= figure.baselines["oracle_sentence"]
         assert figure.parts is not None
         assert figure.parts.paired
         assert figure.parts.unit.tolist() == [2, 5]
-    assert figures["ROUGE-1"].value == pytest.approx((2 * (2 / 4) * (2 / 3) / (2 / 4 + 2 / 3) + 2 / 5) / 2)
-    assert figures["ROUGE-1, greedy"].value == pytest.approx((1 / 2 + 0) / 2)
-    assert not {"different summaries", "pull of a topic, strength 1"} & set(figures)
+    assert figures["rouge_1"].value == pytest.approx((2 * (2 / 4) * (2 / 3) / (2 / 4 + 2 / 3) + 2 / 5) / 2)
+    assert figures["rouge_1_greedy"].value == pytest.approx((1 / 2 + 0) / 2)
+    assert not {"different_summaries", "topic_pull_1"} & set(figures)
 
 
 def test_references_without_a_word_of_rouge_are_left_out(plain: Summarizer) -> None:
-    some = summary_figures(plain, replace(FOUND, references=[["鸟"], ["Fish of the sea"]]), (), seed=0)["ROUGE-1"]
+    some = summary_figures(plain, replace(FOUND, references=[["鸟"], ["Fish of the sea"]]), (), seed=0)["rouge_1"]
     assert some.value == pytest.approx(2 / 5)
     assert some.parts is not None
     assert some.parts.unit.tolist() == [5]
@@ -108,17 +114,19 @@ def test_the_evaluation_of_a_summarizer(trained: Summarizer, titled: PreparedFol
             assert figure.unit, (section, name)
             assert figure.size, (section, name)
     language, summaries = found.report["language"], found.report["summaries"]
-    parts = language["reconstruction per title"].value + language["KL per title"].value
-    assert language["-ELBO per title"].value == pytest.approx(parts)
-    assert language["perplexity, z from the document"].value < language["perplexity, ELBO"].value
-    assert summaries["ROUGE-1"].value > summaries["ROUGE-1"].marks["lead 10 words"], "it has learned to copy the name"
-    assert 0.2 - 1e-9 <= summaries["different summaries"].value <= 1
-    assert summaries["pull of a topic, strength 1"].marks["chance"] == pytest.approx(1 / 3)
+    parts = language["reconstruction_per_title"].value + language["kl_per_title"].value
+    assert language["neg_elbo_per_title"].value == pytest.approx(parts)
+    assert language["perplexity_without_kl_z"].value < language["perplexity_elbo"].value
+    assert summaries["rouge_1"].value > summaries["rouge_1"].baselines["lead_10_words"], (
+        "it has learned to copy the name"
+    )
+    assert 0.2 - 1e-9 <= summaries["different_summaries"].value <= 1
+    assert summaries["topic_pull_1"].baselines["chance"] == pytest.approx(1 / 3)
     without = evaluate(
         Summarizer(replace(trained.config, latent="normal"), titled.tokenizer, titled.topic_vocabulary), *corpora, QUICK
     )
     assert list(without.report) == ["language", "summaries"]
-    assert "pull of a topic, strength 1" not in without.report["summaries"]
+    assert "topic_pull_1" not in without.report["summaries"]
 
 
 def test_a_corpus_without_titles_cannot_be_evaluated_on(corpus: Corpus, prepared: PreparedFolder) -> None:

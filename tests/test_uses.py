@@ -30,7 +30,7 @@ from tgvae.data.vectors import Space, Vectors, open_vectors
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import bound_of, importance_weighted_nll
 from tgvae.evaluation.plots.latent_plots import tile_images
-from tgvae.evaluation.report_io import described
+from tgvae.evaluation.report_io import report_to_json
 from tgvae.models.vae import VectorConfig, VectorVAE
 
 SIDE = 4
@@ -106,7 +106,7 @@ def test_every_use_shows_a_picture_with_words_and_figures(settings: dict[str, ob
 def test_the_seed_decides_what_is_shown(use: str, model: VectorVAE, data: Vectors) -> None:
     first, again = (SHOW[use](model, data) for _ in range(2))
     assert first.picture == again.picture
-    assert described(first.report) == described(again.report)
+    assert report_to_json(first.report) == report_to_json(again.report)
 
 
 @pytest.mark.parametrize("use", sorted(LATENTS))
@@ -232,9 +232,9 @@ def test_classes_that_are_apart_are_found(data: Vectors) -> None:
         model.head.bias.zero_()
     found = clusters.show(model, data).report["clusters and classes"]
     for figure in found.values():
-        assert figure.value == pytest.approx(figure.marks["raw values"])
+        assert figure.value == pytest.approx(figure.baselines["raw values"])
         assert figure.value > 0.8
-    assert set(found["adjusted Rand index"].marks) == {"raw values", "PCA, 16 components"}
+    assert set(found["adjusted Rand index"].baselines) == {"raw values", "PCA, 16 components"}
 
 
 def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:

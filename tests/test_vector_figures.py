@@ -31,10 +31,10 @@ from tgvae.evaluation.plots.catalog import render_section
 from tgvae.evaluation.report_data import ReportData
 from tgvae.evaluation.vector_figures import (
     Categories,
+    baselines,
     gaussians,
     independent_values,
     likelihood_figures,
-    marks,
     neighbour_hits,
     vector_figures,
 )
@@ -120,12 +120,12 @@ def test_a_linear_gaussian_vae_is_probabilistic_pca() -> None:
     pca = PCA(2).fit(data.x.astype(np.float64))
     oracle = -pca.score(data.x)
     figures = likelihood_figures(principal(pca), data, data, samples=3, seed=0)
-    exact = figures["nll, IW 3 per vector (density)"]
+    exact = figures["nll_iw_per_vector_density"]
     assert exact.value == pytest.approx(oracle, rel=1e-5), "with the exact posterior all weights are the same"
-    assert exact.marks["PCA"] == pytest.approx(oracle)
-    assert exact.marks["independent values"] > oracle
-    assert figures["nll, IW 3 per value (density)"].value == pytest.approx(oracle / 5, rel=1e-5)
-    assert figures["nll, IW 3 per value (density)"].marks["PCA"] == pytest.approx(oracle / 5)
+    assert exact.baselines["pca"] == pytest.approx(oracle)
+    assert exact.baselines["independent_values"] > oracle
+    assert figures["nll_iw_per_value_density"].value == pytest.approx(oracle / 5, rel=1e-5)
+    assert figures["nll_iw_per_value_density"].baselines["pca"] == pytest.approx(oracle / 5)
     assert exact.error == pytest.approx(np.std(pca.score_samples(data.x), ddof=1) / math.sqrt(80), rel=1e-4)
 
 
@@ -138,51 +138,51 @@ def test_a_wrong_posterior_is_weighted_to_the_same_likelihood() -> None:
     assert 0 < error < 0.02
     assert np.mean(estimates) == pytest.approx(oracle, abs=4 * error + 0.005)
     figures = values(likelihood_figures(model, data, data, samples=3, seed=0))
-    assert figures["-ELBO per vector (density)"] > figures["nll, IW 3 per vector (density)"] > oracle
+    assert figures["neg_elbo_per_vector_density"] > figures["nll_iw_per_vector_density"] > oracle
 
 
 def test_pca_is_left_out_where_it_is_not_defined() -> None:
     data = gaussian_data()
     many = VectorVAE(VectorConfig((), latent_size=5, likelihood="normal"), Space(5))
-    assert set(marks(many, data.x, data.x)) == {"independent values"}, "no value is left for the noise"
+    assert set(baselines(many, data.x, data.x)) == {"independent_values"}, "no value is left for the noise"
     flat = np.repeat(data.x[:, :1], 5, axis=1)
     few = VectorVAE(VectorConfig((), latent_size=2, likelihood="normal"), Space(5))
-    assert set(marks(few, flat, flat)) == {"independent values"}, "there is no noise"
-    assert set(marks(few, data.x, data.x)) == {"independent values", "PCA"}
-    assert set(marks(build(), split("train", 9).x, split("test", 9).x)) == {"independent values"}, "not of bits"
+    assert set(baselines(few, flat, flat)) == {"independent_values"}, "there is no noise"
+    assert set(baselines(few, data.x, data.x)) == {"independent_values", "pca"}
+    assert set(baselines(build(), split("train", 9).x, split("test", 9).x)) == {"independent_values"}, "not of bits"
 
 
 @pytest.mark.parametrize("latent", ["normal", "categorical"])
-@pytest.mark.parametrize(("likelihood", "of"), [("bernoulli", ""), ("normal", " (density)")])
+@pytest.mark.parametrize(("likelihood", "of"), [("bernoulli", ""), ("normal", "_density")])
 def test_the_bound_in_both_units(latent: str, likelihood: str, of: str) -> None:
     figures = measured(latent, likelihood)["likelihood"]
     found = values(figures)
     for unit in ("image", "value"):
-        parts = found[f"reconstruction per {unit}{of}"] + found[f"KL per {unit}"]
-        assert found[f"-ELBO per {unit}{of}"] == pytest.approx(parts)
-        assert "independent values" in figures[f"-ELBO per {unit}{of}"].marks
-        assert figures[f"-ELBO per {unit}{of}"].marks == figures[f"nll, IW 3 per {unit}{of}"].marks
-    assert found[f"-ELBO per image{of}"] == pytest.approx(6 * found[f"-ELBO per value{of}"])
+        parts = found[f"reconstruction_per_{unit}{of}"] + found[f"kl_per_{unit}"]
+        assert found[f"neg_elbo_per_{unit}{of}"] == pytest.approx(parts)
+        assert "independent_values" in figures[f"neg_elbo_per_{unit}{of}"].baselines
+        assert figures[f"neg_elbo_per_{unit}{of}"].baselines == figures[f"nll_iw_per_{unit}{of}"].baselines
+    assert found[f"neg_elbo_per_image{of}"] == pytest.approx(6 * found[f"neg_elbo_per_value{of}"])
     assert {figure.size for figure in figures.values()} == {30}
     assert len(found) == 8
     shown = likelihood_figures(build(latent, likelihood), split("train", 40), split("test", 30, seed=1), 0, 0)
-    assert not any("IW" in name for name in shown)
+    assert not any("_iw" in name for name in shown)
 
 
 def test_a_deterministic_autoencoder_has_no_bound() -> None:
     figures = measured("point")["likelihood"]
-    assert set(figures) == {"reconstruction per image", "reconstruction per value"}
+    assert set(figures) == {"reconstruction_per_image", "reconstruction_per_value"}
     assert {figure.unit for figure in figures.values()} == {"nats, no bound"}
-    assert figures["reconstruction per image"].seed is None
+    assert figures["reconstruction_per_image"].seed is None
     test, model = split("test", 30, seed=1), build("point")
     by_hand = -model.likelihood(model.embed(torch.from_numpy(test.x))).log_prob(torch.from_numpy(test.x))
-    assert figures["reconstruction per image"].value == pytest.approx(by_hand.mean().item(), rel=1e-6)
+    assert figures["reconstruction_per_image"].value == pytest.approx(by_hand.mean().item(), rel=1e-6)
 
 
 def test_runs_are_compared_image_by_image() -> None:
-    a, b = (measured(latent)["likelihood"]["-ELBO per image"] for latent in ("normal", "categorical"))
+    a, b = (measured(latent)["likelihood"]["neg_elbo_per_image"] for latent in ("normal", "categorical"))
     assert difference(a, b).paired
-    a, b = (measured(latent)["latent"]["accuracy of nearest neighbours"] for latent in ("normal", "point"))
+    a, b = (measured(latent)["latent"]["knn_accuracy"] for latent in ("normal", "point"))
     assert difference(a, b).paired
 
 
@@ -198,24 +198,24 @@ def test_the_seed_alone_decides() -> None:
 
 
 def test_sections_of_the_latent() -> None:
-    shared = ["mutual information of image and z", "accuracy of nearest neighbours"]
-    assert set(measured("normal")["latent"]) == {*shared, "active units"}
-    assert measured("normal")["latent"]["active units"].unit == "of 2"
-    discrete = {"entropy of q", "perplexity of the use of categories", "unused categories"}
+    shared = ["mutual_information", "knn_accuracy"]
+    assert set(measured("normal")["latent"]) == {*shared, "active_units"}
+    assert measured("normal")["latent"]["active_units"].unit == "of 2"
+    discrete = {"posterior_entropy", "category_perplexity", "unused_categories"}
     assert set(measured("categorical")["latent"]) == {*shared, *discrete}
-    assert set(measured("point")["latent"]) == {"accuracy of nearest neighbours"}
+    assert set(measured("point")["latent"]) == {"knn_accuracy"}
     without = [split(name, 20, labels=False) for name in ("train", "test")]
     assert "latent" not in vector_figures(build("point"), *without, QUICK)
-    assert "accuracy of nearest neighbours" not in vector_figures(build(), *without, QUICK)["latent"]
+    assert "knn_accuracy" not in vector_figures(build(), *without, QUICK)["latent"]
     single = vector_figures(build(), without[0], split("test", 1, labels=False), QUICK)["latent"]
-    assert values(single) == {"active units": 0}, "no information in one image"
+    assert values(single) == {"active_units": 0}, "no information in one image"
 
 
 def test_vectors_that_are_no_pictures_are_called_vectors() -> None:
     model = build(space=Space(6))
     found = vector_figures(model, split("train", 9), split("test", 9), QUICK)
-    assert "-ELBO per vector" in found["likelihood"]
-    assert "mutual information of vector and z" in found["latent"]
+    assert "neg_elbo_per_vector" in found["likelihood"]
+    assert found["latent"]["mutual_information"].name == "mutual information of vector and z"
 
 
 def test_gaussians_are_those_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,10 +239,10 @@ def test_use_of_categories_by_hand() -> None:
     """The first variable is sure and uses two of three categories evenly; the second ignores x."""
     third = [1 / 3 + 2e-9, 1 / 3 - 1e-9, 1 / 3 - 1e-9]
     found = of_probabilities([[[1, 0, 0], third], [[0, 1, 0], third]]).figures()
-    assert found["entropy of q"].value == pytest.approx(math.log(3) / 2)
-    assert found["entropy of q"].marks == {"ln C": pytest.approx(math.log(3))}
-    assert found["perplexity of the use of categories"].value == pytest.approx((2 + 3) / 2)
-    assert (found["unused categories"].value, found["unused categories"].unit) == (3, "of 6")
+    assert found["posterior_entropy"].value == pytest.approx(math.log(3) / 2)
+    assert found["posterior_entropy"].baselines == {"ln_c": pytest.approx(math.log(3))}
+    assert found["category_perplexity"].value == pytest.approx((2 + 3) / 2)
+    assert (found["unused_categories"].value, found["unused_categories"].unit) == (3, "of 6")
 
 
 def test_information_of_categories_is_that_of_enumeration() -> None:
@@ -281,8 +281,8 @@ def test_neighbours_by_brute_force() -> None:
 
 
 def test_separate_kinds_are_told_apart() -> None:
-    figure = measured()["latent"]["accuracy of nearest neighbours"]
-    assert figure.marks["raw values"] > 0.9
+    figure = measured()["latent"]["knn_accuracy"]
+    assert figure.baselines["raw_values"] > 0.9
     assert figure.size == 30
     assert 0.5 < figure.value <= 1
 
@@ -376,16 +376,16 @@ def test_runs_on_vectors_side_by_side_and_compared(
     assert "independent values" in shown
     assert "discrete/evaluation/report.html\n" in printed.err
     report = json.loads(Path("ae/evaluation/report.json").read_text(encoding="utf-8"))
-    assert report["sections"]["likelihood"]["reconstruction per image"]["unit"] == "nats, no bound"
-    assert report["corpus"]["path"] == "digits"
+    assert report["sections"]["likelihood"]["reconstruction_per_image"]["unit"] == "nats, no bound"
+    assert report["data"]["path"] == "digits"
     found = json.loads(out_of(capsys, "compare", *runs, "--json"))
     other = found["discrete"]
-    assert other["likelihood/nll, IW 3 per image"]["paired"] is True
-    assert other["latent/accuracy of nearest neighbours"]["paired"] is True
+    assert other["likelihood/nll_iw_per_image"]["paired"] is True
+    assert other["latent/knn_accuracy"]["paired"] is True
     assert set(found["ae"]) == {
-        "likelihood/reconstruction per image",
-        "likelihood/reconstruction per value",
-        "latent/accuracy of nearest neighbours",
+        "likelihood/reconstruction_per_image",
+        "likelihood/reconstruction_per_value",
+        "latent/knn_accuracy",
     }
 
 
@@ -393,12 +393,12 @@ def test_runs_on_graphs(place: Path, edges: Path, capsys: pytest.CaptureFixture[
     out = out_of(capsys, "evaluate", place / "graph", place / "plain", *OPTIONS, "--json")
     joint, plain = json.loads(out)["runs"].values()
     assert (set(joint), set(plain)) == ({"links", "latent"}, {"links"})
-    assert set(joint["latent"]) == {"mutual information of node and z", "active units"}
+    assert set(joint["latent"]) == {"mutual_information", "active_units"}
     model = load_run(place / "graph")
     held_out = split_edges(open_graph(str(edges)), seed=3)["test"]  # as in training: no edge that the model has seen
     expected = link_figures(model, held_out, 0)
-    assert joint["links"]["AUC"]["value"] == expected["AUC"].value
-    assert joint["links"]["AUC"]["size"] == 2 * len(held_out.linked)
+    assert joint["links"]["auc"]["value"] == expected["auc"].value
+    assert joint["links"]["auc"]["size"] == 2 * len(held_out.linked)
 
 
 @pytest.mark.parametrize("name", ["vae", "graph"])
@@ -427,7 +427,7 @@ def test_other_data_is_told(place: Path, written: Path, tmp_path: Path, capsys: 
         assert f"{other}: trained on other data than {place / 'vae'}" in told
     for run in (place / "vae", place / "graph"):
         out_of(capsys, "evaluate", run, *OPTIONS)
-    assert "measured on another corpus" in refused(capsys, "compare", place / "vae", place / "graph")
+    assert "evaluated on another data set" in refused(capsys, "compare", place / "vae", place / "graph")
     few = tmp_path / "few.npz"
     np.savez(few, x=np.ones((20, 8, 8)) / 2)
     assert "not the data that" in refused(capsys, "evaluate", place / "vae", "--data", few)

@@ -58,7 +58,7 @@ def auc_figures(strange: NDArray[np.bool_], scores: dict[str, Floats], seed: int
     for name, score in scores.items():
         error = bootstrap_error(roc_auc_score, strange.astype(float), score, seed)
         area = float(roc_auc_score(strange, score))
-        found[name] = Metric(area, "area under the ROC curve", how, len(score), seed, error, marks={"chance": 0.5})
+        found[name] = Metric(area, "area under the ROC curve", how, len(score), seed, error, baselines={"chance": 0.5})
     return found
 
 

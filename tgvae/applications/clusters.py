@@ -54,7 +54,7 @@ def show(model: VectorVAE, data: Vectors, seed: int = 0) -> Shown:
 
     def figure(measure: Measure, unit: str) -> Metric:
         marks = {name: measure(labels, clusters) for name, clusters in found.items()}
-        return Metric(measure(labels, of_latents), unit, how, len(labels), seed, marks=marks)
+        return Metric(measure(labels, of_latents), unit, how, len(labels), seed, baselines=marks)
 
     hits = Parts.mean(matched(labels, of_latents))
     beside = {name: matched(labels, clusters).mean() for name, clusters in found.items()}

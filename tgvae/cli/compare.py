@@ -15,7 +15,8 @@ from tgvae.cli.output import end, print_json, table_console
 from tgvae.config_io import SEEDS, require_range
 from tgvae.datasets import fingerprint
 from tgvae.errors import UserError
-from tgvae.evaluation.metric import Difference, Metric, Report, by_name, difference
+from tgvae.evaluation.metric import Difference, Metric, Report, difference, metric_ids
+from tgvae.evaluation.registry import display_name
 from tgvae.evaluation.report_io import FOLDER, PAGE, load_evaluation
 from tgvae.formatting import ColumnGroup, format_interval, format_number, print_metrics
 from tgvae.models.vgae import GraphVAE
@@ -65,17 +66,17 @@ def require_comparable(abouts: Mapping[str, Mapping[str, Any]]) -> None:
     first, *others = abouts
     for run in others:
         for name, of in (
-            ("corpus", lambda a: fingerprint(a["corpus"])),
+            ("data set", lambda a: fingerprint(a["data"])),
             ("split", lambda a: a["split"]),
-            ("split of the edges", lambda a: a["training seed"] if a["model"] == GraphVAE.kind else None),
+            ("split of the edges", lambda a: a["training_seed"] if a["model"] == GraphVAE.kind else None),
         ):
             if of(abouts[run]) != of(abouts[first]):
-                raise UserError(f"{run}: measured on another {name} than {first}; evaluate both on the same one")
-        judges = {abouts[r]["judge"] for r in (run, first)} - {None}
+                raise UserError(f"{run}: evaluated on another {name} than {first}; evaluate both on the same one")
+        judges = {abouts[r]["reference_lm"] for r in (run, first)} - {None}
         if len(judges) > 1:
-            raise UserError(f"{run}: judged by another language model than {first}; evaluate them together")
-        if abouts[run]["protocol"] != abouts[first]["protocol"]:
-            raise UserError(f"{run}: measured by another protocol than {first}; evaluate both with the same options")
+            raise UserError(f"{run}: evaluated with another reference model than {first}; evaluate them together")
+        if abouts[run]["config"] != abouts[first]["config"]:
+            raise UserError(f"{run}: evaluated with other options than {first}; evaluate both with the same ones")
 
 
 def differences(reports: Mapping[str, Report], seed: int) -> dict[str, dict[str, Difference]]:
@@ -83,9 +84,9 @@ def differences(reports: Mapping[str, Report], seed: int) -> dict[str, dict[str,
     first, *others = reports.values()
     return {
         run: {
-            f"{section}/{name}": difference(first[section][name], report[section][name], seed)
-            for section, name in by_name({run: report})
-            if name in first.get(section, {})
+            f"{section}/{id}": difference(first[section][id], report[section][id], seed)
+            for section, id in metric_ids({run: report})
+            if id in first.get(section, {})
         }
         for run, report in zip(list(reports)[1:], track(others, "bootstrap"), strict=True)
     }
@@ -93,17 +94,19 @@ def differences(reports: Mapping[str, Report], seed: int) -> dict[str, dict[str,
 
 def show(reports: Mapping[str, Report], found: Mapping[str, Mapping[str, Difference]], console: Console) -> None:
     """Print figures and differences as tables: the first run in each, and the others beside it."""
-    named = by_name(reports)
-    of = {run: [report.get(section, {}).get(name) for section, name in named] for run, report in reports.items()}
+    named = metric_ids(reports)
+    of = {run: [report.get(section, {}).get(id) for section, id in named] for run, report in reports.items()}
     known = [next(filter(None, figures)) for figures in zip(*of.values(), strict=True)]
-    labels = [(section, name, figure.unit) for (section, name), figure in zip(named, known, strict=True)]
+    labels = [
+        (section, display_name(id, metric), metric.unit) for (section, id), metric in zip(named, known, strict=True)
+    ]
     (first, figures), *others = of.items()
     groups = [
         ColumnGroup(
             (run, "difference [95 %]"),
             [
-                (_value(row), _interval(found[run].get(f"{section}/{name}")))
-                for row, (section, name) in zip(rows, named, strict=True)
+                (_value(row), _interval(found[run].get(f"{section}/{id}")))
+                for row, (section, id) in zip(rows, named, strict=True)
             ],
             max_width=max(18, console.width // 2 - 12),
         )

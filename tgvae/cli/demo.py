@@ -15,7 +15,7 @@ from tgvae.cli.output import command, end, print_json, table_console
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.report import EvalConfig
-from tgvae.evaluation.report_io import FOLDER, PAGE, described
+from tgvae.evaluation.report_io import FOLDER, PAGE, report_to_json
 from tgvae.generation.decode import DecodeSettings
 from tgvae.progress import step
 from tgvae.recipes import demo
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
     seconds = time.monotonic() - started
     if options.json:
         places = {"prepared": str(data), "run": str(run), "page": str(page), "seconds": round(seconds, 1)}
-        print_json(places | {"topics": found["topics"], "sentences": written, "figures": described(report)})
+        print_json(places | {"topics": found["topics"], "sentences": written, "figures": report_to_json(report)})
         return
     console.print(f"Done in {seconds / 60:.1f} minutes.")
     then = [command("generate", run, "--topic", "war", "peace"), command("topics", run), command("serve", run)]

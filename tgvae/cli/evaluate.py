@@ -22,11 +22,12 @@ from tgvae.distributed import is_first, joined
 from tgvae.errors import UserError
 from tgvae.evaluation.generation import ReferenceLM
 from tgvae.evaluation.html_report import render_report
-from tgvae.evaluation.metric import Metric, Report, by_name
+from tgvae.evaluation.metric import Metric, Report, metric_ids
 from tgvae.evaluation.model_card import write_card
+from tgvae.evaluation.registry import baseline_name, display_name
 from tgvae.evaluation.report import EvalConfig, Evaluation, evaluate
 from tgvae.evaluation.report_data import collect_report_data
-from tgvae.evaluation.report_io import FOLDER, PAGE, described, save_evaluation
+from tgvae.evaluation.report_io import FOLDER, PAGE, report_to_json, save_evaluation
 from tgvae.formatting import ColumnGroup, format_estimate, format_number, print_metrics
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.sentence import LanguageModel
@@ -87,8 +88,8 @@ def tell(options: Evaluate, found: Mapping[str, Report]) -> None:
     """Print the figures."""
     pages = [run / FOLDER / PAGE for run in options.runs]
     if options.json:
-        runs = {run: described(report) for run, report in found.items()}
-        about = {"split": options.split, "protocol": asdict(options.protocol), "pages": [*map(str, pages)]}
+        runs = {run: report_to_json(report) for run, report in found.items()}
+        about = {"split": options.split, "config": asdict(options.protocol), "pages": [*map(str, pages)]}
         print_json(about | {"runs": runs})
         return
     show(found, table_console())
@@ -130,8 +131,8 @@ def measure(
     found = evaluate(model, train, held_out, protocol, judge, fit)
     if not is_first():
         return found
-    about = describe(run, model, split, protocol) | {"judge": None if judge is None else judge.name}
-    texts = {name: in_words(value) for name, value in about.items()}
+    about = describe(run, model, split, protocol) | {"reference_lm": None if judge is None else judge.name}
+    texts = {name.replace("_", " "): in_words(value) for name, value in about.items()}
     shown = collect_report_data(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)
     save_evaluation(run, about, found.report, render_report(shown), shown.topics or (), shown.summaries)
     write_card(run, read_run(run), model, opened)
@@ -162,12 +163,12 @@ def describe(run: Path, model: Model, split: str, protocol: EvalConfig) -> dict[
     return {
         "run": str(run),
         "model": model.kind,
-        "corpus": described["data"],
+        "data": described["data"],
         "split": split,
-        "protocol": asdict(protocol),
-        "training seed": described["recipe"]["train"]["seed"],
-        "trained with": described["versions"],
-        "evaluated with": {
+        "config": asdict(protocol),
+        "training_seed": described["recipe"]["train"]["seed"],
+        "training_versions": described["versions"],
+        "evaluation_versions": {
             name: version(name) for name in ("tgvae", "torch", "numpy", "scipy", "scikit-learn", "nltk")
         },
     }
@@ -183,16 +184,17 @@ def in_words(value: Any) -> str:
 def show(found: Mapping[str, Report], console: Console) -> None:
     """Print figures as tables, a column a run, a block a section; how each was found stands in report.json."""
     labels, beside = [], []
-    for section, name in by_name(found):
-        known = [report[section][name] for report in found.values() if name in report.get(section, {})]
+    ids = metric_ids(found)
+    for section, id in ids:
+        known = [report[section][id] for report in found.values() if id in report.get(section, {})]
         marks: dict[str, dict[str, None]] = {}  # of runs that have other marks each its own, in their order
         for figure in known:
-            for mark, value in figure.marks.items():
-                marks.setdefault(mark, {})[format_number(value)] = None
-        labels.append((section, name, known[0].unit))
+            for mark, value in figure.baselines.items():
+                marks.setdefault(baseline_name(mark), {})[format_number(value)] = None
+        labels.append((section, display_name(id, known[0]), known[0].unit))
         beside.append((", ".join(f"{mark} {' / '.join(values)}" for mark, values in marks.items()),))
     runs = (
-        ColumnGroup((run,), [(_estimate(report.get(section, {}).get(name)),) for section, name, _ in labels])
+        ColumnGroup((run,), [(_estimate(report.get(section, {}).get(id)),) for section, id in ids])
         for run, report in found.items()
     )
     baselines = ColumnGroup(("baseline",), beside, max_width=max(16, console.width // 4))

@@ -29,7 +29,7 @@ from tgvae.data.vectors import Vectors, open_vectors
 from tgvae.errors import UserError, meant
 from tgvae.evaluation.html_report import definition_list, html_page, metric_tables, plots_html
 from tgvae.evaluation.plots.catalog import Plot
-from tgvae.evaluation.report_io import described
+from tgvae.evaluation.report_io import report_to_json
 from tgvae.files import write_text
 from tgvae.models.vae import VectorConfig, VectorVAE
 from tgvae.progress import step
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> None:
     about = describe_use(options, data, list(runs))
     page = write(options.use, shown, about, options.out / f"{options.use}.html")
     if options.json:
-        found = {"use": options.use, "page": str(page), **about, "sections": described(shown.report)}
+        found = {"use": options.use, "page": str(page), **about, "sections": report_to_json(shown.report)}
         print_json(found)
         return
     evaluate.show({options.use: shown.report}, table_console())

@@ -11,7 +11,8 @@ import torch
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.bleu import ORDERS, Floats, References, bleu_f1, self_bleu, sentence_bleu
 from tgvae.evaluation.likelihood import Bound, sentence_bound
-from tgvae.evaluation.metric import Metric, Metrics, Parts
+from tgvae.evaluation.metric import Metrics, Parts
+from tgvae.evaluation.registry import measure
 from tgvae.evaluation.text import Ints, copied, distinct, length_distance, nll_under, perplexity_under, words_of
 from tgvae.models.base import Model
 from tgvae.models.sentence import LanguageModel, SentenceVAE
@@ -71,30 +72,28 @@ def real_sentences(corpus: Corpus, count: int, seed: int) -> list[str]:
 
 def writing_figures(found: Writing, train: Corpus, seed: int) -> Metrics:
     """BLEU, variety, copies and lengths, each beside real text."""
-    ours, real, figures = found.generated, found.real, {}
+    ours, real = found.generated, found.real
+    figures: Metrics = {}
     for i, order in enumerate(ORDERS):
-        for kind, mine, theirs, how in (
-            ("test-BLEU", ours.test_bleu, real.test_bleu, "mean, against all held-out sentences"),
-            ("self-BLEU", ours.own_bleu, real.own_bleu, "mean, against one another"),
+        for kind, mine, theirs in (
+            ("test_bleu_{order}", ours.test_bleu, real.test_bleu),
+            ("self_bleu_{order}", ours.own_bleu, real.own_bleu),
         ):
-            mark = float(theirs[:, i].mean())
-            figures[f"{kind}-{order}"] = Metric.of(Parts.mean(mine[:, i]), "0 to 1", how, seed, real_text=mark)
-    how, size = "2 t (1 - s) / (t + 1 - s) of test-BLEU t and self-BLEU s", len(ours.texts)
+            baselines = {"real_text": float(theirs[:, i].mean())}
+            figures |= measure(kind, Parts.mean(mine[:, i]), seed=seed, baselines=baselines, order=order)
+    size = len(ours.texts)
     for i, order in enumerate(ORDERS):
         value, mark = (float(bleu_f1(w.test_bleu[:, i].mean(), w.own_bleu[:, i].mean())) for w in (ours, real))
-        figures[f"BLEU-F1-{order}"] = Metric(value, "0 to 1", how, size, seed, marks={"real text": mark})
+        figures |= measure("bleu_f1_{order}", value, size, seed, baselines={"real_text": mark}, order=order)
     for n in (1, 2, 3):
         value, natural = (distinct(w.texts, n) for w in (ours, real))
-        marks = {"real text": natural}
-        figures[f"distinct-{n}"] = Metric(value, "share", "distinct n-grams over n-grams", size, seed, marks=marks)
+        figures |= measure("distinct_{order}", value, size, seed, baselines={"real_text": natural}, order=n)
     recited, mark = Parts.mean(copied(ours.texts, train.texts)), float(copied(found.held_out, train.texts).mean())
-    figures["copied from training"] = Metric.of(recited, "share of sentences", "all its words", seed, held_out=mark)
+    figures |= measure("copied", recited, seed=seed, baselines={"held_out": mark})
     lengths, mark = Parts.mean(ours.lengths), float(real.lengths.mean())
-    figures["length"] = Metric.of(lengths, "words per sentence", "mean", seed, real_text=mark)
+    figures |= measure("length", lengths, seed=seed, baselines={"real_text": mark})
     value, natural = (length_distance(w.lengths, found.held_out_lengths) for w in (ours, real))
-    how = "total variation, to held-out sentences"
-    figures["distance of lengths"] = Metric(value, "0 to 1", how, size, seed, marks={"real text": natural})
-    return figures
+    return figures | measure("length_distance", value, size, seed, baselines={"real_text": natural})
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,15 +121,16 @@ class ReferenceLM:
         mine, other = self.model.state_dict(), model.state_dict()
         return mine.keys() == other.keys() and all(torch.equal(mine[k].cpu(), other[k].cpu()) for k in mine)
 
-    def forward(self, texts: Sequence[str], seed: int) -> Metric:
+    def forward(self, texts: Sequence[str], seed: int, strength: float | None = None) -> Metrics:
         """Perplexity of generated text; far below real text is bland, far above broken."""
+        metric = "forward_perplexity" if strength is None else "forward_perplexity_{strength:g}"
         parts = perplexity_parts(self.model, texts)
-        return Metric.of(parts, "per word", "under a language model of real text", seed, real_text=self.natural)
+        return measure(metric, parts, seed=seed, baselines={"real_text": self.natural}, strength=strength)
 
 
 def reverse_figure(
     model: Writer, train: Corpus, held_out: Corpus, fit: FitLanguageModel, count: int, seed: int
-) -> Metric:
+) -> Metrics:
     """Perplexity of held-out text under a language model of generated text, beside one of as much real text.
 
     Bad text and text without variety both make it rise (Zhao et al. 2018).
@@ -140,8 +140,8 @@ def reverse_figure(
         perplexity_parts(fit(texts), held_out.texts, held_out.sentences[:, 0])
         for texts in (generated, real_sentences(train, count, seed))
     )
-    how = f"held-out text under a small language model of {count} generated sentences"
-    return Metric.of(parts, "per word", how, seed, real_text=natural.value)
+    baselines = {"real_text": natural.value}
+    return measure("reverse_perplexity", parts, seed=seed, baselines=baselines, sentences=count)
 
 
 def perplexity_parts(judge: LanguageModel, texts: Sequence[str], documents: Ints | None = None) -> Parts:

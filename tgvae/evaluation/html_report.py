@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tgvae.evaluation.metric import Report
+from tgvae.evaluation.registry import baseline_name, display_name
 from tgvae.evaluation.report_data import ReportData, SummaryRow, TopicRow
 from tgvae.formatting import Markup, Table, format_number
 
@@ -117,15 +118,15 @@ def metric_tables(report: Report) -> str:
     for section, metrics in report.items():
         rows = [
             (
-                name,
+                display_name(id, metric),
                 format_number(metric.value),
                 "" if metric.error is None else f"± {format_number(metric.error)}",
-                ", ".join(f"{mark} {format_number(value)}" for mark, value in metric.marks.items()),
+                ", ".join(f"{baseline_name(mark)} {format_number(value)}" for mark, value in metric.baselines.items()),
                 metric.unit,
                 format_number(metric.size),
                 metric.estimator,
             )
-            for name, metric in metrics.items()
+            for id, metric in metrics.items()
         ]
         parts.append(_heading(3, section.capitalize(), f"metrics-{_slug(section)}"))
         parts.append(_scrollable(Table(columns, rows, numeric={1, 2, 5}).to_html(), f"table of metrics: {section}"))

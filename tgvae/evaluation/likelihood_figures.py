@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +13,8 @@ from tgvae.data.pairs import Pairs
 from tgvae.evaluation.eval_config import EvalConfig
 from tgvae.evaluation.generation import ReferenceLM
 from tgvae.evaluation.likelihood import Bound, Per, importance_weighted_nll, sentence_bound
-from tgvae.evaluation.metric import Metric, Metrics
+from tgvae.evaluation.metric import Metrics
+from tgvae.evaluation.registry import measure
 from tgvae.models.base import Model
 from tgvae.models.tgvae import TGVAE
 from tgvae.progress import step
@@ -21,23 +23,33 @@ Units = Mapping[Per, str]
 """What rows and their words and tokens are called, of those units that figures are wanted in."""
 
 
-def in_units(
-    name: str,
+def measure_terms(
+    metric: str,
     bound: Bound,
     prefix: str,
     units: Units,
-    how: str,
+    estimator: str,
     seed: int | None,
-    beside: Mapping[str, Bound] | None = None,
+    baselines: Mapping[str, Bound] | None = None,
+    **parameters: Any,
 ) -> Metrics:
-    """The terms of a bound that start with ``prefix`` in nats by each of the units, with bounds to be read beside."""
-    return {
-        f"{name} per {called}": replace(
-            Metric.of(bound.parts(unit, prefix), "nats", how, seed),
-            marks={mark: other.per(unit) for mark, other in (beside or {}).items()},
+    """Return the terms of a bound whose names start with ``prefix``, in nats per row, word and token.
+
+    ``metric`` is a key of METRICS with ``{row}`` in it.
+    """
+    metrics: Metrics = {}
+    for unit, called in units.items():
+        values = {id: other.per(unit) for id, other in (baselines or {}).items()}
+        metrics |= measure(
+            metric,
+            bound.parts(unit, prefix),
+            seed=seed,
+            baselines=values,
+            estimator=estimator,
+            row=called,
+            **parameters,
         )
-        for unit, called in units.items()
-    }
+    return metrics
 
 
 @step("measuring likelihood")
@@ -59,32 +71,38 @@ def language_figures(
     units: Units = {"row": row, "word": "word", "token": "token"}
     how, seed = (f"one draw, {given}", protocol.seed) if latents else (f"exact, no latent, {given}", None)
     if latents:
-        found |= in_units("reconstruction", bound, "nll/", units, how, seed)
-        found |= in_units("KL", bound, "kl/", units, how, seed)
+        found |= measure_terms("reconstruction_per_{row}", bound, "nll/", units, how, seed)
+        found |= measure_terms("kl_per_{row}", bound, "kl/", units, how, seed)
     for name in latents if len(latents) > 1 else ():
-        found[f"KL of {name[3:]} per {row}"] = Metric.of(bound.parts("row", name), "nats", how, seed)
-    found |= in_units("-ELBO", bound, "", units, how, seed)
-    unit, marks = "per word, with KL" if latents else "per word", {}
+        found |= measure(
+            "kl_{latent}_per_{row}", bound.parts("row", name), seed=seed, estimator=how, latent=name[3:], row=row
+        )
+    found |= measure_terms("neg_elbo_per_{row}", bound, "", units, how, seed)
+    unit, baselines = None if latents else "per word", {}
     if judge is not None:
-        marks = {"language_model": judge.bound.perplexity}
-    found["perplexity, ELBO"] = Metric.of(bound.parts("word", exp=True), unit, how, seed, **marks)
+        baselines = {"language_model": judge.bound.perplexity}
+    perplexity = bound.parts("word", exp=True)
+    found |= measure("perplexity_elbo", perplexity, seed=seed, baselines=baselines, unit=unit, estimator=how)
     if latents and isinstance(held_out, Pairs):  # q(z | x) does not see the summary, so it may stand as the prior
         as_used = replace(bound, terms={name: value for name, value in bound.terms.items() if name != "kl/z"})
-        found["perplexity, z from the document"] = Metric.of(
-            as_used.parts("word", exp=True), "per word, without KL of z", how, seed
-        )
+        found |= measure("perplexity_without_kl_z", as_used.parts("word", exp=True), seed=seed, estimator=how)
     if protocol.samples and latents:
-        draws, name = protocol.samples, f"IW {protocol.samples}"
+        draws = protocol.samples
         weighted = importance_weighted_nll(model, held_out, draws, protocol.seed, protocol.weighted_sentences)
         how = f"importance-weighted, {draws} draws a {row}, {given}"
-        found |= in_units(f"nll, {name}", weighted.bound, "", units, how, seed)
-        found[f"perplexity, {name}"] = Metric.of(
-            weighted.bound.parts("word", exp=True), "per word", how, seed, **_same_rows(bound, judge, weighted.index)
+        found |= measure_terms("nll_iw_per_{row}", weighted.bound, "", units, how, seed, samples=draws)
+        found |= measure(
+            "perplexity_iw",
+            weighted.bound.parts("word", exp=True),
+            seed=seed,
+            baselines=_same_rows(bound, judge, weighted.index),
+            estimator=how,
+            samples=draws,
         )
     return found
 
 
 def _same_rows(bound: Bound, judge: ReferenceLM | None, index: Tensor) -> dict[str, float]:
     """The ELBO and the language model on the sentences of the importance-weighted bound."""
-    marks = {"ELBO": bound.of_rows(index).perplexity}
-    return marks if judge is None else marks | {"language_model": judge.bound.of_rows(index).perplexity}
+    baselines = {"elbo": bound.of_rows(index).perplexity}
+    return baselines if judge is None else baselines | {"language_model": judge.bound.of_rows(index).perplexity}

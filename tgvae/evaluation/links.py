@@ -16,11 +16,12 @@ from tgvae.data.dataset import Ints
 from tgvae.data.graphs import GraphSplit
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import evaluating
-from tgvae.evaluation.metric import Floats, Metric, Metrics
+from tgvae.evaluation.metric import Floats, Metrics
+from tgvae.evaluation.registry import measure
 from tgvae.models.vgae import GraphVAE
 
 RESAMPLES = 100
-MEASURES = {"AUC": roc_auc_score, "average precision": average_precision_score}
+MEASURES = {"auc": roc_auc_score, "average_precision": average_precision_score}
 
 
 def link_figures(model: GraphVAE, split: GraphSplit, seed: int = 0) -> Metrics:
@@ -43,16 +44,16 @@ def link_figures(model: GraphVAE, split: GraphSplit, seed: int = 0) -> Metrics:
     pairs, linked = batch.pairs.cpu().numpy(), batch.linked.cpu().numpy()
     with evaluating(model, seed):
         scores = model.scores(batch, batch.pairs).cpu().numpy()
-    beside = {"common neighbours": adamic_adar(split.messages, split.graph.nodes, pairs)}
+    beside = {"common_neighbours": adamic_adar(split.messages, split.graph.nodes, pairs)}
     if split.graph.features is not None:
-        beside["cosine of features"] = cosine(split.graph.features, pairs)
-    found = {}
-    for name, measure in MEASURES.items():
-        marks = {"chance": 0.5} | {mark: float(measure(linked, other)) for mark, other in beside.items()}
-        error = bootstrap_error(measure, linked, scores, seed)
-        estimator = f"bootstrap error, {RESAMPLES} draws"
-        found[name] = Metric(float(measure(linked, scores)), "0 to 1", estimator, len(pairs), seed, error, marks=marks)
-    return found
+        beside["cosine_of_features"] = cosine(split.graph.features, pairs)
+    metrics: Metrics = {}
+    for id, score in MEASURES.items():
+        baselines = {"chance": 0.5} | {name: float(score(linked, other)) for name, other in beside.items()}
+        error = bootstrap_error(score, linked, scores, seed)
+        value = float(score(linked, scores))
+        metrics |= measure(id, value, len(pairs), seed, error, baselines, resamples=RESAMPLES)
+    return metrics
 
 
 def bootstrap_error(measure: Callable[..., float], linked: Floats, scores: Floats, seed: int) -> float:

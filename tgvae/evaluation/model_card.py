@@ -18,6 +18,7 @@ from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.data.vectors import Vectors
 from tgvae.errors import UserError
 from tgvae.evaluation.metric import Report
+from tgvae.evaluation.registry import baseline_name, display_name
 from tgvae.evaluation.report_io import load_evaluation
 from tgvae.files import write_text
 from tgvae.formatting import format_number as number
@@ -213,13 +214,13 @@ def _figures(about: Mapping[str, Any], report: Report) -> str:
     for section, figures in report.items():
         rows = (
             (
-                name,
+                display_name(id, f),
                 number(f.value) + ("" if f.error is None else f" ± {number(f.error)}"),
                 f.unit,
-                ", ".join(f"{mark} {number(value)}" for mark, value in f.marks.items()),
+                ", ".join(f"{baseline_name(mark)} {number(value)}" for mark, value in f.baselines.items()),
                 f.estimator,
             )
-            for name, f in figures.items()
+            for id, f in figures.items()
         )
         parts += [f"### {plain(section.capitalize())}", _table(("figure", "value", "unit", "beside", "how"), rows)]
     return "\n\n".join(parts)

@@ -33,21 +33,21 @@ BLEU = {
 
 def all_tables(reports: Mapping[str, Report]) -> list[str]:
     """The paper's tables with the largest model of each kind beside the published rows; then the whole grid."""
-    language = ["perplexity, ELBO", "reconstruction per sentence", "KL per sentence", "KL of z per sentence"]
-    weighted = [n for report in reports.values() for n in report.get("language", {}) if n.startswith("perplexity, IW")]
-    topics = ["topic NPMI, window 10", "topic NPMI", "topic C_V", "topic diversity", "topics in use"]
-    bleu = [f"{kind}-BLEU-{order}" for kind in ("test", "self") for order in (2, 3, 4)]
-    text = [*bleu, "BLEU-F1-3", "copied from training", "forward perplexity", "reverse perplexity"]
+    language = ["perplexity_elbo", "reconstruction_per_sentence", "kl_per_sentence", "kl_z_per_sentence"]
+    if any("perplexity_iw" in report.get("language", {}) for report in reports.values()):
+        language.append("perplexity_iw")
+    topics = ["topic_npmi_window_10", "topic_npmi", "topic_c_v", "topic_diversity", "topics_in_use"]
+    bleu = [f"{kind}_bleu_{order}" for kind in ("test", "self") for order in (2, 3, 4)]
+    text = [*bleu, "bleu_f1_3", "copied", "forward_perplexity", "reverse_perplexity"]
     guided = [report["guidance"] for report in reports.values() if "guidance" in report]
-    guidance = [name for name in (guided[0] if guided else {}) if name.startswith("fidelity")]
-    latent = ["mutual information of sentence and z", "active units", "active units of the sentence"]
-    latent += ["total correlation of the posterior", "off-diagonal share of the covariance"]
+    guidance = [id for id in (guided[0] if guided else {}) if id.startswith("fidelity_")]
+    latent = ["mutual_information", "active_units", "active_units_sentence", "total_correlation", "off_diagonal_share"]
     return [
         *paper_tables(reports),
         table(
             "Perplexity per word (language model; importance-weighted: ELBO and language model of the same sentences)",
             "language",
-            language + weighted[:1],
+            language,
             reports,
         ),
         table("Topics (LDA)", "topics", topics, reports),
@@ -65,10 +65,10 @@ def paper_tables(reports: Mapping[str, Report]) -> list[str]:
         "VAE + Householder": reports[max((name for name in reports if name.startswith("vae-")), key=sizes)],
         "TGVAE": reports[max((name for name in reports if name.startswith("tgvae-")), key=sizes)],
     }
-    perplexity = {name: [plain(report, "language", "perplexity, ELBO")] for name, report in ours.items()}
+    perplexity = {name: [plain(report, "language", "perplexity_elbo")] for name, report in ours.items()}
     npmi = _coherence(ours["TGVAE"])
     bleu = {
-        f"{name}, {kind}-BLEU": [" / ".join(plain(report, "generation", f"{kind}-BLEU-{n}") for n in (2, 3, 4))]
+        f"{name}, {kind}-BLEU": [" / ".join(plain(report, "generation", f"{kind}_bleu_{n}") for n in (2, 3, 4))]
         for kind in ("test", "self")
         for name, report in ours.items()
     }
@@ -95,8 +95,8 @@ def sizes(name: str) -> list[int]:
 
 def _coherence(report: Report) -> dict[str, list[str]]:
     """Coherence of TGVAE, and of LDA beside it."""
-    figure = report["topics"]["topic NPMI, window 10"]
-    return {"LDA": [f"{figure.marks['LDA']:.3f}"], "TGVAE": [f"{figure.value:.3f}"]}
+    figure = report["topics"]["topic_npmi_window_10"]
+    return {"LDA": [f"{figure.baselines['lda']:.3f}"], "TGVAE": [f"{figure.value:.3f}"]}
 
 
 def plain(report: Report, section: str, name: str) -> str:
@@ -109,14 +109,13 @@ def number(x: float) -> str:
     return f"{x:.{1 if abs(x) >= 10 else 3}f}"
 
 
-def table(title: str, section: str, names: list[str], reports: Mapping[str, Report]) -> str:
+def table(title: str, section: str, ids: list[str], reports: Mapping[str, Report]) -> str:
     """A row for every run that has the section; marks stand in brackets."""
     cells = [
-        [run, *(value(report[section].get(name)) for name in names)]
-        for run, report in reports.items()
-        if section in report
+        [run, *(value(report[section].get(id)) for id in ids)] for run, report in reports.items() if section in report
     ]
-    return markdown(title, names, cells)
+    columns = [next((r[section][id].name for r in reports.values() if id in r.get(section, {})), id) for id in ids]
+    return markdown(title, columns, cells)
 
 
 def markdown(title: str, columns: Sequence[str], cells: list[list[str]]) -> str:
@@ -129,5 +128,5 @@ def value(figure: Metric | None) -> str:
     """A figure with its marks in brackets; nothing where the run has none."""
     if figure is None:
         return ""
-    shown = [number(x) for x in (figure.value, *figure.marks.values())]
+    shown = [number(x) for x in (figure.value, *figure.baselines.values())]
     return shown[0] + (f" ({', '.join(shown[1:])})" if shown[1:] else "")

@@ -141,7 +141,7 @@ def generation_figures(
     """What sentences written freely are like, and what language models say of them."""
     figures = writing_figures(writing, train, protocol.seed)
     if judge is not None:
-        figures["forward perplexity"] = judge.forward(writing.generated.texts, protocol.seed)
+        figures |= judge.forward(writing.generated.texts, protocol.seed)
     if protocol.reverse and fit is not None:
-        figures["reverse perplexity"] = reverse_figure(model, train, held_out, fit, protocol.reverse, protocol.seed)
+        figures |= reverse_figure(model, train, held_out, fit, protocol.reverse, protocol.seed)
     return figures

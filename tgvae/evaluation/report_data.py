@@ -170,7 +170,7 @@ def topic_rows(evaluation: Evaluation, model: WithTopics, train: Corpus) -> list
     assert evaluation.theta is not None
     beta = model.topic.log_beta.detach().exp().cpu().numpy()
     top, share = top_words(beta), evaluation.theta.mean(0)
-    coherence = evaluation.report["topics"]["topic NPMI"].parts
+    coherence = evaluation.report["topics"]["topic_npmi"].parts
     assert coherence is not None
     nearest = nearest_sentences(model, train, NEAREST_SENTENCES)
     strongest = next(reversed(evaluation.asked.values()), None)
@@ -245,8 +245,8 @@ def _guidance_data(data: ReportData, evaluation: Evaluation, *_: Any) -> dict[st
     """Return the guidance curve; it needs a reference language model for the perplexity."""
     metrics, points = evaluation.report.get("guidance", {}), []
     for strength in evaluation.asked:
-        names = (f"{name}, strength {strength:g}" for name in ("fidelity", "forward perplexity", "distinct bigrams"))
-        values = [metrics[name].value for name in names if name in metrics]
+        ids = (f"{metric}_{strength:g}" for metric in ("fidelity", "forward_perplexity", "distinct_2"))
+        values = [metrics[id].value for id in ids if id in metrics]
         if len(values) == 3:
             points.append((strength, *values))
     return {"guidance": points or None}

@@ -142,10 +142,10 @@ def extracts(
     Raises:
         UserError: a package is not installed.
     """
-    found = {"first sentence": list(map(first_sentence, documents))}
-    found |= {f"lead {words} words": [lead(document, words) for document in documents] for words in lead_words}
-    found["LexRank"] = list(map(lex_rank, documents))
-    found["oracle sentence"] = list(map(oracle_sentence, documents, references))
+    found = {"first_sentence": list(map(first_sentence, documents))}
+    found |= {f"lead_{words}_words": [lead(document, words) for document in documents] for words in lead_words}
+    found["lexrank"] = list(map(lex_rank, documents))
+    found["oracle_sentence"] = list(map(oracle_sentence, documents, references))
     return found
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tgvae.data.pairs import Pairs
 from tgvae.data.tokenizers import word_tokenize
 from tgvae.errors import UserError
-from tgvae.evaluation.metric import Metric, Metrics, Parts
+from tgvae.evaluation.metric import Metrics, Parts
+from tgvae.evaluation.registry import measure
 from tgvae.evaluation.summaries import KINDS, LIMIT, RougeScores, extracts, rouge, usable
 from tgvae.evaluation.text import words_of
 from tgvae.models.summarization import SUMMARY
@@ -84,21 +85,18 @@ def summary_figures(model: Summarizer, found: Summarized, strengths: Sequence[fl
     figures = _rouge_figures(found, scores, beside, seed)
     texts, references = found.written["beam"], [given[0] for given in found.references]
     lengths, natural = (np.array([len(words) for words in words_of(group)]) for group in (texts, references))
-    figures["length"] = _by_document(found.index, lengths, "words per summary", seed, references=float(natural.mean()))
-    figures["unfinished"] = _by_document(found.index, ~found.finished, "share cut at the maximum length", seed)
+    baselines = {"references": float(natural.mean())}
+    figures |= measure("summary_length", Parts.mean(lengths, found.index, paired=True), seed=seed, baselines=baselines)
+    figures |= measure("unfinished", Parts.mean(~found.finished, found.index, paired=True), seed=seed)
     ours, theirs = (_new_words(group, found.documents) for group in (texts, references))
-    how = "words that the document does not have, of all words"
-    figures["new words"] = Metric.of(
-        Parts(ours[:, 0], ours[:, 1], found.index, paired=True),
-        "share",
-        how,
-        seed,
-        references=float(theirs[:, 0].sum() / max(1, theirs[:, 1].sum())),
+    baselines = {"references": float(theirs[:, 0].sum() / max(1, theirs[:, 1].sum()))}
+    figures |= measure(
+        "new_words", Parts(ours[:, 0], ours[:, 1], found.index, paired=True), seed=seed, baselines=baselines
     )
     if model.stochastic:
-        figures["different summaries"] = different_summaries(model, found, seed)
+        figures |= different_summaries(model, found, seed)
     for strength in strengths if model.guided else ():
-        figures[f"pull of a topic, strength {strength:g}"] = pull_of_topics(model, found, strength, seed)
+        figures |= pull_of_topics(model, found, strength, seed)
     return figures
 
 
@@ -109,22 +107,22 @@ def _rouge_figures(
     scored = found.index[[bool(usable(given)) for given in found.references]]
     if not len(scored):
         raise UserError("no reference has a word that ROUGE counts (a-z, 0-9), so summaries cannot be scored by it")
-    for way, title in (("beam", ""), ("greedy", ", greedy")):
-        for kind in KINDS:
-            marks = {name.replace(" ", "_"): float(score.values[kind].mean()) for name, score in beside.items()}
-            name = f"ROUGE-{kind.removeprefix('rouge')}{title}"
-            figures[name] = _by_document(scored, scores[way].values[kind], "F1, stemmed", seed, **marks)
-    for kind in KINDS:
-        measure = f"{kind}_{LIMIT}_bytes"
-        marks = {name.replace(" ", "_"): float(score.values[measure].mean()) for name, score in beside.items()}
-        name = f"ROUGE-{kind.removeprefix('rouge')}, {LIMIT} bytes"
-        figures[name] = _by_document(scored, scores["beam"].values[measure], "recall, stemmed", seed, **marks)
+    variants = [
+        (metric, way, kind, kind)
+        for metric, way in (("rouge_{kind}", "beam"), ("rouge_{kind}_greedy", "greedy"))
+        for kind in KINDS
+    ] + [("rouge_{kind}_{limit}_bytes", "beam", kind, f"{kind}_{LIMIT}_bytes") for kind in KINDS]
+    for metric, way, kind, column in variants:
+        figures |= measure(
+            metric,
+            Parts.mean(scores[way].values[column], scored, paired=True),
+            seed=seed,
+            baselines={id: float(score.values[column].mean()) for id, score in beside.items()},
+            kind=kind.removeprefix("rouge"),
+            limit=LIMIT,
+            stemmed=", stemmed",
+        )
     return figures
-
-
-def _by_document(index: NDArray[np.int64], values: NDArray[np.generic], unit: str, seed: int, **marks: float) -> Metric:
-    parts = replace(Parts.mean(values, index), paired=True)
-    return Metric.of(parts, unit, "mean over documents", seed, **marks)
 
 
 def _new_words(summaries: Sequence[str], documents: Sequence[Sequence[str]]) -> NDArray[np.float64]:
@@ -137,15 +135,15 @@ def _new_words(summaries: Sequence[str], documents: Sequence[Sequence[str]]) -> 
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
-def different_summaries(model: Summarizer, found: Summarized, seed: int) -> Metric:
+def different_summaries(model: Summarizer, found: Summarized, seed: int) -> Metrics:
     """Share of different texts among summaries of one document from several draws of z."""
     digests = model.summarize(found.texts[:DRAWN], DRAWS, seed=seed)
     shares = [len({summary.text for summary in summaries}) / DRAWS for summaries in digests]
-    parts = replace(Parts.mean(shares, found.index[:DRAWN]), paired=True)
-    return Metric.of(parts, "share", f"different texts among {DRAWS} draws of z", seed, least=1 / DRAWS)
+    parts = Parts.mean(shares, found.index[:DRAWN], paired=True)
+    return measure("different_summaries", parts, seed=seed, baselines={"minimum": 1 / DRAWS}, draws=DRAWS)
 
 
-def pull_of_topics(model: Summarizer, found: Summarized, strength: float, seed: int) -> Metric:
+def pull_of_topics(model: Summarizer, found: Summarized, strength: float, seed: int) -> Metrics:
     """p(topic | words of a summary that was pulled towards it), beside that of the summary that was not.
 
     The topic is drawn for each document; the probability is Bayes' rule with all topics equally likely. A summary
@@ -159,9 +157,9 @@ def pull_of_topics(model: Summarizer, found: Summarized, strength: float, seed: 
         written = model.summarize([texts[i] for i in rows], topic=int(topic), strength=strength)
         pulled[rows] = [summaries[0].text for summaries in written]
     ours, usual = (_probability(model, group, topics) for group in (list(pulled), found.written["beam"][:DRAWN]))
-    parts = replace(Parts.mean(ours, found.index[:DRAWN]), paired=True)
-    how = "p(topic asked | words of the summary)"
-    return Metric.of(parts, "probability", how, seed, not_asked=float(usual.mean()), chance=1 / model.topic.size)
+    parts = Parts.mean(ours, found.index[:DRAWN], paired=True)
+    baselines = {"unguided": float(usual.mean()), "chance": 1 / model.topic.size}
+    return measure("topic_pull_{strength:g}", parts, seed=seed, baselines=baselines, strength=strength)
 
 
 @torch.no_grad()

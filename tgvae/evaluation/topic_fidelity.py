@@ -20,7 +20,8 @@ from tgvae.data.bow import BagOfWords
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.generation import ReferenceLM
 from tgvae.evaluation.likelihood import evaluating
-from tgvae.evaluation.metric import Metric, Metrics, Parts
+from tgvae.evaluation.metric import Metrics, Parts
+from tgvae.evaluation.registry import measure
 from tgvae.evaluation.text import distinct
 from tgvae.evaluation.topics import Floats, theta
 from tgvae.generation.decode import DecodeSettings
@@ -179,26 +180,20 @@ def guidance_figures(
     ``proportions`` are those of the training documents, with shape (documents, T).
     """
     around = surrounding_topics(model, held_out)
-    judges: dict[str, OwnJudge | LabelJudge] = {"fidelity": OwnJudge(model, held_out, around)}
+    judges: dict[str, OwnJudge | LabelJudge] = {"fidelity_{strength:g}": OwnJudge(model, held_out, around)}
     if len(set(train.table["label"].to_pylist()) - {None}) > 1:
-        judges["fidelity by classifier"] = LabelJudge(model, train, held_out, around, proportions)
+        judges["fidelity_classifier_{strength:g}"] = LabelJudge(model, train, held_out, around, proportions)
     found: Metrics = {}
     for strength, asked in asked_by_strength.items():
-        at = f"strength {strength:g}"
-        for name, topic_judge in judges.items():
-            measured = topic_judge.fidelity(asked)
-            found[f"{name}, {at}"] = Metric.of(
-                Parts.mean(measured.hits.numpy()),
-                "share of sentences",
-                "plain samples",
-                seed,
-                real_text=measured.natural,
-                chance=measured.chance,
-            )
+        for metric, topic_judge in judges.items():
+            fidelity = topic_judge.fidelity(asked)
+            baselines = {"real_text": fidelity.natural, "chance": fidelity.chance}
+            hits = Parts.mean(fidelity.hits.numpy())
+            found |= measure(metric, hits, seed=seed, baselines=baselines, strength=strength)
         if judge is not None:
-            found[f"forward perplexity, {at}"] = judge.forward(asked.texts, seed)
-        size = len(asked.texts)
-        found[f"distinct bigrams, {at}"] = Metric(distinct(asked.texts, 2), "share", "plain samples", size, seed)
+            found |= judge.forward(asked.texts, seed, strength)
+        variety = distinct(asked.texts, 2)
+        found |= measure("distinct_2_{strength:g}", variety, len(asked.texts), seed, strength=strength)
     return found
 
 

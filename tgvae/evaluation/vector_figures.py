@@ -20,8 +20,9 @@ from tgvae.evaluation.eval_config import EvalConfig
 from tgvae.evaluation.latent import Posteriors
 from tgvae.evaluation.latent_figures import gaussian_figures, information_figure
 from tgvae.evaluation.likelihood import AT_ONCE, bound_of, evaluating, importance_weighted_nll
-from tgvae.evaluation.likelihood_figures import Units, in_units
-from tgvae.evaluation.metric import Metric, Metrics, Parts, Report
+from tgvae.evaluation.likelihood_figures import Units, measure_terms
+from tgvae.evaluation.metric import Metrics, Parts, Report
+from tgvae.evaluation.registry import measure
 from tgvae.models.vae import LEAST_SPREAD, VectorVAE
 from tgvae.progress import step
 
@@ -53,34 +54,34 @@ def likelihood_figures(model: VectorVAE, train: VectorSplit, held_out: VectorSpl
     units: Units = {unit: called + of for unit, called in nats.items()}
     bound = bound_of(model, held_out, "vector", seed)
     if model.config.latent == "point":
-        found = in_units("reconstruction", bound, "nll/", units, "at the code of the encoder", None)
+        found = measure_terms("reconstruction_per_{row}", bound, "nll/", units, "at the code of the encoder", None)
         return {name: replace(figure, unit="nats, no bound") for name, figure in found.items()}
-    beside = {name: replace(bound, terms={"nll/x": nll}) for name, nll in marks(model, train.x, held_out.x).items()}
-    found = in_units("reconstruction", bound, "nll/", units, "one draw", seed)
-    found |= in_units("KL", bound, "kl/", nats, "closed form", None)
-    found |= in_units("-ELBO", bound, "", units, "one draw", seed, beside)
+    beside = {id: replace(bound, terms={"nll/x": nll}) for id, nll in baselines(model, train.x, held_out.x).items()}
+    found = measure_terms("reconstruction_per_{row}", bound, "nll/", units, "one draw", seed)
+    found |= measure_terms("kl_per_{row}", bound, "kl/", nats, "closed form", None)
+    found |= measure_terms("neg_elbo_per_{row}", bound, "", units, "one draw", seed, beside)
     if samples:
         weighted = importance_weighted_nll(model, held_out, samples, seed, unit="vector").bound
         how = f"importance-weighted, {samples} draws {'an' if row == 'image' else 'a'} {row}"
-        found |= in_units(f"nll, IW {samples}", weighted, "", units, how, seed, beside)
+        found |= measure_terms("nll_iw_per_{row}", weighted, "", units, how, seed, beside, samples=samples)
     return found
 
 
-def marks(model: VectorVAE, train: Floats, test: Floats) -> dict[str, Tensor]:
+def baselines(model: VectorVAE, train: Floats, test: Floats) -> dict[str, Tensor]:
     """-log p of the test vectors under models without a network, fitted on the training vectors; each (N,), in nats.
 
-    ``independent values`` is what the decoder can say without z. ``PCA``, for a normal likelihood, is probabilistic
+    ``independent_values`` is what the decoder can say without z. ``pca``, for a normal likelihood, is probabilistic
     PCA of as many components, which a linear VAE is at its best (Tipping & Bishop 1999). It is left out where
     so many components leave nothing for the noise.
     """
     fitted = independent_values(torch.from_numpy(train).double(), model.config.likelihood == "bernoulli")
-    found = {"independent values": -fitted.log_prob(torch.from_numpy(test).double())}
+    found = {"independent_values": -fitted.log_prob(torch.from_numpy(test).double())}
     if model.config.likelihood == "normal" and model.config.latent_size < min(train.shape):
         from sklearn.decomposition import PCA
 
         pca = PCA(model.config.latent_size, svd_solver="full").fit(train.astype(np.float64))
         if pca.noise_variance_ > LEAST_SPREAD**2:
-            found["PCA"] = -torch.from_numpy(pca.score_samples(test.astype(np.float64)))
+            found["pca"] = -torch.from_numpy(pca.score_samples(test.astype(np.float64)))
     return found
 
 
@@ -175,17 +176,15 @@ class Categories:
         used = probs.mean(0)
         perplexity = torch.special.entr(used).sum(-1).exp().mean().item()
         best = torch.nn.functional.one_hot(probs.argmax(-1), size).sum(0)
-        return {
-            "entropy of q": Metric.of(
-                replace(Parts.mean(entropy.mean(1)), paired=True), "nats a variable", "closed form", ln_C=np.log(size)
-            ),
-            "perplexity of the use of categories": Metric(
-                perplexity, f"of {size}", "exp of the entropy of the mean of q, mean over variables", count
-            ),
-            "unused categories": Metric(
-                int((best == 0).sum()), f"of {variables * size}", "the most probable one of no vector", count
-            ),
-        }
+        return (
+            measure(
+                "posterior_entropy",
+                Parts.mean(entropy.mean(1), paired=True),
+                baselines={"ln_c": float(np.log(size))},
+            )
+            | measure("category_perplexity", perplexity, count, categories=size)
+            | measure("unused_categories", int((best == 0).sum()), count, categories=variables * size)
+        )
 
 
 def neighbour_figure(model: VectorVAE, train: VectorSplit, held_out: VectorSplit) -> Metrics:
@@ -199,9 +198,13 @@ def neighbour_figure(model: VectorVAE, train: VectorSplit, held_out: VectorSplit
         neighbour_hits(points, train.labels, others, held_out.labels)
         for points, others in ((embedded(model, train), embedded(model, held_out)), (train.x, held_out.x))
     )
-    how = f"majority of the {NEIGHBOURS} nearest training {row_of(model)}s by E_q[z | x]"
-    parts = replace(Parts.mean(in_latent), paired=True)
-    return {"accuracy of nearest neighbours": Metric.of(parts, "share", how, raw_values=in_values.mean())}
+    return measure(
+        "knn_accuracy",
+        Parts.mean(in_latent, paired=True),
+        baselines={"raw_values": float(in_values.mean())},
+        neighbours=NEIGHBOURS,
+        row=row_of(model),
+    )
 
 
 def neighbour_hits(

@@ -17,9 +17,10 @@ from tgvae.data.dataset import Examples
 from tgvae.evaluation.coherence import npmi
 from tgvae.evaluation.embeddings import Embeddings
 from tgvae.evaluation.latent import posteriors
-from tgvae.evaluation.metric import Metric, Parts
+from tgvae.evaluation.metric import Parts
 from tgvae.evaluation.plots import latent_plots, text_plots, topic_plots, training_plots
 from tgvae.evaluation.projections import Floats
+from tgvae.evaluation.registry import measure
 from tgvae.evaluation.report import Evaluation
 from tgvae.evaluation.report_data import ReportData, collect_report_data, read_history
 from tgvae.evaluation.topics import has_topics, theta, top_words
@@ -110,7 +111,7 @@ def collect_plot_data(
     if has_topics(model) and isinstance(train, Corpus) and needs & {"topics", "theta"}:
         evaluation.theta = theta(model, train)
         coherence = npmi(top_words(model.topic.log_beta.detach().cpu().numpy()), train.bags)
-        evaluation.report["topics"] = {"topic NPMI": Metric.of(Parts.mean(coherence), "-1 to 1", "top 10")}
+        evaluation.report["topics"] = measure("topic_npmi", Parts.mean(coherence))
     if Capability.LATENT in model.capabilities and isinstance(held_out, Corpus) and "embeddings" in needs:
         evaluation.posteriors = posteriors(model, held_out)  # type: ignore[arg-type]
     return collect_report_data(evaluation, model, train, held_out, run=run)
