@@ -18,12 +18,13 @@ from data_prep.settings import PrepareSettings
 from tgvae.cli.main import main
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
+from tgvae.models.base import Capability
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
 from tgvae.models.topic import TopicConfig
 from tgvae.recipes import Recipe
-from tgvae.runs import load_tgvae, start_run
+from tgvae.runs import load_run, start_run
 from tgvae.training.config import Phase, TrainConfig
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def guided_run(prepared: PreparedFolder, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def guided(guided_run: Path) -> TGVAE:
-    return load_tgvae(guided_run)
+    return load_run(guided_run, require=Capability.GUIDANCE)
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,11 @@ from tests.test_page import EVIL
 from tgvae.cli.generate import READABLE
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
+from tgvae.models.base import Capability
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicConfig, TopicModel
-from tgvae.runs import load_summarizer
+from tgvae.runs import load_run
 from tgvae.web import service
 from tgvae.web.app import create_app
 from tgvae.web.page_data import look
@@ -415,7 +416,7 @@ def test_a_page_without_its_corpus_says_what_is_missing(visit: Visit, guided: TG
 
 
 def test_a_summarizer_has_a_page_of_its_own(visit: Visit, summarizer_run: Path, titled: PreparedFolder) -> None:
-    model = load_summarizer(summarizer_run)
+    model = load_run(summarizer_run, require=Capability.SUMMARIES)
     text = "Yesterday Bofikela saw the army. No soldier was near the moon."
     with serving(create_app(model, look(model, "run", Corpus(titled, "train")))) as url:
         page = visit(url)

@@ -87,7 +87,7 @@ def test_documents_linked_by_topics_are_a_graph_to_learn_from(
     assert "exists already" in refused(capsys, "topics", place / "run", "--links", links)
     train = ["train", links, "--recipe", "graph-vae", "--out", run, "--train.phases.edges.epochs", "60"]
     assert f"next: tgvae evaluate {run}\n" in closing_of(capsys, *train)
-    assert f"{run}: had ended before" in closing_of(capsys, "train", "--resume", run)
+    assert f"{run}: training already finished" in closing_of(capsys, "train", "--resume", run)
     (found,) = json.loads(out_of(capsys, "evaluate", run, "--json"))["runs"].values()
     assert found["links"]["auc"]["value"] > 0.6, "links are more than chance"
 
@@ -114,7 +114,7 @@ def test_a_recipe_may_bring_its_data_and_its_place(
     assert told.endswith("wrote: runs/digits-vae\nnext: tgvae evaluate runs/digits-vae\n")
     assert json.loads((tmp_path / "runs" / "digits-vae" / "run.json").read_text())["data"]["path"] == "digits"
     assert "has no topics" in refused(capsys, "topics", "runs/digits-vae")
-    assert "does not write sentences" in refused(capsys, "generate", "runs/digits-vae")
+    assert "a vector-vae does not support generation" in refused(capsys, "generate", "runs/digits-vae")
 
 
 def test_generate_in_every_way(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

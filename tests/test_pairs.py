@@ -20,7 +20,8 @@ from tgvae.data.pairs import Pairs, target_field
 from tgvae.data.schema import DOCUMENT, PreparedFolder
 from tgvae.data.tokenizers import WordTokenizer, split_sentences, word_tokenize
 from tgvae.errors import UserError
-from tgvae.runs import load_summarizer
+from tgvae.models.base import Capability
+from tgvae.runs import load_run
 
 WORDS = ["the", "army", "won", "a", "battle", "."]
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -115,7 +116,7 @@ def test_encoding_does_not_hang_on_other_texts(prepared: PreparedFolder) -> None
 
 def test_summaries_never_hold_unk(summarizer_run: Path) -> None:
     """Of documents in which the name that a summary would copy is not known."""
-    model = load_summarizer(summarizer_run)
+    model = load_run(summarizer_run, require=Capability.SUMMARIES)
     texts = [d["text"].replace(d["title"].split()[0], name) for d in named_documents(12) for name in ("UNK", "<unk>")]
     digests = model.digest(texts, num=2)
     summaries = [summary.text for digest in digests for summary in digest.summaries]
@@ -170,6 +171,8 @@ def test_a_summary_is_cut_into_sentences_as_its_document_is(prepared: PreparedFo
     assert UNK not in batch.targets
     assert batch.targets[0, :-1].tolist() == batch.source[0].tolist()
     assert batch.words.tolist() == [4 + 5 + 2 + 1]
+    words = [prepared.topic_vocabulary.words[i] for i in batch.own.words]
+    assert dict(zip(words, batch.own.counts.tolist(), strict=True)) == {"army": 1, "battle": 2}, "without full stops"
 
 
 def test_what_stands_for_a_rare_word_is_one_word(prepared: PreparedFolder) -> None:

@@ -22,8 +22,8 @@ from tgvae.cli.inputs import Document, find_inputs, read_documents, windows
 from tgvae.cli.main import main
 from tgvae.cli.resumable import ResumableFile
 from tgvae.errors import UserError
-from tgvae.models.base import WEIGHTS
-from tgvae.runs import load_summarizer
+from tgvae.models.base import WEIGHTS, Capability
+from tgvae.runs import load_run
 
 DOCUMENTS = named_documents(23, seed=7)
 FAST = ["--decode.strategy", "greedy", "--decode.max-length", "8"]
@@ -118,7 +118,8 @@ def test_a_table_comes_in_order(out_of: OutOf, summarizer_run: Path, tmp_path: P
         json.loads(line) for line in out_of(write_jsonl(tmp_path / "d.jsonl.gz", documents), "--json")[0].splitlines()
     ]
     assert [row["id"] for row in rows] == [d["id"] for d in documents]
-    expected = load_summarizer(summarizer_run).summarize([d["text"] for d in documents], settings=GREEDY)
+    model = load_run(summarizer_run, require=Capability.SUMMARIES)
+    expected = model.summarize([d["text"] for d in documents], settings=GREEDY)
     assert [row["summaries"][0]["text"] for row in rows] == [summaries[0].text for summaries in expected]
     assert all(set(row["summaries"][0]) == {"text", "log_prob", "score", "finished"} for row in rows)
     assert all(len(row["topics"]) == 3 and sum(row["topics"].values()) == pytest.approx(1) for row in rows)
@@ -427,7 +428,7 @@ def test_options_reach_the_model(way: dict[str, object], out_of: OutOf, summariz
     text.write_text(DOCUMENTS[0]["text"], encoding="utf-8")
     words = [word for name, value in way.items() for word in (f"--{name}", str(value))]
     (row,) = map(json.loads, out_of(text, "--json", *words)[0].splitlines())
-    model = load_summarizer(summarizer_run)
+    model = load_run(summarizer_run, require=Capability.SUMMARIES)
     (expected,) = model.summarize([DOCUMENTS[0]["text"]], settings=GREEDY, **way)
     (plain,) = model.summarize([DOCUMENTS[0]["text"]], way.get("num", 1), settings=GREEDY)
     scores = [summary["log_prob"] for summary in row["summaries"]]

@@ -22,14 +22,14 @@ from tgvae.data.tokenizers import word_tokenize
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import importance_weighted_nll, sentence_bound
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.base import load
+from tgvae.models.base import Capability, load
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summarization import SummaryRequest, TopicGuide
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.nn.pointer_generator import Source
 from tgvae.recipes import RECIPES
-from tgvae.runs import load_summarizer, start_run
+from tgvae.runs import load_run, start_run
 from tgvae.trace import importance_weighted, objective
 
 FULL = SummarizerConfig(
@@ -62,7 +62,7 @@ def batch(titled: PreparedFolder) -> PairBatch:
 
 @pytest.fixture(scope="module")
 def trained(summarizer_run: Path) -> Summarizer:
-    return load_summarizer(summarizer_run)
+    return load_run(summarizer_run, require=Capability.SUMMARIES)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -311,14 +311,17 @@ def test_recipes_train_from_the_command_line(
     shown = capsys.readouterr()
     assert "316 documents with a title, 0 without, 0 longer" in shown.err
     assert f"tgvae summarize {run} FILE" in shown.err
-    assert load_summarizer(run).config.latent == {"summarizer": "topics", "summarizer-vae": "normal"}.get(name, "none")
+    assert load_run(run, require=Capability.SUMMARIES).config.latent == {
+        "summarizer": "topics",
+        "summarizer-vae": "normal",
+    }.get(name, "none")
     assert (main(["topics", str(run)]) == 0) == (name == "summarizer")
 
 
 def test_runs_of_other_kinds_cannot_summarize(prepared: PreparedFolder, tmp_path: Path) -> None:
     TopicModel(FULL.topic, prepared.tokenizer, prepared.topic_vocabulary).save(tmp_path)
-    with pytest.raises(UserError, match="a topic cannot summarize"):
-        load_summarizer(tmp_path)
+    with pytest.raises(UserError, match=r"a topic does not support summaries; .* recipes summarizer, summarizer-vae"):
+        load_run(tmp_path, require=Capability.SUMMARIES)
 
 
 def test_a_corpus_without_titles_cannot_be_trained_on(prepared: PreparedFolder, tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from tgvae.evaluation.report import EvalConfig, evaluate
 from tgvae.evaluation.report_io import FOLDER, PAGE, REPORT
 from tgvae.evaluation.summaries import rouge
 from tgvae.evaluation.summary_figures import Summarized, summarize_held_out, summary_figures
+from tgvae.models.base import Capability
 from tgvae.models.summarizer import SummarizerConfig
-from tgvae.runs import load_summarizer
+from tgvae.runs import load_run
 
 QUICK = EvalConfig(samples=2, weighted_sentences=5, summaries=6)
 FOUND = Summarized(
@@ -37,7 +38,7 @@ FOUND = Summarized(
 
 @pytest.fixture(scope="module")
 def trained(summarizer_run: Path) -> Summarizer:
-    return load_summarizer(summarizer_run)
+    return load_run(summarizer_run, require=Capability.SUMMARIES)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tgvae.config_io import from_json
 from tgvae.data.corpus import Corpus
 from tgvae.data.graphs import Graph
 from tgvae.data.schema import PreparedFolder
-from tgvae.data.vectors import open_vectors
+from tgvae.data.vectors import VectorBatch, open_vectors
 from tgvae.datasets import Data
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import Bound
@@ -248,7 +248,8 @@ def test_the_journal_writes_means_over_steps(tmp_path: Path) -> None:
         journal.begin(0)
         journal.begin_epoch("title", 2, 0)
         for step, values in enumerate(here):
-            journal.step(step, {"nll/x": values}, norm, 0.1, None, 0.25)
+            batch = VectorBatch(values[:, None], values[:, None], torch.arange(len(values)))
+            journal.step(step, {"nll/x": values}, norm, 0.1, batch, 0.25)
         bound = Bound({"nll/x": torch.ones(1)}, *torch.ones(3, 1))
         journal.validation(Progress(step=2), Phase("vector"), bound, True, {})
     train, valid = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())

@@ -36,11 +36,11 @@ from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import clean_text, word_tokenize
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import theta, topic_quality
-from tgvae.models.base import Model
+from tgvae.models.base import Capability, Model
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicConfig, TopicModel
-from tgvae.runs import load_summarizer
+from tgvae.runs import load_run
 from tgvae.web import requests, service
 from tgvae.web.app import create_app
 from tgvae.web.limits import BusyError, Limits, Turns
@@ -571,7 +571,7 @@ def test_other_models_do_what_they_can(make: Any, can: set[str], prepared: Prepa
 
 
 def test_a_summarizer_summarizes(summarizer_run: Path, titled: PreparedFolder) -> None:
-    model = load_summarizer(summarizer_run)
+    model = load_run(summarizer_run, require=Capability.SUMMARIES)
     web = client(model, look(model, "run", Corpus(titled, "train")))
     text = "Yesterday Bofikela saw the army. No soldier was near the moon."
     assert web.get("/api/run").json()["can"] == ["topics", "document", "summarize"]

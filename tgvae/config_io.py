@@ -103,11 +103,16 @@ def misfit(value: Any, form: Any, name: str = "") -> str:
 
 
 def require_range(settings: object, low: float, below: float, *names: str) -> None:
-    """Raises UserError where a setting of these names is less than ``low``, not below ``below``, or not a number."""
+    """Check that settings lie in [low, below) and that integers fit into 64 bits.
+
+    Raises:
+        UserError: one does not, or is NaN.
+    """
     for name in names:
         value = getattr(settings, name)
-        if not low <= value < below:
-            most = f" and less than {below}" if below < math.inf else ""
+        limit = min(below, sys.maxsize) if isinstance(value, int) else below  # torch raises TypeError for larger sizes
+        if not low <= value < limit:
+            most = f" and less than {limit}" if below < math.inf or value >= limit else ""
             raise UserError(f"{name} is {value}; it must be at least {low}{most}")
 
 

@@ -45,6 +45,7 @@ NO_MEMORY = (
     "could not create a primitive",
     "can't start new thread",
     "Failed to launch worker thread",
+    "Storage size calculation overflowed",
 )
 """Words of torch, the system, C++, oneDNN, Python and Arrow where there is no memory left."""
 

@@ -19,7 +19,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from accelerate import PartialState
@@ -38,14 +38,15 @@ from tgvae.evaluation.model_card import write_card
 from tgvae.evaluation.topic_fidelity import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import has_topics, topic_quality
 from tgvae.files import write_text, writing
-from tgvae.models.base import CARD, CONFIG, WEIGHTS, Model, load
+from tgvae.models.base import CARD, CONFIG, WEIGHTS, Capability, Model, load
 from tgvae.models.sentence import LanguageModel, SentenceConfig
+from tgvae.models.summarization import SummaryGenerator
 from tgvae.models.summarizer import Summarizer
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import MixtureTopics
 from tgvae.progress import step
-from tgvae.recipes import Recipe, language_model
-from tgvae.training.checkpoint import CHECKPOINT
+from tgvae.recipes import RECIPES, Recipe, language_model
+from tgvae.training.checkpoint import CHECKPOINT, read_progress
 from tgvae.training.config import Phase
 from tgvae.training.device import machine_of, on_cpu, precision_of
 from tgvae.training.failures import explained
@@ -130,15 +131,31 @@ def _clear(run: Path) -> None:
                 shutil.rmtree(folder)
 
 
-def resume_run(run: Path) -> Model:
-    """Go on with an interrupted run, from its last checkpoint, as if it had never stopped.
+def resume_run(run: Path, source: str | Path | None = None) -> Model:
+    """Resume an interrupted run from its last checkpoint, to the same weights as an uninterrupted one.
 
-    Without one, as it was stopped before the first, from the start.
+    A run that was stopped before its first checkpoint starts from the beginning.
+
+    Args:
+        run: the run folder.
+        source: where the data is now, if it was moved.
 
     Raises:
-        UserError: there is no run, its data is gone or another, or training failed.
+        UserError: there is no run, its data is missing or has changed, or training failed.
     """
-    return _go_on(read_recipe(run), open_data(run), run)
+    return _go_on(read_recipe(run), open_data(run, source), run)
+
+
+def resume_status(run: Path) -> str:
+    """Describe what resuming a run would do. Raises UserError for a damaged run or checkpoint."""
+    phases = list(read_recipe(run).train.phases.items())
+    if not _begun(run):
+        return "no checkpoint yet; training starts from the beginning"
+    progress = read_progress(run / CHECKPOINT)
+    name, phase = phases[progress.phase]
+    if progress.phase == len(phases) - 1 and progress.finished(phase):
+        return "training already finished"
+    return f"resuming at phase {name}, step {progress.step}"
 
 
 def ensure_run(recipe: Recipe, source: str | Path, run: Path, quiet: bool = False) -> Model:
@@ -286,7 +303,12 @@ def open_data(run: Path, source: str | Path | None = None) -> Data:
     """
     described = read_run(run)["data"]
     where = str(source or described["path"])
-    data = open_source(kind_of(read_recipe(run)), where)
+    try:
+        data = open_source(kind_of(read_recipe(run)), where)
+    except UserError as error:
+        if source is not None:
+            raise
+        raise UserError(f"{error}; if the data has moved, pass its new place with --data") from error
     if fingerprint(describe(data)) != fingerprint(described):
         raise UserError(f"{where}: not the data that {run} was trained on (its hash differs)")
     return data
@@ -300,33 +322,31 @@ def open_folder(run: Path, source: str | Path | None = None) -> PreparedFolder:
     return data
 
 
-def load_run(run: Path, device: str = "cpu") -> Model:
-    """The trained model of a run folder, whatever its kind. Raises UserError where there is none."""
+@overload
+def load_run(run: Path, device: str = "cpu", *, require: Literal[Capability.GENERATION]) -> Writer: ...
+@overload
+def load_run(run: Path, device: str = "cpu", *, require: Literal[Capability.GUIDANCE]) -> TGVAE: ...
+@overload
+def load_run(run: Path, device: str = "cpu", *, require: Literal[Capability.SUMMARIES]) -> SummaryGenerator: ...
+@overload
+def load_run(run: Path, device: str = "cpu", *, require: Capability | None = None) -> Model: ...
+def load_run(run: Path, device: str = "cpu", *, require: Capability | None = None) -> Any:
+    """Load the trained model of a run folder.
+
+    Raises:
+        UserError: the folder holds no trained model, or one without the capability ``require``.
+    """
     if not (run / WEIGHTS).is_file():  # written last
         raise UserError(f"{run}: no trained model here; give a folder made by `tgvae train`{meant_path(run)}")
     with step(f"reading {run}"):
-        return load(run, map_location=device)
-
-
-def load_writer(run: Path) -> Writer:
-    """The model of a run that writes sentences. Raises UserError for a run of another kind."""
-    model = load_run(run)
-    if not isinstance(model, Writer):
-        raise UserError(f"{run}: a {model.kind} does not write sentences; give a run of tgvae or sentence-vae")
+        model = load(run, map_location=device)
+    if require is not None and require not in model.capabilities:
+        names = ", ".join(recipes_with(require))
+        raise UserError(f"{run}: a {model.kind} does not support {require}; give a run of one of the recipes {names}")
     return model
 
 
-def load_tgvae(run: Path) -> TGVAE:
-    """The topic-guided model of a run. Raises UserError for a run of another kind."""
-    model = load_run(run)
-    if not isinstance(model, TGVAE):
-        raise UserError(f"{run}: a {model.kind} cannot be steered by topic; give a run of the recipe tgvae")
-    return model
-
-
-def load_summarizer(run: Path, device: str = "cpu") -> Summarizer:
-    """The summarizer of a run. Raises UserError for a run of another kind."""
-    model = load_run(run, device)
-    if not isinstance(model, Summarizer):
-        raise UserError(f"{run}: a {model.kind} cannot summarize; give a run of the recipe summarizer")
-    return model
+def recipes_with(capability: Capability) -> list[str]:
+    """Return the names of the recipes whose models have a capability."""
+    recipes = {name: make() for name, make in RECIPES.items()}
+    return [name for name, recipe in recipes.items() if capability in kind_of(recipe).capabilities_of(recipe.model)]

@@ -36,6 +36,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.shape not in get_args(Shape):
             raise UserError(f"schedule.shape {self.shape!r} is not one of {', '.join(get_args(Shape))}")
+        if not math.isfinite(self.start) or not math.isfinite(self.end):
+            raise UserError(f"schedule.start is {self.start} and schedule.end is {self.end}; both must be finite")
         if not 0 < self.share <= 1 or self.cycles < 1:
             raise UserError("schedule.share must lie in (0, 1] and schedule.cycles be at least 1")
 

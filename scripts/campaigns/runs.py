@@ -97,7 +97,7 @@ def contents(path: Path) -> object:
     if path.name != METRICS:
         return path.read_bytes()
     lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in lines]
+    return [{name: value for name, value in line.items() if not name.endswith("_per_second")} for line in lines]
 
 
 def require(held: bool, otherwise: object) -> None:

@@ -17,9 +17,10 @@ from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.report import EvalConfig
 from tgvae.evaluation.report_io import FOLDER, PAGE, report_to_json
 from tgvae.generation.decode import DecodeSettings
+from tgvae.models.base import Capability
 from tgvae.progress import step
 from tgvae.recipes import demo
-from tgvae.runs import ensure_run, load_tgvae
+from tgvae.runs import ensure_run, load_run
 
 SETTINGS = PrepareSettings(since=1960, max_sentence_words=30, vocabulary_size=3000)
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
 
     console.rule("2. Train: topics first, then topics and sentences together")
     ensure_run(demo(), data, run)
-    model, folder = load_tgvae(run), PreparedFolder.open(data)
+    model, folder = load_run(run, require=Capability.GUIDANCE), PreparedFolder.open(data)
     train = Corpus(folder, "train")
 
     console.rule("3. Topics")

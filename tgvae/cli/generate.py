@@ -16,10 +16,11 @@ from tgvae.config_io import SEEDS, require_range
 from tgvae.errors import UserError, meant_path
 from tgvae.evaluation.generation import Writer
 from tgvae.generation.decode import DecodeSettings
+from tgvae.models.base import Capability
 from tgvae.models.sentence import LatentSentenceModel
 from tgvae.models.text_generation import Sentence
 from tgvae.models.tgvae import TGVAE
-from tgvae.runs import load_writer
+from tgvae.runs import load_run
 
 MOST = 1_000_000
 """Sentences that are written at once; more seeds give more."""
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     require_range(options, 1, MOST + 1, "num")
     require_range(options, 0, SEEDS, "seed")
     require_range(options, -STEEPEST, STEEPEST + 1, "strength")
-    model = load_writer(options.run)
+    model = load_run(options.run, require=Capability.GENERATION)
     for sentence in written(model, options):
         print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
     if not options.json:

@@ -25,10 +25,10 @@ from tgvae.cli.resumable import ResumableFile
 from tgvae.config_io import SEEDS, require_range
 from tgvae.data.schema import file_hash
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.base import WEIGHTS
+from tgvae.models.base import WEIGHTS, Capability
 from tgvae.models.summarization import SUMMARY, SummaryGenerator, SummaryResult
 from tgvae.progress import showing
-from tgvae.runs import load_summarizer
+from tgvae.runs import load_run
 
 WINDOW = 256  # documents in memory at a time, sorted by length among each other
 MOST = 1000  # summaries a document
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
     files = find_inputs(options.inputs)
     if options.out:
         require_apart(options.out, options.inputs, files)
-    model = load_summarizer(options.run, options.device)
+    model = load_run(options.run, options.device, require=Capability.SUMMARIES)
     summarized(model, (), options)  # wrong options are told before anything is written
     documents = read_documents(files, Fields(text=options.fields.text, id=options.fields.id))
     with showing(False), Meter(options, model.config.source_tokens) as meter:

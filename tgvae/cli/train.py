@@ -13,12 +13,13 @@ import tyro
 from tgvae.cli.options import parse, recipe_name
 from tgvae.cli.output import command, end, print_json
 from tgvae.distributed import is_first
+from tgvae.errors import UserError
 from tgvae.evaluation.generation import Writer
 from tgvae.evaluation.topics import has_topics
-from tgvae.models.base import WEIGHTS, Model
+from tgvae.models.base import Model
 from tgvae.models.summarizer import Summarizer
 from tgvae.recipes import RECIPES, Recipe
-from tgvae.runs import resume_run, start_run
+from tgvae.runs import resume_run, resume_status, start_run
 from tgvae.training.config import TrainConfig
 
 ABOUT = """Train a recipe on a prepared folder, on vectors or on a graph; every setting can be overridden.
@@ -34,21 +35,23 @@ Examples:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with an interrupted run, as if it had never stopped."""
+    """Resume an interrupted run from its last checkpoint, with the settings that it was started with."""
 
     resume: Path
     """The run folder."""
+    data: Path | None = None
+    """Where the data is now, if it has moved."""
     json: bool = False
     """Print JSON."""
 
 
 def main(arguments: Sequence[str]) -> None:
     if any(a.split("=")[0] == "--resume" for a in arguments):
+        refuse_changes(arguments)
         options: Any = parse(Resume, "train", arguments)
         run = options.resume
-        if (run / WEIGHTS).is_file():
-            print(f"{run}: had ended before; nothing is left to train", file=sys.stderr)
-        model = resume_run(run)
+        print(f"{run}: {resume_status(run)}", file=sys.stderr)
+        model = resume_run(run, options.data)
     else:
         name = recipe_name(arguments, RECIPES, "tgvae")
         recipe = RECIPES[name]()
@@ -62,6 +65,16 @@ def main(arguments: Sequence[str]) -> None:
         print_json({"run": str(run), "model": model.kind, "weights": sum(p.numel() for p in model.parameters())})
     else:
         end([run], next_steps(model, run))
+
+
+def refuse_changes(arguments: Sequence[str]) -> None:
+    """Raise UserError where settings are given together with --resume."""
+    settings = ("--model.", "--train.", "--recipe", "--out", "--overwrite")
+    if changed := [a.split("=")[0] for a in arguments if a.startswith(settings)]:
+        raise UserError(
+            f"{', '.join(changed)} cannot change when a run is resumed: it goes on with the settings in its run.json; "
+            "to train with other settings, start a new run without --resume"
+        )
 
 
 def next_steps(model: Model, run: Path) -> list[str]:

@@ -23,7 +23,7 @@ from tgvae.data.corpus import Corpus, length_batches
 from tgvae.data.dataset import Ints, Rows, Unit, not_corrupted
 from tgvae.data.extended_vocabulary import ExtendedVocabulary
 from tgvae.data.schema import PreparedFolder
-from tgvae.data.tokenizers import split_sentences, word_tokenize
+from tgvae.data.tokenizers import split_sentences
 from tgvae.errors import UserError
 
 Field = Literal["summary", "title"]
@@ -119,7 +119,7 @@ class Pairs:
         """Counts of topic words of every summary, (P, D)."""
         vocabulary = self.folder.topic_vocabulary
         texts = self.table[self.field].take(self.index).to_pylist()
-        return count_words([vocabulary.encode(word_tokenize(text)) for text in texts], len(vocabulary))
+        return count_words([vocabulary.encode_text(text) for text in texts], len(vocabulary))
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
         """BagOfWords of words of the documents ``index``, those without a summary too."""

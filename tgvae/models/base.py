@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tgvae.config_io import from_json, read_described
 from tgvae.data.corruption import Corruption
+from tgvae.data.dataset import Unit
 from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
@@ -62,6 +63,8 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
     """Whether its encoder reads what corruption leaves, and its decoder z with noise."""
 
     kind: ClassVar[str]
+    units: ClassVar[tuple[Unit, ...]]
+    """Rows that it can be trained on."""
     data_type: ClassVar[Literal["text", "vectors", "graph"]]
     config_class: ClassVar[type]
     kinds: ClassVar[dict[str, type[Model]]] = {}
@@ -104,10 +107,15 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
             UserError: it is missing or damaged.
         """
 
+    @classmethod
+    def capabilities_of(cls, config: Any) -> frozenset[Capability]:
+        """Return what a model with these settings can do."""
+        return frozenset()
+
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this model can do; of some kinds it depends on the settings."""
-        return frozenset()
+        """What this model can do."""
+        return self.capabilities_of(self.config)
 
     def forward(
         self, batch: Any, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0

@@ -167,11 +167,12 @@ class SentenceVAE(LatentSentenceModel):
 
     sentence: SentenceNetwork
     kind = "sentence-vae"
+    units = ("sentence",)
     supports_denoising = True
     config_class = SentenceConfig
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
+    @classmethod
+    def capabilities_of(cls, config: SentenceConfig) -> frozenset[Capability]:
         return frozenset({Capability.GENERATION, Capability.LATENT})
 
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
@@ -221,10 +222,11 @@ class LanguageModel(TextModel):
     """
 
     kind = "language-model"
+    units = ("sentence",)
     config_class = SentenceConfig
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
+    @classmethod
+    def capabilities_of(cls, config: SentenceConfig) -> frozenset[Capability]:
         return frozenset({Capability.GENERATION})
 
     def __init__(self, config: SentenceConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:

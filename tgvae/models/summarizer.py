@@ -102,11 +102,12 @@ class Summarizer(SummaryGenerator):
     """
 
     kind = "summarizer"
+    units = ("document", "sentence")
     config_class = SummarizerConfig
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return frozenset({Capability.SUMMARIES} | ({Capability.TOPICS} if self.guided else set()))
+    @classmethod
+    def capabilities_of(cls, config: SummarizerConfig) -> frozenset[Capability]:
+        return frozenset({Capability.SUMMARIES} | ({Capability.TOPICS} if config.latent == "topics" else set()))
 
     def __init__(self, config: SummarizerConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)

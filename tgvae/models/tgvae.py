@@ -91,11 +91,12 @@ class TGVAE(TopicGuidedGenerator):
     sentence: SentenceNetwork
 
     kind = "tgvae"
+    units = ("document", "sentence")
     supports_denoising = True
     config_class = TGVAEConfig
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
+    @classmethod
+    def capabilities_of(cls, config: TGVAEConfig) -> frozenset[Capability]:
         return frozenset({Capability.TOPICS, Capability.GENERATION, Capability.LATENT, Capability.GUIDANCE})
 
     def __init__(self, config: TGVAEConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:

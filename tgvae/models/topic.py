@@ -96,6 +96,7 @@ class TopicModel(TextModel):
 
     topic: TopicNetwork[Any]
     kind = "topic"
+    units = ("document",)
     config_class = TopicConfig
 
     def __init__(self, config: TopicConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
@@ -103,8 +104,8 @@ class TopicModel(TextModel):
         network = ProductOfExpertsTopics if config.likelihood == "product" else MixtureTopics
         self.topic = network(config, len(vocabulary))
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
+    @classmethod
+    def capabilities_of(cls, config: TopicConfig) -> frozenset[Capability]:
         return frozenset({Capability.TOPICS})
 
     def trace(

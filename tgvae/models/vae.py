@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -66,8 +67,8 @@ class VectorConfig:
 
     def __post_init__(self) -> None:
         require_range(self, 1, math.inf, "latent_size", "categories")
-        if bad := [size for size in self.hidden_sizes if size < 1]:
-            raise UserError(f"hidden_sizes is {bad[0]}; it must be at least 1")
+        if bad := [size for size in self.hidden_sizes if not 1 <= size < sys.maxsize]:
+            raise UserError(f"hidden_sizes is {bad[0]}; it must be at least 1 and less than {sys.maxsize}")
         if len(self.hidden_sizes) > MOST_LAYERS:
             raise UserError(f"hidden_sizes has {len(self.hidden_sizes)} layers; give at most {MOST_LAYERS}")
 
@@ -90,12 +91,13 @@ class VectorVAE(Model):
     """
 
     kind = "vector-vae"
+    units = ("vector",)
     supports_denoising = True
     data_type = "vectors"
     config_class = VectorConfig
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
+    @classmethod
+    def capabilities_of(cls, config: VectorConfig) -> frozenset[Capability]:
         return frozenset({Capability.VECTORS})
 
     def __init__(self, config: VectorConfig, space: Space) -> None:

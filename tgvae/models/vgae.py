@@ -93,12 +93,13 @@ class GraphVAE(Model):
     """
 
     kind = "graph-vae"
+    units = ("node",)
     supports_denoising = True
     data_type = "graph"
     config_class = GraphConfig
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
+    @classmethod
+    def capabilities_of(cls, config: GraphConfig) -> frozenset[Capability]:
         return frozenset({Capability.GRAPH})
 
     def __init__(self, config: GraphConfig, features: int) -> None:

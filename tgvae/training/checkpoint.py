@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tgvae.errors import UserError
 from tgvae.files import atomic_write
+from tgvae.training.config import Phase
 
 CHECKPOINT = "last.safetensors"
 SUMS = "journal.sums"
@@ -36,6 +37,10 @@ class Progress:
     step: int = 0
     best: float = float("inf")
     stale: int = 0
+
+    def finished(self, phase: Phase) -> bool:
+        """Whether its phase has ended, after its last epoch or by early stopping."""
+        return self.epoch >= phase.epochs or self.stale >= phase.patience
 
 
 def save_checkpoint(

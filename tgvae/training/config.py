@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tgvae.config_io import SEEDS, require_range
 from tgvae.data.corruption import Corruption
 from tgvae.data.dataset import Unit
 from tgvae.errors import UserError
@@ -47,9 +48,10 @@ class Phase:
     patience: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "patience"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        require_range(self, 1, math.inf, "epochs", "batch", "patience")
+        require_range(self, 0, math.inf, "learning_rate")
+        if bad := [name for name, floor in self.free_nats.items() if not 0 <= floor < math.inf]:
+            raise UserError(f"free_nats of {bad[0]} is {self.free_nats[bad[0]]}; it must be at least 0 and finite")
         if min(self.temperature(0), self.temperature(1)) <= 0:
             raise UserError("temperature must stay above 0; give it another start or end")
         if self.corruption.kind != "none" and not self.corruption.rate:
@@ -86,8 +88,8 @@ class TrainConfig:
     largest_loss: float = 1e8
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}; it must be from 0 to 2^32 - 1")
+        require_range(self, 0, SEEDS, "seed")
+        require_range(self, 0, math.inf, "clip", "save_minutes", "largest_loss")
 
 
 def learning_rate(peak: float, step: int, total: int) -> float:

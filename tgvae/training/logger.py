@@ -89,9 +89,11 @@ class MetricLogger:
 
         Sums stay on the device until then: to read a figure is to wait for it.
         """
-        tokens = batch.counted["tokens"].sum() if isinstance(batch, Batch) and part else torch.zeros_like(norm)
+        counted = batch.counted
+        self._speed = "tokens_per_second" if isinstance(batch, Batch) else "rows_per_second"
+        done = counted["tokens"].sum() if isinstance(batch, Batch) else torch.tensor(len(counted["documents"])).to(norm)
         found = [part * value.detach().mean() for value in terms.values()]
-        sums = torch.stack([*found, part * norm, tokens])
+        sums = torch.stack([*found, part * norm, done if part else torch.zeros_like(norm)])
         self._sums = sums if self._sums is None else self._sums + sums
         self._names = (*terms, "gradient_norm")
         self._steps += 1
@@ -112,7 +114,7 @@ class MetricLogger:
         self._bar.close()
         self.flush()
         self._write("valid", progress.step, terms | dict(figures))
-        last = progress.epoch == phase.epochs or progress.stale >= phase.patience
+        last = progress.finished(phase)
         if progress.epoch % max(1, phase.epochs // SHOWN) and not last:
             return
         told = [f"{name} {value:.2f}" for name, value in terms.items()]
@@ -135,10 +137,10 @@ class MetricLogger:
     def flush(self) -> None:
         """Write the means of the steps since the last flush, over all processes."""
         if self._sums is not None:
-            *sums, tokens = self._total(self._sums).tolist()
+            *sums, done = self._total(self._sums).tolist()
             means = {name: value / self._steps for name, value in zip(self._names, sums, strict=True)}
-            speed = tokens / (time.monotonic() - self._since)
-            self._write("train", self._step, means | {"learning_rate": self._rate, "tokens_per_second": speed})
+            speed = done / (time.monotonic() - self._since)
+            self._write("train", self._step, means | {"learning_rate": self._rate, self._speed: speed})
         self._sums, self._steps, self._since = None, 0, time.monotonic()
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:

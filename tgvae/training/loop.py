@@ -23,11 +23,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tgvae.data.dataset import Examples, Ints
-from tgvae.errors import Stopped
+from tgvae.errors import Stopped, UserError
 from tgvae.evaluation.likelihood import bound_of
 from tgvae.kernels.parallel import threads_for_calls
 from tgvae.models.base import WEIGHTS, Model
-from tgvae.random import derive_seed
+from tgvae.random import derive_seed, fork_rng
 from tgvae.trace import objective
 from tgvae.training.checkpoint import CHECKPOINT, Progress, load_checkpoint, read_progress, save_checkpoint
 from tgvae.training.config import Phase, TrainConfig, learning_rate
@@ -85,7 +85,7 @@ class Trainer:
             self.progress = Progress(phase=number, step=self.progress.step)
             self._save(optimizer)
         total = phase.epochs * len(self._batches(phase, 0))
-        while self.progress.epoch < phase.epochs and self.progress.stale < phase.patience:
+        while not self.progress.finished(phase):
             self._stop_if_any(*wished_by_any(self.accelerator, self.stopping.signal is not None))
             self._train_epoch(name, phase, optimizer, total)
             self._validate(phase)
@@ -246,13 +246,40 @@ class Trainer:
 
 
 def require_trainable(model: Model, corpora: Mapping[str, Examples], config: TrainConfig) -> None:
-    """Tell before the first phase what would be wrong in any. Raises UserError."""
-    for phase in config.phases.values():
+    """Check every phase on one row of each split, before anything is written.
+
+    The model, its buffers and the state of random generators are left as they are.
+
+    Raises:
+        UserError: a phase trains on rows that the model or the data lacks, weights a term that the model lacks, or
+            corrupts what the model does not read.
+    """
+    for name, phase in config.phases.items():
+        option = f"--train.phases.{name}"
+        if phase.unit not in model.units:
+            raise UserError(f"{option}.unit is {phase.unit}, but a {model.kind} trains on {' or '.join(model.units)}")
         model.require_supports_denoising(phase.corruption)
         for examples in corpora.values():
             rows = examples.rows(phase.unit)
-            if phase.corruption.kind != "none":
-                rows.corrupt(rows.gather(np.arange(1)), phase.corruption)
+            index = rows.batches(1, None)[0] if phase.unit == "node" else np.arange(1)  # a graph is gathered whole
+            row = rows.seen(rows.gather(index), phase.corruption)
+        terms = _term_names(model, row)
+        if unknown := sorted((phase.weights.keys() | phase.free_nats.keys()) - terms):
+            raise UserError(
+                f"{option} weights {', '.join(unknown)}, but this model has only the terms {', '.join(sorted(terms))}; "
+                "start from another recipe (`tgvae train --help` lists them) or set Phase.weights in Python"
+            )
+
+
+def _term_names(model: Model, batch: Any) -> set[str]:
+    """Return the names of the terms of a training step."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # batch norm updates its own
+    was_training = model.training
+    with fork_rng(0, model.device), torch.no_grad():
+        try:
+            return set(torch.func.functional_call(model.train(), buffers, (batch.to(model.device),)))
+        finally:
+            model.train(was_training)
 
 
 def train(
