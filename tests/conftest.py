@@ -30,7 +30,7 @@ from tgvae.training.config import Phase, TrainConfig
 if TYPE_CHECKING:
     from _pytest.capture import CaptureResult
 
-    from tgvae.web.schemas import Context
+    from tgvae.web.schemas import PageData
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -172,11 +172,11 @@ def dated(prepared: PreparedFolder, corpus: Corpus) -> Corpus:
 
 
 @pytest.fixture(scope="session")
-def context(guided: TGVAE, dated: Corpus) -> Context:
+def page_data(guided: TGVAE, dated: Corpus) -> PageData:
     """What `tgvae serve` finds of this run; its documents have labels and years."""
-    from tgvae.web.page_data import look
+    from tgvae.web.page_data import collect_page_data
 
-    return look(guided, "guided", dated)
+    return collect_page_data(guided, "guided", dated)
 
 
 @pytest.fixture(scope="module")

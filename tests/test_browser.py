@@ -16,9 +16,9 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra web is not installed")
 from tests.served import serving
 from tests.test_page import EVIL
-from tgvae.cli.generate import READABLE
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
+from tgvae.generation.decode import READABLE
 from tgvae.models.base import Capability
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.tgvae import TGVAE
@@ -26,8 +26,8 @@ from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.runs import load_run
 from tgvae.web import service
 from tgvae.web.app import create_app
-from tgvae.web.page_data import look
-from tgvae.web.schemas import Context, Groups, Topic, Word
+from tgvae.web.page_data import collect_page_data
+from tgvae.web.schemas import DocumentRequest, Groups, PageData, TopicInfo, TopicWord
 
 SMALL = SentenceConfig(embedding_size=8, hidden_size=8, latent_size=2, flow_length=0)
 TEXT = "The army and the soldier ate cheese near the kitchen.\n\nA rocket was near the moon."
@@ -44,8 +44,8 @@ OVERLAPPING = """() => {
 
 
 @pytest.fixture(scope="module")
-def url(guided: TGVAE, context: Context) -> Iterator[str]:
-    with serving(create_app(guided, context)) as url:
+def url(guided: TGVAE, page_data: PageData) -> Iterator[str]:
+    with serving(create_app(guided, page_data)) as url:
         yield url
 
 
@@ -82,13 +82,13 @@ def lines(page: Any, place: str) -> list[str]:
 
 def written(model: TGVAE, **call: Any) -> list[str]:
     """What the page shows of the same."""
-    return [s.text or "(nothing)" for s in model.generate(settings=READABLE, **call)]
+    return [s.text or "(empty)" for s in model.generate(settings=READABLE, **call)]
 
 
 def drawn(page: Any) -> None:
     """Goes to the maps, which are drawn when they are nearly in sight."""
     page.locator("#contents a").last.wait_for()
-    page.locator("#map").scroll_into_view_if_needed()
+    page.locator("#plots").scroll_into_view_if_needed()
     page.locator(".main-svg").first.wait_for(state="attached")
 
 
@@ -101,32 +101,32 @@ def soon(page: Any, place: str, expected: list[str]) -> None:
     assert lines(page, place) == expected
 
 
-def test_sliders_write(visit: Visit, url: str, guided: TGVAE, context: Context) -> None:
+def test_sliders_write(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
     page = visit(url)
-    large, small = context.topics.topics[:2], context.topics.topics[2:]
+    large, small = page_data.topics.topics[:2], page_data.topics.topics[2:]
     first, second, third = (t.topic for t in [*sorted(large, key=lambda t: -t.npmi), *small])
-    soon(page, "#written", written(guided, mixture={first: 1, second: 0.5}))
+    soon(page, "#generated", written(guided, mixture={first: 1, second: 0.5}))
     page.focus(f"#weight-{first}")
     page.keyboard.press("Home")
-    soon(page, "#written", written(guided, mixture={second: 0.5}))
+    soon(page, "#generated", written(guided, mixture={second: 0.5}))
     assert page.locator("#mixture output").all_inner_texts() == ["0 %", "100 %", "0 %"]
     page.locator("#strength").fill("2")
-    soon(page, "#written", written(guided, mixture={second: 0.5}, strength=2))
-    page.get_by_role("button", name="Other sentences").click()
-    soon(page, "#written", written(guided, mixture={second: 0.5}, strength=2, seed=1))
+    soon(page, "#generated", written(guided, mixture={second: 0.5}, strength=2))
+    page.get_by_role("button", name="New sentences").click()
+    soon(page, "#generated", written(guided, mixture={second: 0.5}, strength=2, seed=1))
     page.locator("#num").fill("2")
-    soon(page, "#written", written(guided, mixture={second: 0.5}, strength=2, seed=1, num=2))
+    soon(page, "#generated", written(guided, mixture={second: 0.5}, strength=2, seed=1, num=2))
     for topic in (first, second, third):
         page.locator("#mixture li", has=page.locator(f"#weight-{topic}")).get_by_role("button").click()
-    soon(page, "#written", written(guided, seed=1, num=2))
+    soon(page, "#generated", written(guided, seed=1, num=2))
     assert page.locator("#no-mixture").is_visible()
     page.locator("#add").select_option(str(third))
-    soon(page, "#written", written(guided, mixture={third: 1}, strength=2, seed=1, num=2))
+    soon(page, "#generated", written(guided, mixture={third: 1}, strength=2, seed=1, num=2))
 
 
-def test_topics_are_there_to_read_and_to_use(visit: Visit, url: str, guided: TGVAE, context: Context) -> None:
+def test_topics_are_there_to_read_and_to_use(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
     page = visit(url)
-    topics = context.topics.topics
+    topics = page_data.topics.topics
     cards = page.locator(".card")
     cards.first.wait_for()
     assert cards.locator("h3").all_inner_texts() == [f"Topic {t.topic}" for t in topics]
@@ -140,15 +140,15 @@ def test_topics_are_there_to_read_and_to_use(visit: Visit, url: str, guided: TGV
     page.locator("#find").fill(topics[1].words[0].word)
     page.get_by_text("1 of 3 topics").wait_for()
     assert [card.is_visible() for card in cards.all()] == [False, True, False]
-    cards.nth(1).get_by_role("button", name="Write about it").click()
-    soon(page, "#written", written(guided, mixture={topics[1].topic: 1}))
+    cards.nth(1).get_by_role("button", name="Generate: topic").click()
+    soon(page, "#generated", written(guided, mixture={topics[1].topic: 1}))
     page.locator("#find").fill("xyzzy")
-    page.get_by_text("No topic has such a word").wait_for()
+    page.get_by_text("No topic has this word").wait_for()
 
 
-def test_topics_are_sorted(visit: Visit, url: str, context: Context) -> None:
+def test_topics_are_sorted(visit: Visit, url: str, page_data: PageData) -> None:
     page = visit(url)
-    orders: dict[str, Callable[[Topic], Any]] = {
+    orders: dict[str, Callable[[TopicInfo], Any]] = {
         "coherence": lambda t: -t.npmi,
         "first word": lambda t: t.words[0].word,
         "number": lambda t: t.topic,
@@ -157,14 +157,16 @@ def test_topics_are_sorted(visit: Visit, url: str, context: Context) -> None:
     page.locator(".card").first.wait_for()
     for name, key in orders.items():
         page.get_by_label("Sort by").select_option(name)
-        expected = [f"Topic {t.topic}" for t in sorted(context.topics.topics, key=key)]
+        expected = [f"Topic {t.topic}" for t in sorted(page_data.topics.topics, key=key)]
         assert page.locator(".card h3").all_inner_texts() == expected
 
 
-def test_many_topics_are_shown_when_they_are_asked_for(visit: Visit, guided: TGVAE, context: Context) -> None:
-    many = [replace(context.topics.topics[i % 3], topic=i) for i in range(20)]
-    about = replace(context.about, can=["topics"])  # the model has three, and could write on no other
-    with serving(create_app(guided, replace(context, about=about, topics=replace(context.topics, topics=many)))) as url:
+def test_many_topics_are_shown_when_they_are_asked_for(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
+    many = [replace(page_data.topics.topics[i % 3], topic=i) for i in range(20)]
+    about = replace(page_data.run, capabilities=["topics"])  # the model has three, and could write on no other
+    with serving(
+        create_app(guided, replace(page_data, run=about, topics=replace(page_data.topics, topics=many)))
+    ) as url:
         page = visit(url)
         button = page.get_by_role("button", name="Show all 20 topics")
         button.wait_for()
@@ -179,13 +181,13 @@ def test_many_topics_are_shown_when_they_are_asked_for(visit: Visit, guided: TGV
         assert page.evaluate(own) == f"Topic {sorted(many, key=lambda t: -t.share)[12].topic}"
 
 
-def test_prevalence_is_drawn_and_told_in_numbers(visit: Visit, url: str, context: Context) -> None:
+def test_prevalence_is_drawn_and_told_in_numbers(visit: Visit, url: str, page_data: PageData) -> None:
     """A line over the years that is read by pointing; labels that have most of it; tables of both."""
-    page, topic = visit(url), context.topics.topics[0]
+    page, topic = visit(url), page_data.topics.topics[0]
     card = page.locator(".card").first
-    years, labels = (context.topics.groups[kind] for kind in ("year", "label"))
+    years, labels = (page_data.topics.groups[kind] for kind in ("year", "label"))
     peak = max(zip(topic.prevalence["year"], years.names, strict=True))
-    card.get_by_text(f"most in {peak[1]}: {percent(peak[0])}").wait_for()
+    card.get_by_text(f"highest in {peak[1]}: {percent(peak[0])}").wait_for()
     line = card.get_by_role("img", name=f"{percent(topic.prevalence['year'][0])} in {years.names[0]}")
     line.scroll_into_view_if_needed()
     line.hover(position={"x": 0.55 * line.bounding_box()["width"], "y": 10})
@@ -205,25 +207,25 @@ def percent(share: float) -> str:
     return f"{100 * share:.{int(0 < share < 0.0995)}f} %"
 
 
-def test_a_document_is_shown_word_by_word(visit: Visit, url: str, guided: TGVAE, context: Context) -> None:
+def test_a_document_is_shown_word_by_word(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
     page = visit(url)
     page.locator("#text").fill(TEXT)
     page.keyboard.press("Control+Enter")
-    marks = page.locator("#read .text mark")
+    marks = page.locator("#analysis .text mark")
     marks.first.wait_for()
-    reading = service.read(guided, service.asked.Document(text=TEXT))
+    reading = service.infer_topics(guided, DocumentRequest(text=TEXT))
     pieces = [p for paragraph in reading.paragraphs for p in paragraph if p.topic is not None]
     shown = [f"{piece.text}{piece.topic}" for piece in pieces]
     assert marks.all_inner_texts() == shown, "the number tells the topic, without any colour"
-    assert page.locator("#read .text p").count() == 2
+    assert page.locator("#analysis .text p").count() == 2
     titles = [mark.get_attribute("title") for mark in marks.all()]
     assert all(title.startswith(f"topic {p.topic} ") for title, p in zip(titles, pieces, strict=True))
     looks = {mark.evaluate("e => getComputedStyle(e).textDecoration") for mark in marks.all()}
     assert len(looks) == len({piece.topic for piece in pieces}) > 1
-    soon(page, "#read", written(guided, like=TEXT))
-    page.get_by_role("button", name="A document of the corpus").click()
-    soon(page, "#read", written(guided, like=context.about.examples.document))
-    assert page.locator("#text").input_value() == context.about.examples.document
+    soon(page, "#analysis", written(guided, like=TEXT))
+    page.get_by_role("button", name="Example from the corpus").click()
+    soon(page, "#analysis", written(guided, like=page_data.run.examples.document))
+    assert page.locator("#text").input_value() == page_data.run.examples.document
 
 
 def test_an_answer_that_comes_late_does_not_take_the_place_of_a_newer_one(visit: Visit, url: str) -> None:
@@ -231,45 +233,45 @@ def test_an_answer_that_comes_late_does_not_take_the_place_of_a_newer_one(visit:
     page.route("**/api/document", lambda route: route.continue_() if held else held.append(route))
     page.locator("#text").fill("army")
     with page.expect_request("**/api/document"):
-        page.get_by_role("button", name="Read it").click()
+        page.get_by_role("button", name="Analyze").click()
     page.locator("#text").fill("cheese")
-    page.get_by_role("button", name="Read it").click()
-    page.locator("#read .text mark", has_text="cheese").wait_for()
+    page.get_by_role("button", name="Analyze").click()
+    page.locator("#analysis .text mark", has_text="cheese").wait_for()
     with page.expect_response("**/api/document"):
         held[0].continue_()
     page.wait_for_timeout(300)
-    assert page.locator("#read .text mark", has_text="cheese").count() == 1
-    assert page.locator("#read .text mark", has_text="army").count() == 0
-    assert page.locator("#read").get_attribute("aria-busy") is None
+    assert page.locator("#analysis .text mark", has_text="cheese").count() == 1
+    assert page.locator("#analysis .text mark", has_text="army").count() == 0
+    assert page.locator("#analysis").get_attribute("aria-busy") is None
 
 
-def test_from_one_sentence_to_another(visit: Visit, url: str, guided: TGVAE, context: Context) -> None:
-    page, examples = visit(url), context.about.examples
-    page.get_by_role("button", name="Walk").click()
+def test_from_one_sentence_to_another(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
+    page, examples = visit(url), page_data.run.examples
+    page.get_by_role("button", name="Interpolate").click()
     found = guided.interpolate(examples.start, examples.end, 7, READABLE)
-    soon(page, "#walked", [s.text or "(nothing)" for s in found])
+    soon(page, "#interpolated", [s.text or "(empty)" for s in found])
     page.get_by_label("From", exact=True).fill("The army was near.")
     page.get_by_label("To", exact=True).fill("They saw a moon.")
     page.get_by_label("Steps").fill("4")
     page.keyboard.press("Enter")
     found = guided.interpolate("The army was near.", "They saw a moon.", 4, READABLE)
-    soon(page, "#walked", [s.text or "(nothing)" for s in found])
+    soon(page, "#interpolated", [s.text or "(empty)" for s in found])
     page.get_by_label("From", exact=True).fill("…")
-    page.get_by_role("button", name="Walk").click()
-    page.wait_for_selector("#walked:not([aria-busy]) :is(.error, li)")
+    page.get_by_role("button", name="Interpolate").click()
+    page.wait_for_selector("#interpolated:not([aria-busy]) :is(.error, li)")
     page.get_by_label("To", exact=True).fill(" ")
-    page.get_by_role("button", name="Walk").click()
-    page.locator("#walked .error", has_text="Two sentences are needed").wait_for()
+    page.get_by_role("button", name="Interpolate").click()
+    page.locator("#interpolated .error", has_text="Enter two sentences").wait_for()
 
 
-def test_maps_are_read_by_pointing_and_by_keys(visit: Visit, url: str, context: Context) -> None:
+def test_maps_are_read_by_pointing_and_by_keys(visit: Visit, url: str, page_data: PageData) -> None:
     page = visit(url)
-    headings = [p.heading for p in context.pictures.pictures]
+    headings = [p.heading for p in page_data.plots.plots]
     drawn(page)
     page.locator(".main-svg").nth(2 * len(headings)).wait_for(state="attached")
-    assert page.locator("#pictures h3").all_inner_texts() == headings
+    assert page.locator("#figures h3").all_inner_texts() == headings
     for heading in headings:
-        figure = page.locator("#pictures figure", has=page.get_by_role("heading", name=heading, exact=True))
+        figure = page.locator("#figures figure", has=page.get_by_role("heading", name=heading, exact=True))
         plot, told = figure.get_by_role("application"), figure.get_by_role("status")
         plot.focus()
         page.keyboard.press("ArrowRight")
@@ -280,24 +282,24 @@ def test_maps_are_read_by_pointing_and_by_keys(visit: Visit, url: str, context: 
         assert told.inner_text() not in ("", first)
         assert "<" not in first
         assert plot.locator(".hoverlayer text").count()
-    point = page.locator("#pictures figure").first.locator(".points path").first
+    point = page.locator("#figures figure").first.locator(".points path").first
     point.scroll_into_view_if_needed()
     page.mouse.move(0, 0)
     point.hover(force=True)
-    page.locator("#pictures figure").first.locator(".hoverlayer text", has_text="share").wait_for()
+    page.locator("#figures figure").first.locator(".hoverlayer text", has_text="share").wait_for()
 
 
 def test_mistakes_are_told_in_the_page(visit: Visit, url: str) -> None:
     page = visit(url)
-    lines(page, "#written")
+    lines(page, "#generated")
     page.locator("#num").fill("99")
-    page.locator("#written .error", has_text="Sentences: ").wait_for()
+    page.locator("#generated .error", has_text="Number: ").wait_for()
     page.locator("#num").fill("2")
-    assert len(lines(page, "#written")) == 2
+    assert len(lines(page, "#generated")) == 2
     assert page.locator(".error").count() == 0
     page.locator("#text").fill(" ")
-    page.get_by_role("button", name="Read it").click()
-    page.locator("#read .error", has_text="no text").wait_for()
+    page.get_by_role("button", name="Analyze").click()
+    page.locator("#analysis .error", has_text="no text").wait_for()
 
 
 def test_refusals_and_silence_are_told_in_the_page(browser: Any, url: str) -> None:
@@ -305,19 +307,19 @@ def test_refusals_and_silence_are_told_in_the_page(browser: Any, url: str) -> No
     page = browser.new_page()
     page.goto(url)
     page.locator("#text").fill("12 34")
-    page.get_by_role("button", name="Read it").click()
-    page.locator("#read .error", has_text="topic vocabulary").first.wait_for()
-    page.route("**/api/between", lambda route: route.abort())
+    page.get_by_role("button", name="Analyze").click()
+    page.locator("#analysis .error", has_text="topic vocabulary").first.wait_for()
+    page.route("**/api/interpolate", lambda route: route.abort())
     page.get_by_label("From", exact=True).fill("army")
     page.get_by_label("To", exact=True).fill("moon")
-    page.get_by_role("button", name="Walk").click()
-    page.locator("#walked .error", has_text="does not answer").wait_for()
+    page.get_by_role("button", name="Interpolate").click()
+    page.locator("#interpolated .error", has_text="does not answer").wait_for()
     page.route("**/api/run", lambda route: route.fulfill(status=429, json={"error": "Come again."}))
     page.reload()
     page.get_by_text("Come again.").wait_for()
     page.unroute("**/api/run")
     page.get_by_role("button", name="Try again").click()
-    assert len(lines(page, "#written")) == 5
+    assert len(lines(page, "#generated")) == 5
     assert page.locator(".error").count() == 0
     page.close()
 
@@ -327,15 +329,15 @@ def test_a_text_that_is_too_long_is_told(visit: Visit, url: str) -> None:
     page.locator("#contents a").last.wait_for()
     page.locator("#text").fill("army " * 4001)
     page.get_by_text("20,005 of at most 20,000 characters").wait_for()
-    page.get_by_role("button", name="Read it").click()
-    page.locator("#read .error", has_text="at most 20000").wait_for()
+    page.get_by_role("button", name="Analyze").click()
+    page.locator("#analysis .error", has_text="limit is 20,000").wait_for()
 
 
 def test_the_keyboard_is_enough(visit: Visit, url: str) -> None:
     """By Tab alone one comes to everything, in the order of the page, and sees where one is."""
     page = visit(url)
     drawn(page)
-    lines(page, "#written")
+    lines(page, "#generated")
     wanted = page.locator("main :is(button, input, select, textarea, summary, [tabindex='0']), nav a")
     expected = [handle for handle in wanted.element_handles() if handle.is_visible()]
     seen = []
@@ -356,9 +358,9 @@ def test_nothing_is_cut_off_or_out_of_reach(visit: Visit, url: str, scheme: str,
     """The whole page with all its answers; axe-core's script is put in past the page's policy."""
     page = visit(url, width, color_scheme=scheme, bypass_csp=True)
     page.locator("#text").fill(TEXT)
-    page.get_by_role("button", name="Read it").click()
-    page.get_by_role("button", name="Walk").click()
-    for place in ("#written", "#read", "#walked"):
+    page.get_by_role("button", name="Analyze").click()
+    page.get_by_role("button", name="Interpolate").click()
+    for place in ("#generated", "#analysis", "#interpolated"):
         lines(page, place)
     drawn(page)
     for summary in page.locator("summary").all():
@@ -383,16 +385,16 @@ def test_motion_can_be_left_out(visit: Visit, url: str) -> None:
     assert visit(url, reduced_motion="reduce").evaluate(moving) == "auto"
 
 
-def test_hostile_text_stays_text(visit: Visit, guided: TGVAE, context: Context) -> None:
+def test_hostile_text_stays_text(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
     """Words, sentences, names and pictures with markup in them are shown as they are."""
-    words = [Word(word, 0.1) for word in EVIL]
-    topics = [replace(t, name=EVIL[0], words=words, sentences=list(EVIL)) for t in context.topics.topics]
-    groups = context.topics.groups | {"label": Groups(list(EVIL[:3]), [1, 1, 1])}
-    about = replace(context.about, run=EVIL[1], corpus=replace(context.about.corpus, name=EVIL[2]))
-    shown = replace(context, about=about, topics=replace(context.topics, topics=topics, groups=groups))
+    words = [TopicWord(word, 0.1) for word in EVIL]
+    topics = [replace(t, name=EVIL[0], words=words, sentences=list(EVIL)) for t in page_data.topics.topics]
+    groups = page_data.topics.groups | {"label": Groups(list(EVIL[:3]), [1, 1, 1])}
+    about = replace(page_data.run, run=EVIL[1], corpus=replace(page_data.run.corpus, name=EVIL[2]))
+    shown = replace(page_data, run=about, topics=replace(page_data.topics, topics=topics, groups=groups))
     with serving(create_app(guided, shown)) as url:
         page = visit(url)
-        lines(page, "#written")
+        lines(page, "#generated")
         page.locator(".card summary").first.click()
         assert page.locator("h1").inner_text() == EVIL[1]
         assert EVIL[2] in page.locator("#about").inner_text()
@@ -403,47 +405,47 @@ def test_hostile_text_stays_text(visit: Visit, guided: TGVAE, context: Context) 
 
 
 def test_a_page_without_its_corpus_says_what_is_missing(visit: Visit, guided: TGVAE) -> None:
-    with serving(create_app(guided, look(guided, "run", None, "It is gone."))) as url:
+    with serving(create_app(guided, collect_page_data(guided, "run", None, "It is gone."))) as url:
         page = visit(url)
-        assert len(lines(page, "#written")) == 5
+        assert len(lines(page, "#generated")) == 5
         assert "It is gone." in page.locator("#missing").inner_text()
         told = page.locator("#topics").inner_text()
         assert not re.search("coherence|share", told, re.IGNORECASE)
         assert page.locator(".card .facts").count() == 0
         drawn(page)
-        assert page.get_by_role("button", name="A document of the corpus").is_hidden()
+        assert page.get_by_role("button", name="Example from the corpus").is_hidden()
         assert page.get_by_label("Sort by").locator("option").all_inner_texts() == ["first word", "number"]
 
 
 def test_a_summarizer_has_a_page_of_its_own(visit: Visit, summarizer_run: Path, titled: PreparedFolder) -> None:
     model = load_run(summarizer_run, require=Capability.SUMMARIES)
     text = "Yesterday Bofikela saw the army. No soldier was near the moon."
-    with serving(create_app(model, look(model, "run", Corpus(titled, "train")))) as url:
+    with serving(create_app(model, collect_page_data(model, "run", Corpus(titled, "train")))) as url:
         page = visit(url)
         page.locator("#towards option").nth(2).wait_for(state="attached")
         assert not page.locator("#write").is_visible()
         page.locator("#text").fill(text)
-        page.get_by_role("button", name="Read it").click()
-        soon(page, "#read", [model.summarize([text])[0][0].text])
+        page.get_by_role("button", name="Analyze").click()
+        soon(page, "#analysis", [model.summarize([text])[0][0].text])
         page.locator("#towards").select_option("1")
-        page.get_by_role("button", name="Read it").click()
-        soon(page, "#read", [model.summarize([text], topic=1)[0][0].text])
+        page.get_by_role("button", name="Analyze").click()
+        soon(page, "#analysis", [model.summarize([text], topic=1)[0][0].text])
 
 
-def test_the_token_goes_from_the_address(visit: Visit, guided: TGVAE, context: Context) -> None:
-    with serving(create_app(guided, context, token="sesame-1")) as url:
+def test_the_token_goes_from_the_address(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
+    with serving(create_app(guided, page_data, token="sesame-1")) as url:
         page = visit(url, path="?token=sesame-1")
         assert page.url == url
-        assert len(lines(page, "#written")) == 5
+        assert len(lines(page, "#generated")) == 5
 
 
-def test_who_comes_without_the_token_is_asked_for_it(browser: Any, guided: TGVAE, context: Context) -> None:
+def test_who_comes_without_the_token_is_asked_for_it(browser: Any, guided: TGVAE, page_data: PageData) -> None:
     """Not `visit`: the browser notes on its console that it was refused."""
-    with serving(create_app(guided, context, token="sesame-1")) as url:
+    with serving(create_app(guided, page_data, token="sesame-1")) as url:
         page = browser.new_context().new_page()
         page.goto(url)
-        page.get_by_text("the token is missing or wrong").wait_for()
-        for token, told in (("sesame-2", "this token is wrong"), ("sesame-1", "Move a slider")):
+        page.get_by_text("missing or wrong token").wait_for()
+        for token, told in (("sesame-2", "wrong token"), ("sesame-1", "Move a slider")):
             page.get_by_label("Token").fill(token)
             page.keyboard.press("Enter")
             page.get_by_text(told).wait_for()
@@ -454,12 +456,12 @@ def test_who_comes_without_the_token_is_asked_for_it(browser: Any, guided: TGVAE
 @pytest.mark.parametrize(
     ("make", "told", "titles"),
     [
-        (lambda data: LanguageModel.of(SMALL, data), "A language model, .* It has no topics", ["Write"]),
-        (lambda data: SentenceVAE.of(SMALL, data), "A sentence VAE, .* no topics", ["Write", "Between sentences"]),
+        (lambda data: LanguageModel.of(SMALL, data), "A language model, .* It has no topics", ["Generate"]),
+        (lambda data: SentenceVAE.of(SMALL, data), "A sentence VAE, .* no topics", ["Generate", "Interpolate"]),
         (
             lambda data: TopicModel.of(TopicConfig(topics=3), data),
-            "A topic model of 3 topics, .* It writes no sentences",
-            ["Topics", "A document", "Maps"],
+            "A topic model with 3 topics, .* It does not generate sentences",
+            ["Topics", "Document", "Plots"],
         ),
     ],
 )
@@ -467,19 +469,19 @@ def test_other_runs_show_what_they_can(
     visit: Visit, make: Any, told: str, titles: list[str], prepared: PreparedFolder, corpus: Corpus
 ) -> None:
     model = make(prepared).eval()
-    with serving(create_app(model, look(model, "run", corpus))) as url:
+    with serving(create_app(model, collect_page_data(model, "run", corpus))) as url:
         page = visit(url)
         page.locator("#contents a").last.wait_for()
         assert page.locator("#contents a").all_inner_texts() == titles
         assert re.match(told, page.locator("#about").inner_text())
-        assert page.get_by_role("button", name="Write about it").count() == 0
-        if "Write" in titles:
-            assert len(lines(page, "#written")) == 5
+        assert page.get_by_role("button", name="Generate: topic").count() == 0
+        if "Generate" in titles:
+            assert len(lines(page, "#generated")) == 5
             assert not page.locator("#mixing").is_visible()
-        if "Between sentences" in titles:
-            page.get_by_role("button", name="Walk").click()
-            assert len(lines(page, "#walked")) == 7
-        if "A document" in titles:
-            page.get_by_role("button", name="A document of the corpus").click()
-            page.locator("#read mark").first.wait_for()
-            assert page.locator("#read h3").all_inner_texts() == ["Topics"]
+        if "Interpolate" in titles:
+            page.get_by_role("button", name="Interpolate").click()
+            assert len(lines(page, "#interpolated")) == 7
+        if "Document" in titles:
+            page.get_by_role("button", name="Example from the corpus").click()
+            page.locator("#analysis mark").first.wait_for()
+            assert page.locator("#analysis h3").all_inner_texts() == ["Topics"]

@@ -24,7 +24,7 @@ from tgvae.cli import demo as demo_command
 from tgvae.cli.completion import options_by
 from tgvae.cli.main import COMMANDS, main
 from tgvae.cli.options import choices_of, filled, meant_choices, recipe_name
-from tgvae.cli.output import command, end, print_json
+from tgvae.cli.output import command, print_json, print_next_steps
 from tgvae.cli.plot import Plot
 from tgvae.cli.show import Show
 from tgvae.cli.train import Resume, options_of
@@ -337,7 +337,7 @@ def test_a_share_of_nothing_is_null(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_closing_words_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
-    end([Path("my runs/a"), "b"], [command("topics", Path("my runs/a")), "open it"])
+    print_next_steps([Path("my runs/a"), "b"], [command("topics", Path("my runs/a")), "open it"])
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "wrote: my runs/a\n       b\nnext: tgvae topics 'my runs/a'\n      open it\n"

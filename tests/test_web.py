@@ -30,36 +30,37 @@ from fastapi.testclient import TestClient
 from tests.conftest import refused
 from tests.served import serving
 from tgvae.cli import serve
-from tgvae.cli.generate import READABLE
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import clean_text, word_tokenize
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import theta, topic_quality
+from tgvae.generation.decode import READABLE
 from tgvae.models.base import Capability, Model
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
+from tgvae.models.text_generation import Sentence
 from tgvae.models.tgvae import TGVAE
 from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.runs import load_run
-from tgvae.web import requests, service
+from tgvae.web import service
 from tgvae.web.app import create_app
-from tgvae.web.limits import BusyError, Limits, Turns
-from tgvae.web.page_data import examples_of, look
-from tgvae.web.schemas import Context
+from tgvae.web.page_data import collect_page_data, example_texts
+from tgvae.web.schemas import Decoding, PageData, Sentences
 from tgvae.web.security import HEADERS
+from tgvae.web.service import BusyError, Limits, ModelSlots
 
 TEXT = 'The army said "soldier, wait" in the kitchen.  Isn\'t cheese <b>near</b> the moon?\n\nA rocket-launch: gravity.'
 SMALL = SentenceConfig(embedding_size=8, hidden_size=8, latent_size=2, flow_length=0)
 
 
-def client(model: Model, context: Context | None = None, **options: Any) -> TestClient:
-    app = create_app(model, context or look(model, "run", None, "It is gone."), **options)
+def client(model: Model, data: PageData | None = None, **options: Any) -> TestClient:
+    app = create_app(model, data or collect_page_data(model, "run", None, "It is gone."), **options)
     return TestClient(app, base_url="http://localhost:8000", raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
-def web(guided: TGVAE, context: Context) -> TestClient:
-    return client(guided, context)
+def web(guided: TGVAE, page_data: PageData) -> TestClient:
+    return client(guided, page_data)
 
 
 def reason(web: TestClient, status: int, path: str, question: Any = None, **more: Any) -> str:
@@ -77,8 +78,8 @@ def sentences(answer: Any) -> Any:
 
 def test_the_run_says_what_it_can_and_where_its_documents_are_from(web: TestClient, corpus: Corpus) -> None:
     run = web.get("/api/run").json()
-    assert run["can"] == ["topics", "generate", "mixture", "between", "document"]
-    assert (run["run"], run["model"], run["missing"]) == ("guided", "tgvae", "")
+    assert run["capabilities"] == ["generation", "guidance", "latent", "topics"]
+    assert (run["run"], run["model"], run["corpus_missing"]) == ("guided", "tgvae", "")
     assert run["corpus"] == {
         "name": "documents.jsonl",
         "licence": "not stated",
@@ -98,7 +99,7 @@ def test_of_a_long_document_the_beginning_is_shown(document: str, shown: str) ->
     corpus: Any = SimpleNamespace(
         lengths=[1], documents=1, table={"sentences": [SimpleNamespace(as_py=lambda: [document, "Moon."])]}, text=str
     )
-    found = examples_of(corpus)
+    found = example_texts(corpus)
     assert found
     assert found.document == (shown if len(document) > 100 else f"{shown} Moon.")
 
@@ -140,7 +141,7 @@ def test_prevalence_is_that_of_the_documents_of_a_year_and_of_a_label(
 
 
 def test_pictures_have_all_documents_and_what_they_are_of(web: TestClient, corpus: Corpus) -> None:
-    pictures = {p["heading"]: p for p in web.get("/api/map").json()["pictures"]}
+    pictures = {p["heading"]: p for p in web.get("/api/plots").json()["plots"]}
     assert {"Topic map", "Document map", "Topics over time", "Topics by label", "Topic similarity"} == set(pictures)
     assert all(p["caption"] and p["figure"]["data"] for p in pictures.values())
     groups = pictures["Document map"]["figure"]["data"]
@@ -151,7 +152,7 @@ def test_pictures_have_all_documents_and_what_they_are_of(web: TestClient, corpu
 
 def test_sentences_are_those_of_the_model(web: TestClient, guided: TGVAE) -> None:
     """Equal seeds give what ``generate`` gives, with the defaults of `tgvae generate`."""
-    assert requests.Decode().settings == READABLE
+    assert Decoding().settings == READABLE
     cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({}, {}),
         ({"topic": 2, "num": 3, "seed": 7}, {"topic": 2, "num": 3, "seed": 7}),
@@ -164,7 +165,7 @@ def test_sentences_are_those_of_the_model(web: TestClient, guided: TGVAE) -> Non
         for _ in range(2):
             assert sentences(web.post("/api/generate", json=question)) == expected
     decode = {"strategy": "beam", "beams": 2, "max_length": 9}
-    searched = guided.generate(0, num=2, settings=requests.Decode(**decode).settings)  # type: ignore[arg-type]
+    searched = guided.generate(0, num=2, settings=Decoding(**decode).settings)  # type: ignore[arg-type]
     found = sentences(web.post("/api/generate", json={"topic": 0, "num": 2, "decode": decode}))
     assert found == [asdict(s) for s in searched]
 
@@ -172,7 +173,7 @@ def test_sentences_are_those_of_the_model(web: TestClient, guided: TGVAE) -> Non
 def test_the_walk_is_that_of_the_model(web: TestClient, guided: TGVAE) -> None:
     question = {"start": "The army was near.", "end": "They saw a moon.", "num": 4, "seed": 3}
     expected = guided.interpolate("The army was near.", "They saw a moon.", 4, READABLE, 3)
-    assert sentences(web.post("/api/between", json=question)) == [asdict(s) for s in expected]
+    assert sentences(web.post("/api/interpolate", json=question)) == [asdict(s) for s in expected]
 
 
 def test_a_document_is_read_word_by_word(web: TestClient, guided: TGVAE) -> None:
@@ -192,7 +193,7 @@ def test_a_document_is_read_word_by_word(web: TestClient, guided: TGVAE) -> None
     for piece, word in zip(marked, words, strict=True):
         joint = t * beta[:, guided.vocabulary.words.index(word)]
         assert piece["topic"] == int(joint.argmax())
-        assert piece["share"] == pytest.approx(float(joint.max() / joint.sum()), rel=1e-4)
+        assert piece["probability"] == pytest.approx(float(joint.max() / joint.sum()), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_a_document_is_read_word_by_word(web: TestClient, guided: TGVAE) -> None
         (422, {"decode": {"strategy": "dream"}}, "decode.strategy"),
         (422, {"decode": {"top_k": 3}}, "decode.top_k: Extra inputs are not permitted"),
         (422, {"path": "/etc/passwd"}, "path: Extra inputs are not permitted"),
-        (422, {"num": 20, "decode": {"strategy": "beam", "max_length": 100}}, "10,000, and at most 6,000"),
+        (422, {"num": 20, "decode": {"strategy": "beam", "max_length": 100}}, "10,000; at most 6,000"),
         (422, [], "the request"),
         (400, {"topic": 3}, "no topic 3"),
         (400, {"topic": "xyzzy"}, "none of the words"),
@@ -234,12 +235,12 @@ def test_what_may_not_be_asked_is_refused_in_words(web: TestClient, status: int,
 
 
 def test_other_questions_are_refused_too(web: TestClient) -> None:
-    assert "end: Field required" in reason(web, 422, "/api/between", {"start": "army"})
-    assert "num" in reason(web, 422, "/api/between", {"start": "army", "end": "moon", "num": 1})
-    assert "holds no word" in reason(web, 400, "/api/between", {"start": " ", "end": "moon"})
+    assert "end: Field required" in reason(web, 422, "/api/interpolate", {"start": "army"})
+    assert "num" in reason(web, 422, "/api/interpolate", {"start": "army", "end": "moon", "num": 1})
+    assert "holds no word" in reason(web, 400, "/api/interpolate", {"start": " ", "end": "moon"})
     assert "topic vocabulary" in reason(web, 400, "/api/document", {"text": "12 34"})
     assert "at least 1" in reason(web, 422, "/api/document", {"text": ""})
-    assert "cannot summarize" in reason(web, 400, "/api/summarize", {"text": "army"})
+    assert "does not support summaries" in reason(web, 400, "/api/summarize", {"text": "army"})
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_a_form_of_another_page_is_not_json(web: TestClient) -> None:
 
 def test_a_request_is_not_longer_than_the_limit(guided: TGVAE) -> None:
     small = client(guided, limits=Limits(body=200))
-    assert "at most 200" in reason(small, 413, "/api/document", {"text": "army " * 50})
+    assert "limit is 200" in reason(small, 413, "/api/document", {"text": "army " * 50})
     assert small.post("/api/document", json={"text": "army"}).status_code == 200
     chunks = small.post("/api/document", content=iter([b'{"text": "army"}']))
     assert (chunks.status_code, "Content-Length" in chunks.json()["error"]) == (411, True)
@@ -282,11 +283,11 @@ def test_places_and_ways_that_are_not_there(web: TestClient) -> None:
 
 
 def test_only_our_own_page_may_ask(web: TestClient) -> None:
-    assert "not called so" in reason(web, 400, "/api/run", headers={"Host": "evil.example"})
-    assert "not called so" in reason(web, 400, "/api/run", headers={"Host": "["})
-    assert "another site" in reason(web, 403, "/api/generate", {}, headers={"Origin": "http://evil.example"})
-    assert "another site" in reason(web, 403, "/api/generate", {}, headers={"Origin": "null"})
-    assert "another site" in reason(web, 403, "/api/generate", {}, headers={"Origin": "http://localhost:9000"})
+    assert web.get("/api/run", headers={"Host": "evil.example"}).status_code == 400
+    assert web.get("/api/run", headers={"Host": "["}).status_code == 400
+    assert "cross-origin" in reason(web, 403, "/api/generate", {}, headers={"Origin": "http://evil.example"})
+    assert "cross-origin" in reason(web, 403, "/api/generate", {}, headers={"Origin": "null"})
+    assert "cross-origin" in reason(web, 403, "/api/generate", {}, headers={"Origin": "http://localhost:9000"})
     own = {"Origin": "http://localhost:8000"}
     assert sentences(web.post("/api/generate", json={"num": 1}, headers=own))
     for host in ("127.0.0.1:8000", "LOCALHOST", "[::1]:8000"):
@@ -334,12 +335,11 @@ def test_pages_of_one_host_do_not_throw_each_others_visitors_out(guided: TGVAE) 
     assert [web.get("/").status_code for web in (first, second)] == [200, 200]
 
 
-def test_files_are_kept_by_browsers(web: TestClient) -> None:
-    for path in ("/", "/static/plotly.js", "/static/style.css", "/api/topics"):
+def test_browsers_cache_static_files(web: TestClient) -> None:
+    for path in ("/", "/plotly/plotly.min.js", "/static/style.css"):
         first = web.get(path)
         assert first.headers["content-encoding"] == "gzip"
-        plain = web.get(path, headers={"Accept-Encoding": "identity"})
-        assert plain.content == first.content, "the client unpacks the one, and the other is not packed"
+        assert web.get(path, headers={"Accept-Encoding": "identity"}).content == first.content
         again = web.get(path, headers={"If-None-Match": first.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
 
@@ -356,24 +356,29 @@ def test_the_page_needs_nothing_from_elsewhere(web: TestClient) -> None:
 def test_openapi_tells_of_every_question(web: TestClient) -> None:
     told = web.get("/openapi.json").json()
     paths = {f"{method} {path}" for path, methods in told["paths"].items() for method in methods}
-    names = ("generate", "between", "document", "summarize")
-    assert paths == {f"get /api/{n}" for n in ("run", "topics", "map")} | {f"post /api/{n}" for n in names}
-    schema = told["components"]["schemas"]["Generate"]
+    names = ("generate", "interpolate", "document", "summarize")
+    assert paths == {f"get /api/{n}" for n in ("run", "topics", "plots")} | {f"post /api/{n}" for n in names}
+    schema = told["components"]["schemas"]["GenerateRequest"]
     assert schema["additionalProperties"] is False
     assert schema["properties"]["num"]["maximum"] == 20
-    assert {"topics", "groups", "npmi"} <= set(told["components"]["schemas"]["Topics"]["properties"])
-    assert {"words", "sentences", "prevalence"} <= set(told["components"]["schemas"]["Topic"]["properties"])
-    for name, answer in (("run", "About"), ("topics", "Topics"), ("map", "Pictures"), ("document", "Reading")):
+    assert {"topics", "groups", "npmi"} <= set(told["components"]["schemas"]["TopicList"]["properties"])
+    assert {"words", "sentences", "prevalence"} <= set(told["components"]["schemas"]["TopicInfo"]["properties"])
+    for name, answer in (
+        ("run", "RunInfo"),
+        ("topics", "TopicList"),
+        ("plots", "PlotList"),
+        ("document", "DocumentTopics"),
+    ):
         [about] = told["paths"][f"/api/{name}"].values()
         assert about["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{answer}")
     assert {"400", "411", "413", "422", "429", "500"} <= set(told["paths"]["/api/generate"]["post"]["responses"])
 
 
-def test_the_commands_of_the_documentation_are_answered(guided: TGVAE, context: Context) -> None:
+def test_the_commands_of_the_documentation_are_answered(guided: TGVAE, page_data: PageData) -> None:
     """Every curl of docs/how-to/serve.md, sent to the run that the other pages train: the same topics and words."""
     page = Path(__file__).parent.parent / "docs" / "how-to" / "serve.md"
     lines = page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    web = client(guided, context, token="a-long-secret")
+    web = client(guided, page_data, token="a-long-secret")
     asked = [shlex.split(line) for line in lines if line.startswith("curl ")]
     for _, url, *options in asked:
         given = dict(zip(options[::2], options[1::2], strict=True))
@@ -384,7 +389,7 @@ def test_the_commands_of_the_documentation_are_answered(guided: TGVAE, context: 
         assert answer.status_code == 200, (url, answer.text)
     known = {path for path, *_ in (re.findall(r"/api/\w+", line) for line in lines if line.startswith("| `"))}
     assert known == set(web.app.openapi()["paths"])  # type: ignore[attr-defined]
-    assert {re.sub(r".*:80[08]0", "", url) for _, url, *_ in asked} == known - {"/api/map", "/api/summarize"}
+    assert {re.sub(r".*:80[08]0", "", url) for _, url, *_ in asked} == known - {"/api/plots", "/api/summarize"}
 
 
 def test_behind_a_proxy_the_name_is_passed_on(guided: TGVAE) -> None:
@@ -397,19 +402,19 @@ def test_behind_a_proxy_the_name_is_passed_on(guided: TGVAE) -> None:
 
 def test_several_requests_may_be_at_the_model(guided: TGVAE) -> None:
     """Two at once are let in where two may be, and a third waits."""
-    turn = Turns(Limits(at_once=2, waiting=1, seconds=0.01))
-    with turn(), turn(), pytest.raises(BusyError), turn():
+    slots = ModelSlots(Limits(at_once=2, waiting=1, seconds=0.01))
+    with slots.acquire(), slots.acquire(), pytest.raises(BusyError), slots.acquire():
         pass
-    with turn():
+    with slots.acquire():
         pass
 
 
-def test_requests_at_once_have_the_answers_that_they_have_alone(guided: TGVAE, context: Context) -> None:
-    web = client(guided, context, limits=Limits(at_once=4))
+def test_requests_at_once_have_the_answers_that_they_have_alone(guided: TGVAE, page_data: PageData) -> None:
+    web = client(guided, page_data, limits=Limits(at_once=4))
     asked: list[tuple[str, dict[str, Any]]] = [
         ("generate", {"mixture": {"0": 1}, "num": 3, "seed": 1}),
         ("generate", {"topic": 2, "num": 3, "seed": 2}),
-        ("between", {"start": "The army was near.", "end": "They saw a moon.", "num": 3}),
+        ("interpolate", {"start": "The army was near.", "end": "They saw a moon.", "num": 3}),
         ("document", {"text": TEXT}),
     ]
 
@@ -426,10 +431,10 @@ def test_who_finds_no_place_is_told_to_come_again(guided: TGVAE, monkeypatch: py
     """One at the model, one waiting: a third is sent away at once, and the second when it has waited too long."""
     inside, go = threading.Event(), threading.Event()
 
-    def slow(*_: Any) -> service.Sentences:
+    def slow(*_: Any) -> Sentences:
         inside.set()
         assert go.wait(20)
-        return service.Sentences([])
+        return Sentences([])
 
     monkeypatch.setattr(service, "generate", slow)
     web = client(guided, limits=Limits(waiting=1, seconds=1))
@@ -442,8 +447,8 @@ def test_who_finds_no_place_is_told_to_come_again(guided: TGVAE, monkeypatch: py
     second.start()
     second.join()
     assert found == [429]
-    turned = Turns(Limits(waiting=0, seconds=1))
-    with turned(), pytest.raises(BusyError), turned():
+    slots = ModelSlots(Limits(waiting=0, seconds=1))
+    with slots.acquire(), pytest.raises(BusyError), slots.acquire():
         pass
     go.set()
     first.join()
@@ -455,7 +460,7 @@ def test_busy_says_when_to_come_again(guided: TGVAE, monkeypatch: pytest.MonkeyP
     def busy(*_: Any) -> None:
         raise BusyError
 
-    monkeypatch.setattr(service, "read", busy)
+    monkeypatch.setattr(service, "infer_topics", busy)
     answer = client(guided).post("/api/document", json={"text": "army"})
     assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (429, True)
     assert "try again" in answer.json()["error"]
@@ -472,19 +477,19 @@ def test_a_failure_of_ours_shows_nothing_of_it(guided: TGVAE, monkeypatch: pytes
 
 
 def test_the_benchmark_counts_what_clients_meet(
-    guided: TGVAE, context: Context, monkeypatch: pytest.MonkeyPatch
+    guided: TGVAE, page_data: PageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Answers by question, refusals and failures, each once."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
     from benchmarks import serving as benchmark
 
     process: Any = SimpleNamespace(pid=os.getpid())
-    with serving(create_app(guided, context, Limits(waiting=0), benchmark.TOKEN)) as url:
+    with serving(create_app(guided, page_data, Limits(waiting=0), benchmark.TOKEN)) as url:
         port = urlsplit(url).port
         assert port
         there = benchmark.Served(process, "127.0.0.1", port, 0.0)
         questions = benchmark.mixture(there)
-        names = {f"/api/{n}" for n in ("generate", "document", "between", "topics")} | {"/static/page.js"}
+        names = {f"/api/{n}" for n in ("generate", "document", "interpolate", "topics")} | {"/static/page.js"}
         assert {path for path, _ in questions} == names
         log, memory = benchmark.load(there, questions, 3, 1.5)
         assert (log.refused > 0, log.errors, set(log.seconds) <= names) == (True, {}, True)
@@ -533,14 +538,14 @@ def test_limits_that_let_nothing_through(limits: dict[str, Any]) -> None:
 
 def test_without_the_corpus_topics_still_have_words(guided: TGVAE) -> None:
     web = client(guided)
-    assert web.get("/api/run").json()["missing"] == "It is gone."
+    assert web.get("/api/run").json()["corpus_missing"] == "It is gone."
     found = web.get("/api/topics").json()
     assert (found["npmi"], found["in_use"]) == (None, None)
     assert all(
         t["share"] is None and t["npmi"] is None and t["sentences"] == [] and len(t["words"]) == 10
         for t in found["topics"]
     )
-    headings = [p["heading"] for p in web.get("/api/map").json()["pictures"]]
+    headings = [p["heading"] for p in web.get("/api/plots").json()["plots"]]
     assert "Topic map" in headings
     assert "Document map" not in headings
 
@@ -548,33 +553,47 @@ def test_without_the_corpus_topics_still_have_words(guided: TGVAE) -> None:
 @pytest.mark.parametrize(
     ("make", "can"),
     [
-        (lambda data: TopicModel.of(TopicConfig(topics=3), data), {"topics", "document"}),
-        (lambda data: TopicModel.of(TopicConfig(topics=3, likelihood="product"), data), {"topics", "document"}),
-        (lambda data: SentenceVAE.of(SMALL, data), {"generate", "between"}),
-        (lambda data: LanguageModel.of(SMALL, data), {"generate"}),
+        (lambda data: TopicModel.of(TopicConfig(topics=3), data), {"topics"}),
+        (lambda data: TopicModel.of(TopicConfig(topics=3, likelihood="product"), data), {"topics"}),
+        (lambda data: SentenceVAE.of(SMALL, data), {"generation", "latent"}),
+        (lambda data: LanguageModel.of(SMALL, data), {"generation"}),
     ],
 )
 def test_other_models_do_what_they_can(make: Any, can: set[str], prepared: PreparedFolder) -> None:
     web = client(make(prepared).eval())
-    questions = {
-        "generate": {"num": 1},
-        "between": {"start": "army", "end": "moon"},
-        "document": {"text": "army moon"},
-        "summarize": {"text": "army"},
+    requests: dict[str, tuple[str, dict[str, Any]]] = {
+        "generation": ("generate", {"num": 1}),
+        "latent": ("interpolate", {"start": "army", "end": "moon"}),
+        "topics": ("document", {"text": "army moon"}),
+        "summaries": ("summarize", {"text": "army"}),
+        "guidance": ("generate", {"topic": 0}),
     }
-    assert set(web.get("/api/run").json()["can"]) == can
-    for name, question in questions.items():
-        answer = web.post(f"/api/{name}", json=question)
-        assert answer.status_code == (200 if name in can else 400), answer.text
-    assert "topics" in can or "steered" in reason(web, 400, "/api/generate", {"topic": 0})
+    assert set(web.get("/api/run").json()["capabilities"]) == can
+    for capability, (name, body) in requests.items():
+        if capability in can:
+            assert web.post(f"/api/{name}", json=body).status_code == 200
+        else:
+            assert "does not support" in reason(web, 400, f"/api/{name}", body)
     assert bool(web.get("/api/topics").json()["topics"]) == ("topics" in can)
+
+
+def test_an_unknown_kind_of_model_is_served_by_its_capabilities(prepared: PreparedFolder) -> None:
+    class Echo(LanguageModel):
+        """Not registered anywhere; generates the same sentence again and again."""
+
+        def generate(self, num: int = 5, settings: Any = None, seed: int = 0) -> Any:
+            return [Sentence(f"echo {seed}", -1.0, True)] * num
+
+    web = client(Echo.of(SMALL, prepared).eval())
+    assert web.get("/api/run").json()["capabilities"] == ["generation"]
+    assert [s["text"] for s in sentences(web.post("/api/generate", json={"num": 2, "seed": 3}))] == ["echo 3"] * 2
 
 
 def test_a_summarizer_summarizes(summarizer_run: Path, titled: PreparedFolder) -> None:
     model = load_run(summarizer_run, require=Capability.SUMMARIES)
-    web = client(model, look(model, "run", Corpus(titled, "train")))
+    web = client(model, collect_page_data(model, "run", Corpus(titled, "train")))
     text = "Yesterday Bofikela saw the army. No soldier was near the moon."
-    assert web.get("/api/run").json()["can"] == ["topics", "document", "summarize"]
+    assert web.get("/api/run").json()["capabilities"] == ["summaries", "topics"]
     answer = web.post("/api/summarize", json={"text": text, "num": 2, "topic": 1, "seed": 5}).json()
     expected = asdict(model.digest([text], 2, 1, seed=5)[0])
     assert answer == json.loads(json.dumps(expected))
@@ -605,7 +624,7 @@ def test_every_text_is_cut_and_joined_again(guided: TGVAE) -> None:
     for _ in range(200):
         sentence = " ".join(rng.choice(parts, 8)).replace(" ' ", "'")
         cleaned = clean_text(sentence)
-        found = list(service.pieces(cleaned, guided.vocabulary))
+        found = list(service.split_at_words(cleaned, guided.vocabulary))
         assert "".join(text for text, _ in found) == cleaned + " "
         marked = [guided.vocabulary.words[i] for _, i in found if i is not None]
         assert [text.lower() for text, i in found if i is not None] == marked
@@ -664,9 +683,9 @@ def test_what_cannot_be_served_is_told(
     assert "no trained model" in refused(capsys, "serve", tmp_path)
     assert "--token is empty" in refused(capsys, "serve", guided_run, "--token", "")
     for token in ("Schlüssel", "a\nb", " a"):
-        assert "a header cannot carry" in refused(capsys, "serve", guided_run, "--token", token)
+        assert "no HTTP header can hold" in refused(capsys, "serve", guided_run, "--token", token)
     assert "port is 99999" in refused(capsys, "serve", guided_run, "--port", "99999")
-    assert "cannot listen" in refused(capsys, "serve", guided_run, "--host", "no.such.host.invalid")
+    assert "cannot listen on" in refused(capsys, "serve", guided_run, "--host", "no.such.host.invalid")
     assert "--data" not in refused(capsys, "serve", guided_run, "--data", tmp_path, "--port", "0")
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert "choose another --port" in refused(capsys, "serve", guided_run, "--port", other.getsockname()[1])
@@ -681,7 +700,7 @@ def test_the_page_does_not_tell_where_the_corpus_was(
         raise UserError("/home/of/somebody: not there; did you mean /home/of/somebody-else?")
 
     monkeypatch.setattr(serve, "open_folder", gone)
-    corpus, missing = serve.corpus_of(serve.Serve(guided_run))
+    corpus, missing = serve.find_corpus(serve.Serve(guided_run), load_run(guided_run))
     assert corpus is None
     assert "tgvae serve RUN --data FOLDER" in missing
     assert "/" not in missing

@@ -173,14 +173,18 @@ def mixture(served: Served) -> list[Question]:
     topics = [topic["topic"] for topic in found["topics"]]
     steered = [{"mixture": {str(one): 1.0, str(other): 0.5}} for one, other in pairwise(topics)]
     document, walk = {"text": examples["document"]}, {"start": examples["start"], "end": examples["end"]}
+    capabilities = {"generate": "generation", "document": "topics", "summarize": "summaries", "interpolate": "latent"}
     posted = {
-        "generate": (steered[:6] if "mixture" in about["can"] else []) or [{}],
+        "generate": (steered[:6] if "guidance" in about["capabilities"] else []) or [{}],
         "document": [document] * 3 if document["text"] else [],
         "summarize": [document] * 3 if document["text"] else [],
-        "between": [walk] * 2 if walk["start"] else [],
+        "interpolate": [walk] * 2 if walk["start"] else [],
     }
     asked: list[Question] = [
-        (f"/api/{name}", each) for name, all_ in posted.items() if name in about["can"] for each in all_
+        (f"/api/{name}", each)
+        for name, all_ in posted.items()
+        if capabilities[name] in about["capabilities"]
+        for each in all_
     ]
     return [*asked, ("/api/topics", None), ("/static/page.js", None)]
 

@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 
 from tgvae.cli.options import parse
-from tgvae.cli.output import end, print_json, table_console
+from tgvae.cli.output import print_json, print_next_steps, table_console
 from tgvae.config_io import SEEDS, require_range
 from tgvae.datasets import fingerprint
 from tgvae.errors import UserError
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         print_json({run: {name: asdict(d) for name, d in rows.items()} for run, rows in found.items()})
         return
     show(reports, found, table_console())
-    end(then=[f"open {options.runs[-1] / FOLDER / PAGE} in a browser"])
+    print_next_steps(steps=[f"open {options.runs[-1] / FOLDER / PAGE} in a browser"])
 
 
 def require_comparable(abouts: Mapping[str, Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ import tyro
 
 from tgvae.cli.main import COMMANDS
 from tgvae.cli.options import parse
-from tgvae.cli.output import end
+from tgvae.cli.output import print_next_steps
 from tgvae.cli.train import options_of
 from tgvae.recipes import RECIPES
 
@@ -49,7 +49,7 @@ class Completion:
 def main(arguments: Sequence[str]) -> None:
     print(script(parse(Completion, "completion", arguments).shell), end="")
     if sys.stdout.isatty():  # else a shell reads it, perhaps whenever it starts
-        end(then=["save it where the shell looks for such scripts: tgvae completion --help"])
+        print_next_steps(steps=["save it where the shell looks for such scripts: tgvae completion --help"])
 
 
 def script(shell: Shell) -> str:

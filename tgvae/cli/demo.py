@@ -11,7 +11,7 @@ from data_prep.pipeline import prepare
 from data_prep.settings import PrepareSettings
 from tgvae.cli import evaluate, topics
 from tgvae.cli.options import parse
-from tgvae.cli.output import command, end, print_json, table_console
+from tgvae.cli.output import command, print_json, print_next_steps, table_console
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.report import EvalConfig
@@ -86,4 +86,4 @@ def main(arguments: Sequence[str]) -> None:
         return
     console.print(f"Done in {seconds / 60:.1f} minutes.")
     then = [command("generate", run, "--topic", "war", "peace"), command("topics", run), command("serve", run)]
-    end([data, run, page], ["open the page in a browser", *then])
+    print_next_steps([data, run, page], ["open the page in a browser", *then])

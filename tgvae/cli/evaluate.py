@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from tgvae.cli.options import parse, require_device
-from tgvae.cli.output import command, end, print_json, table_console
+from tgvae.cli.output import command, print_json, print_next_steps, table_console
 from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Examples
 from tgvae.data.schema import PreparedFolder, file_hash
@@ -95,7 +95,7 @@ def tell(options: Evaluate, found: Mapping[str, Report]) -> None:
     show(found, table_console())
     baseline_first = sorted(options.runs, key=lambda run: read_run(run)["recipe"]["kind"] != LanguageModel.kind)
     then = command("compare" if len(options.runs) > 1 else "plot", *baseline_first)
-    end(pages, ["open it in a browser", then])
+    print_next_steps(pages, ["open it in a browser", then])
 
 
 def require_same_data(runs: Sequence[Path]) -> None:

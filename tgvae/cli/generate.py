@@ -11,11 +11,11 @@ from pathlib import Path
 import tyro
 
 from tgvae.cli.options import parse
-from tgvae.cli.output import command, end
+from tgvae.cli.output import command, print_next_steps
 from tgvae.config_io import SEEDS, require_range
 from tgvae.errors import UserError, meant_path
 from tgvae.evaluation.generation import Writer
-from tgvae.generation.decode import DecodeSettings
+from tgvae.generation.decode import READABLE, DecodeSettings
 from tgvae.models.base import Capability
 from tgvae.models.sentence import LatentSentenceModel
 from tgvae.models.text_generation import Sentence
@@ -26,7 +26,6 @@ MOST = 1_000_000
 """Sentences that are written at once; more seeds give more."""
 STEEPEST = 1000
 """Strength beyond which sentences fall apart long since."""
-READABLE = DecodeSettings(temperature=0.7, top_p=0.9)
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     for sentence in written(model, options):
         print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
     if not options.json:
-        end(then=[command("topics" if isinstance(model, TGVAE) else "evaluate", options.run)])
+        print_next_steps(steps=[command("topics" if isinstance(model, TGVAE) else "evaluate", options.run)])
 
 
 def written(model: Writer, options: Generate) -> list[Sentence]:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from data_prep.stats import summarize_folder
 from tgvae.cli.options import parse
-from tgvae.cli.output import command, end, print_json, table_console
+from tgvae.cli.output import command, print_json, print_next_steps, table_console
 from tgvae.config_io import require_range
 from tgvae.progress import step
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         print_json(found)
         return
     show(found, table_console())
-    end(then=[command("train", options.data, "--out", Path("runs") / options.data.name)])
+    print_next_steps(steps=[command("train", options.data, "--out", Path("runs") / options.data.name)])
 
 
 def show(found: dict[str, Any], console: Console) -> None:

@@ -1,8 +1,7 @@
-"""What commands tell, and where.
+"""What commands print.
 
-The result, sentences or a table or JSON, goes to standard output and nothing else does: it can be piped. Progress,
-remarks and the closing words, which name the files that were written and what to do next, go to standard error.
-With --json there are no closing words: what they say stands in the object.
+Results (text, tables or JSON) go to standard output alone, so they can be piped. Progress, remarks and next steps go to
+standard error. With --json no next steps are printed.
 """
 
 from __future__ import annotations
@@ -17,27 +16,32 @@ from rich.console import Console
 
 from tgvae.config_io import plain
 
-PIPED = 160  # characters a line where there is no terminal, so that files and pipes get whole tables
+PIPE_WIDTH = 160  # characters per line of tables that are written to a file or pipe
 
 
 def table_console() -> Console:
-    """Where tables go: the terminal, as wide as it is, or a pipe."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
+    """Return a console for tables on standard output, as wide as the terminal."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
-def print_json(found: Any) -> None:
-    """Print one JSON object, indented."""
-    print(json.dumps(plain(found), indent=2, ensure_ascii=False, allow_nan=False))
+def print_json(value: Any) -> None:
+    """Print one JSON object, indented; NaN becomes null."""
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def command(*words: object) -> str:
-    """A command line of tgvae that can be pasted into a shell."""
+    """Return a tgvae command line, quoted for the shell.
+
+    Examples:
+        >>> command("topics", "my runs/sotu")
+        "tgvae topics 'my runs/sotu'"
+    """
     return shlex.join(["tgvae", *map(str, words)])
 
 
-def end(wrote: Iterable[object] = (), then: Iterable[str] = ()) -> None:
-    """Print the closing words: files and folders that were written, and what to do next, a line each."""
-    sys.stdout.flush()  # where both are one terminal, the result comes first
-    for name, items in (("wrote", wrote), ("next", then)):
+def print_next_steps(wrote: Iterable[object] = (), steps: Iterable[str] = ()) -> None:
+    """Print the files that were written and what to do next, one per line, to standard error."""
+    sys.stdout.flush()  # if both are the same terminal, the result comes first
+    for name, items in (("wrote", wrote), ("next", steps)):
         for number, item in enumerate(items):
             print(" " * len(name) + "  " if number else f"{name}: ", item, sep="", file=sys.stderr)

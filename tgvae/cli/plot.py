@@ -12,7 +12,7 @@ from plotly.graph_objects import Figure
 
 from tgvae.cli.evaluate import split_of
 from tgvae.cli.options import parse
-from tgvae.cli.output import command, end, print_json
+from tgvae.cli.output import command, print_json, print_next_steps
 from tgvae.errors import UserError
 from tgvae.evaluation.html_report import definition_list, html_page, plots_html
 from tgvae.evaluation.plots.catalog import PLOT_IDS, PlotId, model_plots, training_plot
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     for name in plots:
         print(f"{name:12}{f'left out: {left_out[name]}' if name in left_out else ', '.join(map(str, files[name]))}")
-    end([folder], ["open them in a browser", command("evaluate", options.run)])
+    print_next_steps([folder], ["open them in a browser", command("evaluate", options.run)])
 
 
 def plot_run(run: Path, ids: Sequence[PlotId] = PLOT_IDS, data: Path | None = None) -> dict[str, RenderedPlot]:

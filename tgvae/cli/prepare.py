@@ -12,7 +12,7 @@ import tyro
 from data_prep.pipeline import Engine, prepare
 from data_prep.settings import RECIPES, PrepareSettings
 from tgvae.cli.options import parse, recipe_name
-from tgvae.cli.output import command, end, print_json
+from tgvae.cli.output import command, print_json, print_next_steps
 from tgvae.data.schema import PreparedFolder
 
 
@@ -66,4 +66,4 @@ def main(arguments: Sequence[str]) -> None:
     print(f"licence: {report['source']['licence']}")
     if repeats := sum(report["counts"]["duplicates"].values()):
         print(f"{repeats:,} documents repeat the text of an earlier one (leave them out with --duplicates skip)")
-    end([out], [command("inspect", out), command("train", out, "--out", Path("runs") / out.name)])
+    print_next_steps([out], [command("inspect", out), command("train", out, "--out", Path("runs") / out.name)])

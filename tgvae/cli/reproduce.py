@@ -17,7 +17,7 @@ from data_prep.pipeline import versions as versions_of_data
 from data_prep.settings import SETTINGS_BEFORE, PrepareSettings
 from data_prep.writer import read_origin
 from tgvae.cli.options import parse
-from tgvae.cli.output import command, end, print_json
+from tgvae.cli.output import command, print_json, print_next_steps
 from tgvae.config_io import from_json
 from tgvae.data.schema import MANIFEST, PreparedFolder
 from tgvae.datasets import Data
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
     else:
         show(found, reasons)
         needless = f"{out} is not needed any more and can be removed"
-        end([out], [needless if reproduced else command("evaluate", options.run, out / "run")])
+        print_next_steps([out], [needless if reproduced else command("evaluate", options.run, out / "run")])
     if not reproduced:
         raise SystemExit(1)
 

@@ -24,7 +24,7 @@ from tgvae.applications import (
 from tgvae.applications.common import Shown, as_seen, left_out, require
 from tgvae.cli import evaluate
 from tgvae.cli.options import parse
-from tgvae.cli.output import command, end, print_json, table_console
+from tgvae.cli.output import command, print_json, print_next_steps, table_console
 from tgvae.data.vectors import Vectors, open_vectors
 from tgvae.errors import UserError, meant
 from tgvae.evaluation.html_report import definition_list, html_page, metric_tables, plots_html
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str]) -> None:
         print_json(found)
         return
     evaluate.show({options.use: shown.report}, table_console())
-    end([page], ["open it in a browser", command("evaluate", next(iter(runs)))])
+    print_next_steps([page], ["open it in a browser", command("evaluate", next(iter(runs)))])
 
 
 def fresh(options: Show) -> tuple[Vectors, dict[Path, VectorVAE]]:

@@ -20,7 +20,7 @@ from data_prep.settings import Fields
 from tgvae.cli.generate import STEEPEST, named_topic
 from tgvae.cli.inputs import Document, find_inputs, read_documents, require_apart, windows
 from tgvae.cli.options import parse, require_device
-from tgvae.cli.output import command, end
+from tgvae.cli.output import command, print_next_steps
 from tgvae.cli.resumable import ResumableFile
 from tgvae.config_io import SEEDS, require_range
 from tgvae.data.schema import file_hash
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> None:
             for _, text in blocks(model, documents, options, meter):
                 show(text)
     if not options.json:
-        end([options.out] if options.out else [], [command("evaluate", options.run)])
+        print_next_steps([options.out] if options.out else [], [command("evaluate", options.run)])
 
 
 def made_with(options: Summarize) -> dict[str, Any]:

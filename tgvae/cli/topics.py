@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tgvae.cli.options import parse
-from tgvae.cli.output import command, end, print_json, table_console
+from tgvae.cli.output import command, print_json, print_next_steps, table_console
 from tgvae.config_io import require_range
 from tgvae.data.corpus import Corpus
 from tgvae.data.graph_io import require_new, write_edges
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
         then.insert(0, command("generate", options.run, "--topic", found["topics"][0]["topic"]))
     if options.links:
         then.append(command("train", options.links, "--recipe", "graph-vae"))
-    end([options.links] if options.links else [], then)
+    print_next_steps([options.links] if options.links else [], then)
 
 
 def describe(model: WithTopics, corpus: Corpus, words: int = 10, sentences: int = 1) -> dict[str, Any]:

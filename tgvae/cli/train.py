@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from tgvae.cli.options import parse, recipe_name
-from tgvae.cli.output import command, end, print_json
+from tgvae.cli.output import command, print_json, print_next_steps
 from tgvae.distributed import is_first
 from tgvae.errors import UserError
 from tgvae.evaluation.generation import Writer
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.json:
         print_json({"run": str(run), "model": model.kind, "weights": sum(p.numel() for p in model.parameters())})
     else:
-        end([run], next_steps(model, run))
+        print_next_steps([run], next_steps(model, run))
 
 
 def refuse_changes(arguments: Sequence[str]) -> None:

@@ -1,7 +1,4 @@
-"""Finds what the page shows of a run: its topics, and pictures of them and of its documents.
-
-Once, when the page is started.
-"""
+"""Collects what the page shows of a run when the server starts: description, topics and plots."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import json
 from collections.abc import Callable
 from importlib.metadata import version
 from math import nan
+from typing import Any
 
 import numpy as np
 
@@ -19,64 +17,75 @@ from tgvae.evaluation.plots.catalog import PlotId, collect_plot_data, render
 from tgvae.evaluation.prevalence import Prevalence, by_label, by_year
 from tgvae.evaluation.projections import topic_distances
 from tgvae.evaluation.report_data import ReportData, TopicRow
-from tgvae.evaluation.topics import WithTopics, diversity, has_topics, top_words, topics_in_use
-from tgvae.models.base import Model
-from tgvae.web.requests import LINE
-from tgvae.web.schemas import About, Context, Examples, Groups, Picture, Pictures, Source, Topic, Topics, Word
-from tgvae.web.service import abilities, topics_of
+from tgvae.evaluation.topics import diversity, top_words, topics_in_use
+from tgvae.models.base import Capability, Model
+from tgvae.web.schemas import (
+    SENTENCE_CHARACTERS,
+    CorpusInfo,
+    Examples,
+    Groups,
+    PageData,
+    PlotInfo,
+    PlotList,
+    RunInfo,
+    TopicInfo,
+    TopicList,
+    TopicWord,
+)
+from tgvae.web.service import topic_proportions
 
-EXAMPLE = 2_000  # most characters of a document that visitors are shown to begin with
-PICTURES: tuple[PlotId, ...] = ("map", "documents", "time", "labels", "similarity")
+EXAMPLE_CHARACTERS = 2_000  # of the example document
+PLOTS: tuple[PlotId, ...] = ("map", "documents", "time", "labels", "similarity")
 
 
-def look(
-    model: Model, name: str, corpus: Corpus | None, missing: str = "", tell: Callable[[str], object] = lambda _: None
-) -> Context:
-    """All that is known of a run.
+def collect_page_data(
+    model: Model,
+    name: str,
+    corpus: Corpus | None,
+    corpus_missing: str = "",
+    report: Callable[[str], object] = lambda _: None,
+) -> PageData:
+    """Collect everything that is known of a run.
 
     Args:
-        model: its model.
-        name: its name.
-        corpus: the training split; None where it is not there.
-        missing: why it is not.
-        tell: is told what comes next, as it takes some seconds.
+        model: its model, of any kind.
+        name: of the run.
+        corpus: training split; None if it is missing.
+        corpus_missing: why it is missing.
+        report: called with a message before every slow step.
     """
-    source = examples = None
+    info, examples = (None, None) if corpus is None else (_corpus_info(corpus), example_texts(corpus))
+    capabilities = sorted(map(str, model.capabilities))
+    run = RunInfo(name, model.kind, version("tgvae"), capabilities, info, corpus_missing, examples)
+    if Capability.TOPICS not in model.capabilities:
+        return PageData(run)
     if corpus is not None:
-        source, examples = source_of(corpus), examples_of(corpus)
-    about = About(name, model.kind, version("tgvae"), abilities(model), source, missing, examples)
-    if not has_topics(model):
-        return Context(about)
-    if corpus is not None:
-        tell(f"topics of {corpus.documents:,} documents and {len(corpus.lengths):,} sentences ...")
-    data = by_itself(model) if corpus is None else collect_plot_data(model, corpus, corpus, PICTURES)
-    tell("pictures ...")
-    return Context(about, described(data), pictured(data))
+        report(f"topics of {corpus.documents:,} documents and {len(corpus.lengths):,} sentences ...")
+    data = _without_corpus(model) if corpus is None else collect_plot_data(model, corpus, corpus, PLOTS)
+    report("plots ...")
+    return PageData(run, _topic_list(data), _plot_list(data))
 
 
-def source_of(corpus: Corpus) -> Source:
-    """Where documents came from, and how many there are."""
+def _corpus_info(corpus: Corpus) -> CorpusInfo:
     source = corpus.folder.manifest["source"]
-    return Source(source["name"], source["licence"], corpus.documents, len(corpus.lengths))
+    return CorpusInfo(source["name"], source["licence"], corpus.documents, len(corpus.lengths))
 
 
-def examples_of(corpus: Corpus) -> Examples | None:
-    """How a document from the middle of the corpus begins, up to a word's end, and sentences from its thirds.
-
-    None where the corpus has no sentence.
-    """
+def example_texts(corpus: Corpus) -> Examples | None:
+    """Return the beginning of a document from the middle of the corpus, and two sentences; None without sentences."""
     count = len(corpus.lengths)
     if not count:
         return None
     document = " ".join(corpus.table["sentences"][corpus.documents // 2].as_py())
-    start, end = (corpus.text(row)[:LINE] for row in (count // 3, 2 * count // 3))
-    return Examples(f"{document} "[: EXAMPLE + 1].rsplit(" ", 1)[0][:EXAMPLE], start, end)
+    beginning = f"{document} "[: EXAMPLE_CHARACTERS + 1].rsplit(" ", 1)[0][:EXAMPLE_CHARACTERS]  # ends with a word
+    start, end = (corpus.text(row)[:SENTENCE_CHARACTERS] for row in (count // 3, 2 * count // 3))
+    return Examples(beginning, start, end)
 
 
-def by_itself(model: WithTopics) -> ReportData:
-    """What a model has to show without documents: shares are those of an empty one, and no coherence is known (NaN)."""
+def _without_corpus(model: Any) -> ReportData:
+    """Return the topics of a model without its corpus: in the order of the prior, with unknown coherence (NaN)."""
     beta = model.topic.log_beta.detach().exp().cpu().double().numpy()
-    top, share = top_words(beta), topics_of(model, []).detach().cpu().numpy()
+    top, share = top_words(beta), topic_proportions(model, []).detach().cpu().numpy()
     rows = [
         TopicRow(int(i), float(share[i]), nan, [model.vocabulary.words[w] for w in top[i]], beta[i, top[i]].tolist())
         for i in (-share).argsort(kind="stable")
@@ -84,20 +93,19 @@ def by_itself(model: WithTopics) -> ReportData:
     return ReportData(topics=rows, topic_distances=topic_distances(beta))
 
 
-def described(data: ReportData) -> Topics:
-    """The topics: coherence is None where it is not known."""
-    rows, groups = data.topics or (), groups_of(data)
-    return Topics(
-        npmi=plain(float(np.mean([row.npmi for row in rows]))),
+def _topic_list(data: ReportData) -> TopicList:
+    rows, groups = data.topics or (), _prevalence(data)
+    return TopicList(
+        npmi=plain(float(np.mean([row.npmi for row in rows]))),  # NaN becomes None
         diversity=diversity(np.array([row.words for row in rows])),
         in_use=None if data.theta is None else topics_in_use(data.theta),
         groups={kind: Groups(found.names, found.documents.tolist()) for kind, found in groups.items()},
-        topics=[one(row, groups, data.theta is not None) for row in rows],
+        topics=[_topic_info(row, groups, data.theta is not None) for row in rows],
     )
 
 
-def groups_of(data: ReportData) -> dict[str, Prevalence]:
-    """Prevalence by year and by label, where documents have them."""
+def _prevalence(data: ReportData) -> dict[str, Prevalence]:
+    """Return prevalence by year and by label, if documents have them."""
     if data.theta is None:
         return {}
     found = {
@@ -107,16 +115,14 @@ def groups_of(data: ReportData) -> dict[str, Prevalence]:
     return {kind: prevalence for kind, prevalence in found.items() if prevalence is not None}
 
 
-def one(row: TopicRow, groups: dict[str, Prevalence], shares: bool) -> Topic:
-    """A topic, with what each group of documents has of it, in five digits; its share is of documents, or None."""
-    words = [Word(*pair) for pair in zip(row.words, row.probabilities, strict=True)]
+def _topic_info(row: TopicRow, groups: dict[str, Prevalence], has_shares: bool) -> TopicInfo:
+    words = [TopicWord(*pair) for pair in zip(row.words, row.probabilities, strict=True)]
     prevalence = {kind: found.means[:, row.number].round(5).tolist() for kind, found in groups.items()}
-    share = row.share if shares else None
-    return Topic(row.number, row.name, share, plain(row.npmi), words, list(row.nearest), prevalence)
+    share = row.share if has_shares else None
+    return TopicInfo(row.number, row.name, share, plain(row.npmi), words, list(row.nearest), prevalence)
 
 
-def pictured(data: ReportData) -> Pictures:
-    """Pictures with headings and captions."""
-    found = render(data, PICTURES).values()
-    shown = [Picture(p.heading, p.caption, json.loads(str(p.figure.to_json()))) for p in found if p.figure is not None]
-    return Pictures(CONFIG, shown)
+def _plot_list(data: ReportData) -> PlotList:
+    plots = render(data, PLOTS).values()
+    shown = [PlotInfo(p.heading, p.caption, json.loads(str(p.figure.to_json()))) for p in plots if p.figure is not None]
+    return PlotList(CONFIG, shown)

@@ -1,139 +1,119 @@
-"""Who may ask: the gate before all else."""
+"""Access control in front of the API: origin, token and size of requests, and security headers of responses."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from html import escape
+from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
-from tgvae.web.entrance import entrance, wants_page
+from tgvae.evaluation.html_report import STYLE
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+STATIC = Path(__file__).parent / "static"
 HEADERS = {
-    # Plotly sets styles of its own; scripts come from here alone, and no text becomes one.
+    # Scripts come from this server only. Plotly sets inline styles.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",  # browsers ask again and get status 304 for files that have not changed
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+LOGIN_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>tgvae: token</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<style>{style}</style></head>
+<body><main><h1>Token required</h1>
+<p class="error" role="alert">{reason}</p>
+<form action="/"><label class="field">Token
+<input name="token" type="password" autocomplete="current-password" required autofocus></label>
+<button class="main">Open</button></form></main></body></html>
+"""
 
 
-def refusal(status: int, reason: str, **headers: str) -> JSONResponse:
-    """An answer that says in words what is wrong."""
-    return JSONResponse({"error": reason}, status, {name.replace("_", "-"): value for name, value in headers.items()})
+def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": message}, status, headers)
 
 
 def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
-@dataclass(frozen=True)
-class Guard:
-    """Passes what comes to a name of ours, from our own page or from no page, with the token, and is short enough.
+class AccessMiddleware:
+    """Rejects cross-origin requests, requests without the token, and requests that are too large.
 
-    The name is looked at so that no other site can have its own name lead here (DNS rebinding); where the page is not
-    on loopback it may have any name, and the token takes its place.
+    Cross-origin requests are rejected so that other web sites cannot use the API through a visitor's browser. On
+    loopback, ``TrustedHostMiddleware`` also checks the Host header, because DNS rebinding makes requests same-origin.
 
-    Attributes:
-        app: what is guarded.
-        hosts: names that it may be called by; None is any.
-        token: that must come along: as a Bearer, or in the cookie that ``/?token=...`` sets; None is none.
-        body: most bytes of a request.
+    Args:
+        app: the application behind it.
+        token: required as a Bearer token, or in the cookie that ``/?token=...`` sets; None disables the check.
+        max_bytes: maximum size of a request.
     """
 
-    app: ASGIApp
-    hosts: Collection[str] | None
-    token: str | None
-    body: int
+    def __init__(self, app: ASGIApp, token: str | None, max_bytes: int) -> None:
+        self.app, self.token, self.max_bytes = app, token, max_bytes
+        # Browsers share cookies between ports, so servers on one host need cookies of different names.
+        self.cookie = f"tgvae_{hashlib.sha256((token or '').encode()).hexdigest()[:8]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            return await self.app(scope, receive, send)
+        if scope["type"] == "websocket":
+            return await WebSocketClose()(scope, receive, send)
         if scope["type"] != "http":
-            return None  # a websocket: closed without a word
+            return await self.app(scope, receive, send)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        answer: ASGIApp = self.answer(Request(scope)) or self.app
-        return await answer(scope, receive, send_with_headers)
+        request = Request(scope)
+        response = self._check_origin(request) or self._check_token(request) or self._check_size(request)
+        return await (response or self.app)(scope, receive, send_with_headers)
 
-    def answer(self, request: Request) -> Response | None:
-        """The answer to what does not pass, or only brings the token; None for what does."""
-        headers = request.headers
-        host = headers.get("host", "")
-        if self.hosts is not None and _name(host) not in self.hosts:
-            return refusal(400, "this page is not called so; open the address that `tgvae serve` printed")
-        if "origin" in headers and _place(headers["origin"]) != host:
-            return refusal(403, "another site's page may not ask here")
-        if self.token is not None and request.url.path == "/" and "token" in request.query_params:
-            return self._enter(request)
-        if self.token is not None and not self._is_token(self._shown(request)):
-            return _stopped(request, "the token is missing or wrong; `tgvae serve` printed it, after token=")
-        if "transfer-encoding" in headers:  # before which the length would not count
-            return refusal(411, "say the length of the request (Content-Length), and send it in one piece")
-        length = headers.get("content-length", "")
-        if request.method == "POST" and not length.isdecimal():
-            return refusal(411, "say the length of the request (Content-Length)")
-        if length and int(length) > self.body:
-            return refusal(413, f"the request has {length} bytes; at most {self.body} are read")
+    def _check_origin(self, request: Request) -> Response | None:
+        origin = request.headers.get("origin")
+        if origin is None or origin.partition("://")[2] == request.headers.get("host", ""):
+            return None
+        return error_response(403, "cross-origin requests are not allowed")
+
+    def _check_token(self, request: Request) -> Response | None:
+        """Return None if the token is right, a redirect that sets the cookie, or an error: HTML for browsers."""
+        if self.token is None:
+            return None
+        if request.url.path == "/" and "token" in request.query_params:
+            if self._is_token(request.query_params["token"]):
+                response = RedirectResponse("/", 303)  # removes the token from the address
+                response.set_cookie(self.cookie, self.token, httponly=True, samesite="lax")
+                return response
+            reason = "wrong token; `tgvae serve` printed the right one, after token="
+        else:
+            kind, _, bearer = request.headers.get("authorization", "").partition(" ")
+            if self._is_token(bearer if kind.lower() == "bearer" else request.cookies.get(self.cookie, "")):
+                return None
+            reason = "missing or wrong token; `tgvae serve` printed it, after token="
+        if request.url.path == "/" and "text/html" in request.headers.get("accept", ""):
+            style = STYLE + (STATIC / "style.css").read_text(encoding="utf-8")
+            return HTMLResponse(LOGIN_PAGE.format(style=style, reason=escape(reason)), 401)
+        return error_response(401, reason)
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), (self.token or "").encode())  # constant time
+
+    def _check_size(self, request: Request) -> Response | None:
+        length = request.headers.get("content-length", "")
+        if "transfer-encoding" in request.headers or (request.method == "POST" and not length.isdecimal()):
+            return error_response(411, "the request needs a Content-Length header; chunked requests are not accepted")
+        if length and int(length) > self.max_bytes:
+            return error_response(413, f"the request has {length} bytes; the limit is {self.max_bytes}")
         return None
-
-    def _enter(self, request: Request) -> Response:
-        """To the page without the token in its address, which now stands in a cookie."""
-        token = request.query_params["token"]
-        if not self._is_token(token):
-            return _stopped(request, "this token is wrong; `tgvae serve` printed the right one, after token=")
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(self._cookie, token, httponly=True, samesite="lax")
-        return answer
-
-    @property
-    def _cookie(self) -> str:
-        """Its name: browsers do not keep cookies apart by port, and another run may be served from this host."""
-        assert self.token is not None
-        return f"tgvae_{hashlib.sha256(self.token.encode()).hexdigest()[:8]}"
-
-    def _shown(self, request: Request) -> str:
-        """The token that a request shows, or nothing."""
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        return token if kind.lower() == "bearer" else request.cookies.get(self._cookie, "")
-
-    def _is_token(self, shown: str) -> bool:
-        """In constant time."""
-        assert self.token is not None
-        return hmac.compare_digest(shown.encode(), self.token.encode())
-
-
-def _stopped(request: Request, reason: str) -> Response:
-    """No token: a page that asks a person for it, or a refusal to a program."""
-    return entrance(reason) if wants_page(request) else refusal(401, reason)
-
-
-def _place(origin: str) -> str:
-    """Name and port in an Origin header; nothing where that is no header of the sort."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return ""
-
-
-def _name(host: str) -> str:
-    """The name in a Host header, without the port; nothing where that is no header of the sort."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""

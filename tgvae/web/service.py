@@ -1,151 +1,169 @@
-"""From requests to answers: what the page's API says, without HTTP.
+"""What the API computes, without HTTP: each function takes the model and a request and returns a response.
 
-Shape legend: T topics, N words.
+Shapes: T topics, N words.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from tgvae.config_io import require_range
 from tgvae.data.bow import BagOfWords, count_words
 from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import safe_log
 from tgvae.errors import UserError
-from tgvae.evaluation.generation import Writer
-from tgvae.evaluation.topics import WithTopics, has_topics
-from tgvae.models.base import Model
-from tgvae.models.sentence import LatentSentenceModel
-from tgvae.models.summarization import SummaryGenerator, SummaryResult
-from tgvae.models.text_generation import Sentence
-from tgvae.models.tgvae import TGVAE
-from tgvae.web import requests
+from tgvae.models.base import Capability, Model
+from tgvae.models.summarization import SummaryResult
+from tgvae.web.schemas import (
+    DocumentRequest,
+    DocumentTopics,
+    GenerateRequest,
+    InterpolateRequest,
+    Sentences,
+    SummarizeRequest,
+    TextSpan,
+    TopicShare,
+)
+
+GUIDANCE_FIELDS = {"topic", "mixture", "like", "strength"}
 
 
-@dataclass(frozen=True)
-class Sentences:
-    """Sentences, in order."""
-
-    sentences: list[Sentence]
-
-
-@dataclass(frozen=True)
-class Share:
-    """A topic's number, and its share of a document."""
-
-    topic: int
-    share: float
+def generate(model: Model, request: GenerateRequest) -> Sentences:
+    """Raises UserError if the model cannot do it, or there is no such topic."""
+    generator, settings = _require(model, Capability.GENERATION), request.decode.settings
+    if Capability.GUIDANCE in model.capabilities:
+        options = request.model_dump(include=GUIDANCE_FIELDS | {"num", "seed"})
+        return Sentences(generator.generate(**options, settings=settings))
+    if request.model_fields_set & GUIDANCE_FIELDS:
+        _require(model, Capability.GUIDANCE)
+    return Sentences(generator.generate(request.num, settings, request.seed))
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of a text: a topic word with the topic that it most likely comes from, or what is between such words.
-
-    Attributes:
-        topic: argmax_i p(i | word, document); None between topic words.
-        share: that probability.
-    """
-
-    text: str
-    topic: int | None = None
-    share: float | None = None
+def interpolate(model: Model, request: InterpolateRequest) -> Sentences:
+    """Raises UserError if the model has no latent of sentences, or a sentence has no word."""
+    generator, settings = _require(model, Capability.LATENT), request.decode.settings
+    return Sentences(generator.interpolate(request.start, request.end, request.num, settings, request.seed))
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A document: its topics by falling share, and its text, cleaned, as pieces a paragraph."""
-
-    topics: list[Share]
-    paragraphs: list[list[Piece]]
-
-
-def abilities(model: Model) -> list[str]:
-    """What can be asked of a model: names of endpoints, and ``mixture`` where topics can steer."""
-    can = {
-        "topics": has_topics(model),
-        "generate": isinstance(model, Writer),
-        "mixture": isinstance(model, TGVAE),
-        "between": isinstance(model, LatentSentenceModel),
-        "document": has_topics(model),
-        "summarize": isinstance(model, SummaryGenerator),
-    }
-    return [name for name, able in can.items() if able]
-
-
-def generate(model: Model, wish: requests.Generate) -> Sentences:
-    """Sentences. Raises UserError where the model cannot, or as ``TGVAE.generate``."""
-    if not isinstance(model, Writer):
-        raise UserError(f"a {model.kind} does not write sentences; serve a run of tgvae or sentence-vae")
-    settings = wish.decode.settings
-    if isinstance(model, TGVAE):
-        chosen = wish.model_dump(include={"topic", "mixture", "like", "num", "strength", "seed"})
-        return Sentences(model.generate(**chosen, settings=settings))
-    if wish.model_fields_set & {"topic", "mixture", "like", "strength"}:
-        raise UserError(f"a {model.kind} cannot be steered by topic; serve a run of tgvae")
-    return Sentences(model.generate(wish.num, settings, wish.seed))
-
-
-def between(model: Model, wish: requests.Between) -> Sentences:
-    """The walk. Raises UserError where the model has no latent of sentences, or a sentence no word."""
-    if not isinstance(model, LatentSentenceModel):
-        raise UserError(f"a {model.kind} has no latent of sentences; serve a run of tgvae or sentence-vae")
-    return Sentences(model.interpolate(wish.start, wish.end, wish.num, wish.decode.settings, wish.seed))
-
-
-def summarize(model: Model, wish: requests.Summarize) -> SummaryResult:
-    """Summaries. Raises UserError where the model cannot, or as ``SummaryGenerator.digest``."""
-    if not isinstance(model, SummaryGenerator):
-        raise UserError(f"a {model.kind} cannot summarize; serve a run of the recipe summarizer")
-    return model.digest([wish.text], wish.num, wish.topic, strength=wish.strength, seed=wish.seed)[0]
+def summarize(model: Model, request: SummarizeRequest) -> SummaryResult:
+    """Raises UserError if the model cannot summarize, or there is no such topic."""
+    summarizer = _require(model, Capability.SUMMARIES)
+    result: SummaryResult = summarizer.digest(
+        [request.text], request.num, request.topic, strength=request.strength, seed=request.seed
+    )[0]
+    return result
 
 
 @torch.no_grad()
-def read(model: Model, wish: requests.Document) -> Reading:
-    """The topics of a document and of its words.
+def infer_topics(model: Model, request: DocumentRequest) -> DocumentTopics:
+    """Infer the topics of a document and of each of its words.
 
         p(i | w, d) ∝ t_i beta_{i,w},  t at the posterior mean
 
-    exact for a mixture of topics; for a product of experts a picture of it.
+    This is exact for a mixture of topics and an approximation for a product of experts.
 
     Raises:
-        UserError: a model without topics, or a text without topic words.
+        UserError: the model has no topics, or the text no word of the topic vocabulary.
     """
-    if not has_topics(model):
-        raise UserError(f"a {model.kind} has no topics; serve a run of tgvae or topic")
+    topical = _require(model, Capability.TOPICS)
     paragraphs = [
-        [piece for sentence in split_sentences(paragraph) for piece in pieces(sentence, model.vocabulary)]
-        for paragraph in clean_text(wish.text).split("\n\n")
+        [span for sentence in split_sentences(paragraph) for span in split_at_words(sentence, topical.vocabulary)]
+        for paragraph in clean_text(request.text).split("\n\n")
     ]
     ids = [i for paragraph in paragraphs for _, i in paragraph if i is not None]
     if not ids:
-        raise UserError("none of these words is in the topic vocabulary; give a text of the corpus's kind")
-    shares = topics_of(model, ids)
-    each = (safe_log(shares).unsqueeze(-1) + model.topic.log_beta[:, ids]).softmax(0).max(0)
-    found = iter(zip(each.indices.tolist(), each.values.tolist(), strict=True))
-    marked = [[Piece(text) if i is None else Piece(text, *next(found)) for text, i in part] for part in paragraphs]
-    order = shares.argsort(descending=True, stable=True).tolist()
-    return Reading([Share(i, float(shares[i])) for i in order], marked)
+        raise UserError("no word of this text is in the topic vocabulary; use a text similar to the training documents")
+    proportions = topic_proportions(topical, ids)
+    best = (safe_log(proportions).unsqueeze(-1) + topical.topic.log_beta[:, ids]).softmax(0).max(0)
+    words = iter(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    spans = [[TextSpan(text) if i is None else TextSpan(text, *next(words)) for text, i in part] for part in paragraphs]
+    order = proportions.argsort(descending=True, stable=True).tolist()
+    return DocumentTopics([TopicShare(i, float(proportions[i])) for i in order], spans)
 
 
-def topics_of(model: WithTopics, ids: list[int]) -> Tensor:
-    """Topic proportions (T,) of a document given by the ids of its topic words; of an empty one those at g = 0."""
-    return model.topic.theta(BagOfWords.of(count_words([ids], len(model.vocabulary))).to(model.device))[0]
+def topic_proportions(model: Any, ids: list[int]) -> Tensor:
+    """Return topic proportions (T,) of a document given as ids of topic words; of an empty one, those at g = 0."""
+    proportions: Tensor = model.topic.theta(BagOfWords.of(count_words([ids], len(model.vocabulary))).to(model.device))
+    return proportions[0]
 
 
-def pieces(sentence: str, vocabulary: TopicVocabulary) -> Iterator[tuple[str, int | None]]:
-    """The sentence and a blank, cut into topic words with their ids and what is between them, without any."""
-    shown = end = 0
+def split_at_words(sentence: str, vocabulary: TopicVocabulary) -> Iterator[tuple[str, int | None]]:
+    """Yield the sentence and a final blank in parts: words of the vocabulary with their id, other text with None."""
+    done = end = 0
     for word in word_tokenize(sentence):
         start = sentence.find(word, end)
-        if start < 0:  # a quotation mark, which the tokenizer writes in another way
+        if start < 0:  # the tokenizer rewrites quotation marks
             continue
         end = start + len(word)
         for i in vocabulary.encode([word]):
-            yield sentence[shown:start], None
+            yield sentence[done:start], None
             yield sentence[start:end], i
-            shown = end
-    yield sentence[shown:] + " ", None
+            done = end
+    yield sentence[done:] + " ", None
+
+
+def _require(model: Model, capability: Capability) -> Any:
+    """Return the model, typed to allow the methods of the capability. Raises UserError if it does not have it."""
+    if capability not in model.capabilities:
+        raise UserError(f"a {model.kind} does not support {capability}; serve a run of another recipe")
+    return model
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits on all requests together; ``schemas`` limits each request.
+
+    Raises:
+        UserError: a limit would reject every request.
+    """
+
+    at_once: int = 1
+    """Requests that use the model at the same time."""
+    waiting: int = 8
+    """Requests that may wait for the model; others are rejected with status 429."""
+    seconds: float = 20.0
+    """Maximum waiting time."""
+    body: int = 500_000
+    """Maximum size of a request in bytes."""
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, 100, "at_once")
+        require_range(self, 0, 1000, "waiting")
+        require_range(self, 0, threading.TIMEOUT_MAX, "seconds")
+        require_range(self, 1, 2**31, "body")
+
+
+class BusyError(Exception):
+    """Too many requests are waiting, or this one has waited too long."""
+
+
+class ModelSlots:
+    """Semaphore that limits the requests that use the model, and those that wait for it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._seconds = limits.seconds
+        self._present = threading.BoundedSemaphore(limits.at_once + limits.waiting)
+        self._running = threading.BoundedSemaphore(limits.at_once)
+
+    @contextmanager
+    def acquire(self) -> Iterator[None]:
+        """Wait for a free slot and hold it. Raises BusyError."""
+        if not self._present.acquire(blocking=False):
+            raise BusyError
+        try:
+            if not self._running.acquire(timeout=self._seconds):
+                raise BusyError
+            try:
+                yield
+            finally:
+                self._running.release()
+        finally:
+            self._present.release()

@@ -1,6 +1,6 @@
-/** What all parts of the page use: elements, questions to the server, and places for answers. */
+/** Helpers of all sections: elements, requests to the API, and regions for its answers. */
 
-/** An element with properties and children; text stays text. */
+/** Create an element with properties and children; strings become text, never HTML. */
 export function el(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
@@ -11,56 +11,56 @@ export const find = (id) => document.getElementById(id);
 
 export const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
 
-/** A bar, filled to this part; the number that it shows stands beside it in words. */
-export function bar(part) {
+/** A bar filled to a share between 0 and 1. It is hidden from screen readers: the number is next to it as text. */
+export function bar(share) {
   const filled = el("span");
-  filled.style.width = `${100 * part}%`;
+  filled.style.width = `${100 * share}%`;
   return el("span", { className: "bar", ariaHidden: "true" }, filled);
 }
 
-/** What goes wrong with a question; `passing` where the same may be answered later. */
-class Trouble extends Error {
-  constructor(reason, passing) {
-    super(reason);
-    this.passing = passing;
+/** A failed request; `temporary` if the same request may succeed later. */
+class RequestError extends Error {
+  constructor(message, temporary) {
+    super(message);
+    this.temporary = temporary;
   }
 }
 
-/** The answer of the API to a question, or to none. Throws an Error that says what is wrong, in words. */
-export async function ask(name, question) {
-  const post = question && {
+/** Call an API endpoint: POST `body` as JSON, or GET without one. Throws an Error with a readable message. */
+export async function request(name, body) {
+  const post = body && {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(question),
+    body: JSON.stringify(body),
   };
   const response = await fetch(`api/${name}`, post).catch(() => {
-    throw new Trouble("The server does not answer; is tgvae serve still running?", true);
+    throw new RequestError("The server does not answer. Is tgvae serve still running?", true);
   });
   const answer = await response.json().catch(() => ({ error: `The server answered ${response.status}.` }));
-  if (!response.ok) throw new Trouble(answer.error, response.status === 429 || response.status >= 500);
+  if (!response.ok) throw new RequestError(answer.error, response.status === 429 || response.status >= 500);
   return answer;
 }
 
-const latest = new WeakMap(); // by place: what was asked for last; an earlier answer that comes later is dropped
+const latest = new WeakMap(); // latest call by region; answers of earlier calls that arrive later are dropped
 
-/** Puts what `work` resolves to, a list of nodes, into a place; what goes wrong is told there. */
-export async function fill(place, work) {
-  const own = Symbol();
-  latest.set(place, own);
-  place.setAttribute("aria-busy", "true");
-  const found = await work().catch((error) => {
-    const again = el("button", { type: "button", onclick: () => fill(place, work) }, "Try again");
-    return [el("p", { className: "error", role: "alert" }, error.message), ...(error.passing ? [again] : [])];
+/** Fill a region with the list of nodes that `work` resolves to, or with an error message. */
+export async function fill(region, work) {
+  const call = Symbol();
+  latest.set(region, call);
+  region.setAttribute("aria-busy", "true");
+  const nodes = await work().catch((error) => {
+    const retry = el("button", { type: "button", onclick: () => fill(region, work) }, "Try again");
+    return [el("p", { className: "error", role: "alert" }, error.message), ...(error.temporary ? [retry] : [])];
   });
-  if (latest.get(place) !== own) return;
-  place.replaceChildren(...found);
-  place.removeAttribute("aria-busy");
+  if (latest.get(region) !== call) return;
+  region.replaceChildren(...nodes);
+  region.removeAttribute("aria-busy");
 }
 
-/** `work`, run one call at a time, a moment after it is asked for; of calls meanwhile only the last follows. */
-export function inTurn(work, pause = 80) {
+/** Debounce: run `work` one call at a time, after a short pause; of calls during a run only the last one follows. */
+export function debounce(work, pause = 80) {
   let state = "idle";
-  return async function go() {
+  return async function run() {
     if (state !== "idle") {
       state = "again";
       return;
@@ -75,14 +75,14 @@ export function inTurn(work, pause = 80) {
   };
 }
 
-/** Sentences as a list; one that was cut says so. */
-export function listed(sentences, tag = "ul", look = "spoken") {
-  const items = sentences.map(({ text, finished }) => el("li", {}, text || "(nothing)", finished ? "" : " …"));
+/** A list of sentences; "…" marks those that were cut at the maximum length. */
+export function sentenceList(sentences, tag = "ul", look = "quotes") {
+  const items = sentences.map(({ text, finished }) => el("li", {}, text || "(empty)", finished ? "" : " …"));
   return el(tag, { className: `sentences ${look}` }, ...items);
 }
 
-/** Complains in words of the first field that holds what it must not. */
-export function checked(form) {
-  const wrong = form.querySelector("input:invalid");
-  if (wrong) throw new Error(`${wrong.labels[0].firstChild.textContent.trim()}: ${wrong.validationMessage}`);
+/** Throws an Error that names the first invalid field. */
+export function validate(form) {
+  const invalid = form.querySelector("input:invalid");
+  if (invalid) throw new Error(`${invalid.labels[0].firstChild.textContent.trim()}: ${invalid.validationMessage}`);
 }

@@ -1,9 +1,9 @@
-/** The page: asks what the run can do, and shows the sections that it can serve. */
-import { ask, el, fill, find } from "./api.js";
-import { startDocument, startWalk } from "./documents.js";
-import { startPictures } from "./maps.js";
+/** Entry point: asks what the run can do and shows the sections for its capabilities. */
+import { el, fill, find, request } from "./api.js";
+import { startDocument, startInterpolation } from "./documents.js";
+import { startGeneration } from "./generation.js";
+import { startPlots } from "./plots.js";
 import { startTopics } from "./topics.js";
-import { startWriting } from "./writing.js";
 
 const KINDS = {
   tgvae: "topic-guided VAE",
@@ -12,48 +12,48 @@ const KINDS = {
   "language-model": "language model",
 };
 const SECTIONS = {
-  write: { ability: "generate", title: "Write", start: startWriting },
-  topics: { ability: "topics", title: "Topics", start: startTopics },
-  document: { ability: ["document", "summarize"], title: "A document", start: startDocument },
-  between: { ability: "between", title: "Between sentences", start: startWalk },
-  map: { ability: "topics", title: "Maps", start: startPictures },
+  generate: { capabilities: ["generation"], title: "Generate", start: startGeneration },
+  topics: { capabilities: ["topics"], title: "Topics", start: startTopics },
+  document: { capabilities: ["topics", "summaries"], title: "Document", start: startDocument },
+  interpolate: { capabilities: ["latent"], title: "Interpolate", start: startInterpolation },
+  plots: { capabilities: ["topics"], title: "Plots", start: startPlots },
 };
-const LACKS = {
-  topics: "It has no topics, so there is nothing to mix or to map; the recipe tgvae has both.",
-  generate: "It writes no sentences; the recipe tgvae does.",
+const MISSING = {
+  topics: "It has no topics, so there are no mixtures and plots; the recipe tgvae has both.",
+  generation: "It does not generate sentences; the recipe tgvae does.",
 };
 
-function tellAbout({ run, model, version, corpus, can, missing }, { topics }) {
+function describe({ run, model, version, corpus, capabilities, corpus_missing }, { topics }) {
   document.title = `${run} · tgvae`;
   find("title").textContent = run;
   find("version").textContent = version;
-  const many = topics.length ? ` of ${topics.length} topics` : "";
+  const size = topics.length ? ` with ${topics.length} topics` : "";
   const count = (number) => number.toLocaleString("en");
-  const learnt = corpus
+  const training = corpus
     ? `, trained on ${count(corpus.documents)} documents (${count(corpus.sentences)} sentences) of ${corpus.name}`
     : "";
-  const lacks = Object.entries(LACKS).filter(([name]) => !can.includes(name) && !can.includes("summarize"));
-  const told = [`A ${KINDS[model] ?? model}${many}${learnt}.`, ...lacks.map(([, text]) => text)];
-  find("about").textContent = told.join(" ");
+  const summarizes = capabilities.includes("summaries");
+  const missing = Object.keys(MISSING).filter((name) => !capabilities.includes(name) && !summarizes);
+  find("about").textContent = [`A ${KINDS[model] ?? model}${size}${training}.`, ...missing.map((name) => MISSING[name])].join(" ");
   find("licence").hidden = !corpus;
   find("licence").textContent = corpus ? `Licence of the corpus: ${corpus.licence}.` : "";
-  find("missing").hidden = !missing;
+  find("missing").hidden = !corpus_missing;
   find("missing").textContent =
-    `Without its corpus there are no shares, coherence or sentences of topics, and no map of documents. ${missing}`;
+    `The corpus is missing, so there are no topic shares, coherence values, typical sentences and document map. ${corpus_missing}`;
 }
 
 async function start() {
-  const run = await ask("run");
-  const found = await ask("topics");
-  tellAbout(run, found);
-  for (const [id, { ability, title, start }] of Object.entries(SECTIONS)) {
-    if (![ability].flat().some((name) => run.can.includes(name))) continue;
+  const run = await request("run");
+  const topics = await request("topics");
+  describe(run, topics);
+  for (const [id, { capabilities, title, start }] of Object.entries(SECTIONS)) {
+    if (!capabilities.some((name) => run.capabilities.includes(name))) continue;
     find(id).hidden = false;
     find("contents").append(el("li", {}, el("a", { href: `#${id}` }, title)));
-    start(run, found);
+    start(run, topics);
   }
   find("contents").parentElement.hidden = false;
   return [];
 }
 
-fill(find("trouble"), start);
+fill(find("errors"), start);

@@ -1,9 +1,9 @@
-/** Topics: words, coherence, prevalence, typical sentences; to find, to sort, and to write about. */
+/** Topic cards: words, coherence, prevalence and typical sentences, with search, sorting and guided generation. */
 import { bar, el, find, percent } from "./api.js";
-import { pictureOf, tablesOf } from "./prevalence.js";
-import { mix } from "./writing.js";
+import { prevalencePlots, prevalenceTables } from "./prevalence.js";
+import { addTopic } from "./generation.js";
 
-const FIRST = 12; // cards that are shown at first
+const FIRST = 12; // cards shown initially
 const ORDERS = {
   share: ["share", (a, b) => b.share - a.share],
   npmi: ["coherence", (a, b) => b.npmi - a.npmi],
@@ -12,14 +12,14 @@ const ORDERS = {
 };
 
 export function startTopics(run, found) {
-  const told = run.corpus
-    ? ["Share: of the training documents. Coherence: how much oftener its words meet in documents than by chance (NPMI, from -1 to 1)."]
+  const notes = run.corpus
+    ? ["Share is the mean proportion in the training documents. Coherence (NPMI, -1 to 1) is how much more often its words occur in the same documents than by chance."]
     : [];
-  if (found.groups.year) told.push("The line is its share of each year's documents, as high as its own peak.");
-  if (found.groups.label) told.push("Below stand the labels whose documents have most of it.");
-  find("topics-about").textContent = told.join(" ");
-  const most = Math.max(...found.topics.map(({ share }) => share));
-  const cards = found.topics.map((topic) => ({ topic, card: card(topic, found.groups, most, run.can.includes("mixture")) }));
+  if (found.groups.year) notes.push("The line is the share by year, scaled to its maximum.");
+  if (found.groups.label) notes.push("The labels below it have the largest shares.");
+  find("topics-about").textContent = notes.join(" ");
+  const maxShare = Math.max(...found.topics.map(({ share }) => share));
+  const cards = found.topics.map((topic) => ({ topic, card: card(topic, found.groups, maxShare, run.capabilities.includes("guidance")) }));
   const orders = Object.entries(ORDERS).filter(([key]) => found.topics.every((topic) => topic[key] !== null));
   find("sort").append(...orders.map(([value, [name]]) => el("option", { value }, name)));
   const show = () => arrange(cards, ORDERS[find("sort").value][1], find("find").value.trim().toLowerCase());
@@ -34,26 +34,26 @@ export function startTopics(run, found) {
   show();
 }
 
-/** Puts cards in order, and shows those that fit; of all of them the first, until all are asked for. */
-function arrange(cards, order, wanted) {
+/** Sort the cards and show those that match the search; without a search, the first ones until "Show all" is pressed. */
+function arrange(cards, order, query) {
   cards.sort((a, b) => order(a.topic, b.topic));
   find("cards").append(...cards.map(({ card }) => card));
-  const fits = ({ words, topic }) => words.some(({ word }) => word.includes(wanted)) || String(topic) === wanted;
-  const fitting = cards.filter(({ topic }) => fits(topic));
-  const shown = new Set(wanted || !find("all") ? fitting : fitting.slice(0, FIRST));
+  const matches = ({ words, topic }) => words.some(({ word }) => word.includes(query)) || String(topic) === query;
+  const matching = cards.filter(({ topic }) => matches(topic));
+  const shown = new Set(query || !find("all") ? matching : matching.slice(0, FIRST));
   for (const one of cards) one.card.hidden = !shown.has(one);
   if (find("all")) {
-    find("all").hidden = shown.size === fitting.length;
+    find("all").hidden = shown.size === matching.length;
     find("all").textContent = `Show all ${cards.length} topics`;
   }
-  const told = fitting.length ? `${fitting.length} of ${cards.length} topics` : "No topic has such a word among its first ten.";
-  find("found").textContent = wanted && told;
+  const result = matching.length ? `${matching.length} of ${cards.length} topics` : "No topic has this word among its top ten.";
+  find("found").textContent = query && result;
 }
 
-function card(topic, groups, most, mixes) {
+function card(topic, groups, maxShare, guided) {
   const coherence = topic.npmi === null ? "" : ` · coherence ${topic.npmi.toFixed(2)}`;
-  const facts = () => el("p", { className: "facts" }, bar(topic.share / most), `share ${percent(topic.share)}${coherence}`);
-  const more = el("details", {}, el("summary", {}, "Words, sentences and numbers"));
+  const facts = () => el("p", { className: "facts" }, bar(topic.share / maxShare), `share ${percent(topic.share)}${coherence}`);
+  const more = el("details", {}, el("summary", {}, "Probabilities, sentences and tables"));
   more.addEventListener("toggle", () => more.append(...details(topic, groups)), { once: true });
   return el(
     "li",
@@ -61,37 +61,37 @@ function card(topic, groups, most, mixes) {
     el("h3", {}, `Topic ${topic.topic}`),
     ...(topic.share === null ? [] : [facts()]),
     el("p", { className: "top" }, topic.words.map(({ word }) => word).join(", ")),
-    ...pictureOf(topic, groups),
+    ...prevalencePlots(topic, groups),
     more,
-    ...(mixes ? [buttons(topic)] : []),
+    ...(guided ? [buttons(topic)] : []),
   );
 }
 
 function details(topic, groups) {
-  const most = topic.words[0].probability;
+  const max = topic.words[0].probability;
   const rows = topic.words.map(({ word, probability }) =>
-    el("li", {}, bar(probability / most), `${word} `, el("small", {}, probability.toFixed(3))),
+    el("li", {}, bar(probability / max), `${word} `, el("small", {}, probability.toFixed(3))),
   );
-  const parts = [el("h4", {}, "Words, with their probabilities"), el("ul", { className: "words" }, ...rows)];
+  const parts = [el("h4", {}, "Words with probabilities"), el("ul", { className: "words" }, ...rows)];
   if (topic.sentences.length) {
     const items = topic.sentences.map((sentence) => el("li", {}, sentence));
-    parts.push(el("h4", {}, "Typical sentences of the corpus"), el("ul", { className: "sentences" }, ...items));
+    parts.push(el("h4", {}, "Typical sentences from the corpus"), el("ul", { className: "sentences" }, ...items));
   }
-  return [...parts, ...tablesOf(topic, groups)];
+  return [...parts, ...prevalenceTables(topic, groups)];
 }
 
 function buttons({ topic }) {
-  const write = el("button", { type: "button" }, "Write about it");
-  const add = el("button", { type: "button" }, "Mix in");
-  for (const button of [write, add]) button.setAttribute("aria-label", `${button.textContent}: topic ${topic}`);
-  write.addEventListener("click", () => {
-    mix(topic, 1, true);
-    find("write").scrollIntoView();
+  const generate = el("button", { type: "button" }, "Generate");
+  const add = el("button", { type: "button" }, "Add to mixture");
+  for (const button of [generate, add]) button.setAttribute("aria-label", `${button.textContent}: topic ${topic}`);
+  generate.addEventListener("click", () => {
+    addTopic(topic, 1, true);
+    find("generate").scrollIntoView();
     find(`weight-${topic}`).focus({ preventScroll: true });
   });
   add.addEventListener("click", () => {
-    mix(topic);
-    add.textContent = "Mixed in";
+    addTopic(topic);
+    add.textContent = "Added";
   });
-  return el("p", { className: "buttons" }, write, " ", add);
+  return el("p", { className: "buttons" }, generate, " ", add);
 }
