@@ -24,6 +24,7 @@ docs: install
 campaign: install
 	$(BIN)/pip install --quiet --constraint constraints.txt '.[campaigns]'
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/campaign.py all
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run
 
 install: $(VENV)/.installed
 

@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from campaign import CAMPAIGNS  # noqa: E402
+
 TINY = {
     "training": ("--tries", "1", "--faults", "kill -9 at any moment", "Ctrl-C", "not enough memory"),
-    "preparation": ("--tries", "1", "--documents", "150", "--faults", "prepare: kill -9 of a worker"),
+    "preparation": ("--tries", "1", "--documents", "150"),
     "untrusted_inputs": ("--tries", "20", "--seed", "2"),
-    "fuzz": ("--tries", "50", "--targets", "edges"),
+    "fuzz": ("--tries", "30"),
+    "soak": ("--minutes", "0.05", "--threads", "3", "--every", "0.5"),
 }
 
 
@@ -34,6 +39,10 @@ def test_campaign_loses_nothing(name: str, tmp_path: Path) -> None:
     assert sum(row["tries"] for row in rows) >= 1
     assert sum(row["lost"] for row in rows) == 0
     assert all(f"| {row['fault']} |" in done.stdout for row in rows)
+
+
+def test_every_campaign_is_tried() -> None:
+    assert list(TINY) == list(CAMPAIGNS)
 
 
 def test_unknown_campaign_prints_usage(tmp_path: Path) -> None:

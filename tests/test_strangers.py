@@ -42,8 +42,7 @@ from tgvae.runs import RUN, read_recipe, read_run
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
-from campaigns.damage import ALTER, change, forge
-from campaigns.untrusted_inputs import outcome, use_prepared
+from campaigns.untrusted_inputs import ALTER, change, forge, outcome, use_prepared
 
 STORED = sorted((Path(__file__).parent / "fixtures").glob("run-*"))
 SENTENCE = SentenceConfig(embedding_size=6, hidden_size=6, latent_size=4, flow_length=2)

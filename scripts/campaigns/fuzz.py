@@ -1,77 +1,225 @@
-"""Dirty corpora and odd options: what is in targets.py, each for some time, in a process of its own.
-
-Where atheris is installed (Linux: `pip install atheris`), inputs are bred by which lines of our modules they reach;
-elsewhere they are good input with bytes changed. Inputs that end otherwise than they should are kept and printed.
-"""
+"""Corrupt corpora, by hypothesis: every target reads bytes, and returns or raises UserError."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from campaigns.results import Outcome
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
 
-FOUND = Path("campaigns/fuzz")
-MEMORY = Path("/dev/shm")
-"""Where there is such a folder, files are written there: no disk has to be waited for."""
+from campaigns import Outcome
+from data_prep.clean import clean_document
+from data_prep.corpora import open_corpus
+from data_prep.corpora.base import RawDocument, Skipped
+from data_prep.pipeline import prepare
+from data_prep.settings import Fields, PrepareSettings
+from tgvae.cli.inputs import find_inputs, read_documents
+from tgvae.data.graph_io import open_graph
+from tgvae.data.schema import SKIPPED, SPLITS, PreparedFolder
+from tgvae.data.tokenizers import word_tokenize
+from tgvae.data.vectors import open_vectors
+from tgvae.errors import UserError
+
+BATCH = 100  # inputs between two looks at the clock
+TEXT = "The army was near the border. Nobody saw the general with his soldiers, again."
+ANY_LENGTH = PrepareSettings(min_document_words=1)
+TINY = PrepareSettings(
+    vocabulary_size=2000, min_document_words=1, min_document_frequency=1, max_document_frequency=1, stop_words="none"
+)
+# fmt: off
+STRINGS = [
+    "", " ", "\x00", "\ud800", "a\u0301\u0327", "\u202eעברית", "العربية هنا", "军队在边境", "😀👨\u200d👩", "<b>&amp;",
+    TEXT, TEXT + "\ud800\u2028" + TEXT, "train", "dev", "x\ty\r\nz", "''``\"\"", "a" * 5000, "! " * 500, "\u1e9e",
+]
+# fmt: on
+OTHERS: list[Any] = [None, [TEXT, ""], [], [[]], {}, {"a": [1]}, True, 0, -1, 10**30, 0.5, float("nan"), float("inf")]
+COLUMNS: dict[str, list[Any]] = {
+    "text": [*STRINGS, None, [TEXT, ""], ["\ud800", TEXT]],
+    "split": [None, "", "train", "dev", "test"],
+    **dict.fromkeys(("id", "label", "title", "summary", "other", "\ud800"), STRINGS + OTHERS),
+}
 
 
 @dataclass(frozen=True)
-class Options:
-    """Give readers and commands bytes that nobody would."""
+class Fuzz:
+    """Give corrupt input to the readers of corpora."""
 
     seconds: float = 300
     """Time for all targets together."""
     tries: int = 1_000_000
-    """Of each target, at most."""
+    """Inputs per target, at most."""
     targets: tuple[str, ...] = ()
-    """Names of some; all by default."""
-    out: Path = FOUND
-    """Folder for inputs at which something failed."""
+    """Names of targets; all by default."""
     seed: int = 0
     """Of the inputs."""
 
-
-def run(options: Options) -> list[Outcome]:
-    """A row for every target."""
-    from campaigns.targets import TARGETS
-
-    names = options.targets or tuple(TARGETS)
-    return [fuzzed(name, options, options.seconds / len(names)) for name in names]
+    def run(self) -> list[Outcome]:
+        names = self.targets or tuple(TARGETS)
+        return [fuzz(name, self.tries, self.seconds / len(names), self.seed) for name in names]
 
 
-def fuzzed(name: str, options: Options, seconds: float) -> Outcome:
-    """One target, in a process of its own: atheris ends the process that it runs in, and native code may."""
-    found: dict[str, Any] = {"tries": 0, "refused": 0, "lost": 0, "faults": {}}
-    with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        counts = Path(folder, "counts.json")
-        task = {"target": name, "seconds": seconds, "tries": options.tries, "seed": options.seed, "counts": str(counts)}
-        command = [sys.executable, "-m", "campaigns.fuzzing", json.dumps(task)]
-        places = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": folder}
-        ended = subprocess.run(command, cwd=folder, env=os.environ | places, capture_output=True)
-        if counts.exists():
-            found |= json.loads(counts.read_text())
-        kept = next((path.read_bytes() for path in Path(folder).glob("*-*")), b"")  # by atheris: crash-, timeout-, oom-
-    if ended.returncode:
-        found["lost"] += 1
-        found["faults"][f"exit status {ended.returncode}"] = ascii(ended.stderr[-2000:]), kept.hex()
-    keep(name, found["faults"], options.out)
-    print(f"fuzz: {name}: {found['tries']} tries, {found['lost']} faults", file=sys.stderr)
-    share = found["refused"] / max(1, found["tries"])
-    return Outcome(name, found["tries"], found["lost"], f"{share:.0%} refused with a message, the rest read")
+def fuzz(name: str, tries: int, seconds: float, seed: int) -> Outcome:
+    """Run a target on inputs by hypothesis until it fails; the smallest failing input is part of the outcome."""
+    counts = {"tried": 0, "refused": 0}
+    folder = "/dev/shm" if Path("/dev/shm").is_dir() else None  # memory, so that no input waits for a disk
+
+    def target(content: bytes) -> None:
+        counts["tried"] += 1
+        try:
+            TARGETS[name](content)
+        except UserError:
+            counts["refused"] += 1
+
+    with TemporaryDirectory(dir=folder) as place, chdir(place):
+        settings = hypothesis.settings(
+            max_examples=min(BATCH, tries),
+            deadline=None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        test, end = settings(hypothesis.given(inputs(name))(target)), time.monotonic() + seconds
+        try:
+            for number in range(-(-tries // BATCH)):
+                hypothesis.seed(f"{seed} {number}")(test)()
+                if time.monotonic() > end:
+                    break
+        except Exception as error:
+            return Outcome(name, counts["tried"], 1, f"{type(error).__name__}: {error}; {'; '.join(error.__notes__)}")
+    return Outcome(name, counts["tried"], 0, f"{counts['refused'] / counts['tried']:.0%} refused with a message")
 
 
-def keep(name: str, faults: Mapping[str, tuple[str, str]], out: Path) -> None:
-    """Print an input of every kind of fault, and write it into a folder."""
-    for number, (kind, (message, content)) in enumerate(faults.items()):
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / f"{name.replace(' ', '-')}-{number}"
-        path.write_bytes(bytes.fromhex(content))
-        print(f"fuzz: {name}: {kind}: {message}\ninput ({path}): {content[:200]}", file=sys.stderr)
+@st.composite
+def inputs(draw: st.DrawFn, name: str) -> bytes:
+    """Arbitrary bytes, or a good input of a target with some parts replaced."""
+    if draw(st.booleans()):
+        return draw(st.binary(max_size=4096))
+    content = draw(st.sampled_from(seeds(name)))
+    for _ in range(draw(st.integers(0, 4))):
+        start, size = draw(st.integers(0, len(content))), draw(st.integers(0, 16))
+        content = content[:start] + draw(st.binary(max_size=16)) + content[start + size :]
+    return content
+
+
+# Targets
+
+
+def read(source: Path, settings: PrepareSettings = ANY_LENGTH) -> list[RawDocument | Skipped]:
+    """Read and clean the documents of a corpus; all strings must be encodable."""
+    documents = list(open_corpus(source, settings).documents())
+    for document in documents:
+        f"{document.id} {document.where}".encode()
+        if isinstance(document, RawDocument):
+            assert document.split in (None, *SPLITS)
+            cleaned = clean_document(document, settings)
+            if not isinstance(cleaned, Skipped):
+                json.loads(cleaned.metadata)
+                "".join([*cleaned.sentences, cleaned.title or "", cleaned.label or "", cleaned.summary or ""]).encode()
+    return documents
+
+
+def put(name: str, content: bytes) -> Path:
+    """Write a file in the working directory, which is temporary."""
+    path = Path(name).resolve()
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def reader(name: str, change: Callable[[bytes], bytes] = bytes) -> Callable[[bytes], None]:
+    """Return a target that reads the bytes as a file of this name, as `prepare` and `summarize` do."""
+
+    def target(content: bytes) -> None:
+        path = put(name, change(content))
+        if not name.endswith((".txt", ".txt.gz")):
+            assert all(isinstance(row.text, str) for row in read_documents(find_inputs([str(path)]), Fields()))
+        read(path)
+
+    return target
+
+
+def pairs(content: bytes) -> None:
+    """Read two files of lines."""
+    documents, _, titles = content.partition(b"\x00\x00")
+    folder = put("pairs/train.article.txt", documents).parent
+    put("pairs/train.title.txt", titles)
+    assert len(read(folder)) == len(documents.splitlines()) or b"\r" in documents
+
+
+def vectors(content: bytes) -> None:
+    found = open_vectors(str(put("c.npz", content)))
+    assert all(np.isfinite(split.x).all() for split in found.splits.values())
+
+
+def edges(content: bytes) -> None:
+    graph = open_graph(str(put("c.tsv", content)))
+    assert len(set(graph.names)) == graph.nodes
+    assert (graph.edges[:, 0] < graph.edges[:, 1]).all()
+
+
+def prepared(content: bytes) -> None:
+    """Prepare a table whose cells are chosen by the bytes; each document is in one split or skipped."""
+    rows: list[dict[str, Any]] = [
+        {"id": f"{split} {i}", "text": f"{TEXT} {i}.", "split": split} for split in SPLITS for i in range(3)
+    ]
+    picks = iter(content)
+    for _ in range(len(content) // len(COLUMNS)):
+        rows.append({name: cells[next(picks) % len(cells)] for name, cells in COLUMNS.items()})
+    table = put("c.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    documents = read(table, TINY)
+    out = prepare(table, Path("out").resolve(), TINY, workers=1, overwrite=True)
+    opened = PreparedFolder.open(out, verify=True)
+    found = [row for split in SPLITS for row in opened.split(split).to_pylist()]
+    skipped = [json.loads(line)["id"] for line in (out / SKIPPED).read_bytes().splitlines()]
+    assert sorted([row["id"] for row in found] + skipped) == sorted(document.id for document in documents)
+    for row in found:
+        for sentence, ids, words in zip(row["sentences"], row["tokens"], row["words"], strict=True):
+            if words == len(word_tokenize(sentence)):
+                assert opened.tokenizer.decode(ids).split() == sentence.split()
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "lines": reader("c.txt"),
+    "lines, gzipped": reader("c.txt.gz"),
+    "jsonl": reader("c.jsonl"),
+    "jsonl, gzipped": reader("c.jsonl.gz", gzip.compress),
+    "csv": reader("c.csv"),
+    "parquet": reader("c.parquet"),
+    "pairs of lines": pairs,
+    "vectors": vectors,
+    "edges": edges,
+    "tables prepared": prepared,
+}
+
+
+def seeds(name: str) -> list[bytes]:
+    """Return good inputs to begin with."""
+    table = [{"id": "1", "text": TEXT, "label": "a"}, {"id": "2", "text": TEXT, "split": "train", "label": ""}]
+    plain, sink = f"{TEXT}\n<p class='x'>A\tB</p> ``so''\n".encode(), io.BytesIO()
+    if "jsonl" in name:
+        return ["".join(json.dumps(row) + "\n" for row in table).encode()]
+    if name == "csv":
+        return [f'id,text,label,split\n1,"{TEXT}",a,\n2,"{TEXT}",,train\n'.encode()]
+    if name == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"id": ["1", "2"], "text": [TEXT, TEXT], "n": [[1], None]}), sink)
+        return [sink.getvalue()]
+    if name == "vectors":
+        np.savez(sink, x=np.random.default_rng(0).random((20, 2, 2)), labels=np.arange(20) % 2)
+        return [sink.getvalue()]
+    if name == "edges":
+        return [b"a\tb\nb\tc\n# odd\nc,d\ne f\nf\tf\n"]
+    if name == "tables prepared":
+        return [bytes([first, *range(23)]) for first in range(4)]
+    return [gzip.compress(plain) if "gzipped" in name else plain + b"\x00\x00a\nb\n"]
