@@ -33,9 +33,9 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import MANIFEST, SPLITS, PreparedFolder, file_hash
 from tgvae.errors import UserError
 from tgvae.evaluation.report_io import FOLDER, PARTS, REPORT, load_evaluation
-from tgvae.models.base import CONFIG, WEIGHTS
+from tgvae.models.base import CONFIG, WEIGHTS, Capability
 from tgvae.models.serialization import save_weights
-from tgvae.runs import load_tgvae, read_recipe
+from tgvae.runs import load_run, read_recipe
 from tgvae.training.checkpoint import CHECKPOINT
 
 PATIENCE = 60  # seconds for opening one folder
@@ -122,7 +122,7 @@ def use_run(run: Path) -> Any:
     """Return what the model of a run generates; its recipe and evaluation are read too, but people may edit these."""
     read_recipe(run)
     load_evaluation(run)
-    model = load_tgvae(run)
+    model = load_run(run, require=Capability.GUIDANCE)
     return [sentence.text for sentence in model.generate(0, num=2, seed=1)], model.prior_topic_proportions().tolist()
 
 
