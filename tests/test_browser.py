@@ -456,10 +456,10 @@ def test_who_comes_without_the_token_is_asked_for_it(browser: Any, guided: TGVAE
 @pytest.mark.parametrize(
     ("make", "told", "titles"),
     [
-        (lambda data: LanguageModel.of(SMALL, data), "A language model, .* It has no topics", ["Generate"]),
-        (lambda data: SentenceVAE.of(SMALL, data), "A sentence VAE, .* no topics", ["Generate", "Interpolate"]),
+        (lambda data: LanguageModel.from_data(SMALL, data), "A language model, .* It has no topics", ["Generate"]),
+        (lambda data: SentenceVAE.from_data(SMALL, data), "A sentence VAE, .* no topics", ["Generate", "Interpolate"]),
         (
-            lambda data: TopicModel.of(TopicConfig(topics=3), data),
+            lambda data: TopicModel.from_data(TopicConfig(topics=3), data),
             "A topic model with 3 topics, .* It does not generate sentences",
             ["Topics", "Document", "Plots"],
         ),

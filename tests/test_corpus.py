@@ -96,7 +96,7 @@ def test_gather_is_a_rebuild_from_the_table(either: Corpus) -> None:
         assert batch.lengths[row] == len(ids) + 1
         assert batch.words[row] == source["words"][position] + 1
         assert batch.documents.index[batch.parent[row]] == document
-        assert torch.equal(batch.own.dense()[row], bag(words[position], size))
+        assert torch.equal(batch.sentence_bow.dense()[row], bag(words[position], size))
         others = words[:position] + words[position + 1 :]
         assert torch.equal(batch.context.dense()[row], bag(list(itertools.chain(*others)), size))
 
@@ -180,7 +180,7 @@ def test_a_split_without_sentences(prepared: PreparedFolder, documents: int) -> 
 def test_batches_move_between_devices_whole(corpus: Corpus) -> None:
     batch = corpus.gather([0, 1]).to("meta")
     assert isinstance(batch, Batch)
-    bags = (batch.own, batch.context, batch.documents.counts)
+    bags = (batch.sentence_bow, batch.context, batch.documents.counts)
     moved = [batch.inputs, batch.parent, *(getattr(bag, f.name) for bag in bags for f in fields(bag))]
     assert {x.device.type for x in moved} == {"meta"}
 
@@ -196,8 +196,8 @@ def test_sentences_of_the_corpus_as_a_corpus_of_their_own(corpus: Corpus) -> Non
     ours, theirs = again.gather(range(len(chosen))), corpus.gather(chosen)
     for name in ("inputs", "targets", "lengths", "words"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
-    assert torch.equal(ours.own.dense(), theirs.own.dense())
-    assert torch.equal(again.gather_documents(range(len(chosen))).counts.dense(), theirs.own.dense())
+    assert torch.equal(ours.sentence_bow.dense(), theirs.sentence_bow.dense())
+    assert torch.equal(again.gather_documents(range(len(chosen))).counts.dense(), theirs.sentence_bow.dense())
     assert len(ours.context.counts) == 0, "a document of one sentence has no rest"
     assert set(again.table["label"].to_pylist()) == {None}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
-from tgvae.generation.decode import Decoded, DecodeSettings, Strategy, _draw, _likeliest, decode, select
+from tgvae.generation.decode import Decoded, DecodeSettings, Strategy, _argmax, _sample, decode, select
 
 PAD, BOS, EOS, FIRST_WORD = 0, 1, 2, 3
 FORBIDDEN = (PAD, BOS)
@@ -221,7 +221,7 @@ PROBS = [0.4, 0.25, 0.15, 0.1, 0.07, 0.03]
     ],
     ids=str,
 )
-def test_draws_follow_the_shaped_distribution(settings: dict[str, Any], weights: list[float]) -> None:
+def test_samples_follow_the_shaped_distribution(settings: dict[str, Any], weights: list[float]) -> None:
     rows = 20_000
     decoded = run(fixed(PROBS), torch.zeros(rows, 1), max_length=2, **settings)
     first = [y[0] if y else EOS for y in words(decoded)]
@@ -255,17 +255,17 @@ def test_at_either_end_of_the_uniform_numbers(size: int, monkeypatch: pytest.Mon
     scores[:, [0, -1]] = -math.inf
     for number, token in ((0.0, size - 2), (1 - 2**-53, 1)):
         monkeypatch.setattr(torch, "rand", lambda *size, n=number, **kind: torch.full(size, n, dtype=kind["dtype"]))
-        assert _draw(scores, None).tolist() == [token] * len(scores)
+        assert _sample(scores, None).tolist() == [token] * len(scores)
 
 
 @pytest.mark.parametrize("words", [1, 63, 64, 65, 300])
-def test_draws_are_where_the_distribution_function_reaches_a_uniform_number(words: int) -> None:
+def test_samples_are_where_the_distribution_function_reaches_a_uniform_number(words: int) -> None:
     """By brute force, over all tokens in double precision; a third of them is not permitted."""
     torch.manual_seed(words)
     scores = 3 * torch.randn(500, words)
     scores[:, 1::3] = -math.inf
     generator = torch.Generator().manual_seed(1)
-    drawn = _draw(scores, generator)
+    drawn = _sample(scores, generator)
     uniform = 1 - torch.rand(500, 1, dtype=torch.float64, generator=generator.manual_seed(1))
     reached = scores.double().softmax(-1).cumsum(-1)
     rows = torch.arange(500)
@@ -276,15 +276,15 @@ def test_draws_are_where_the_distribution_function_reaches_a_uniform_number(word
 
 
 @pytest.mark.parametrize("words", [1, 63, 64, 65, 300])
-def test_the_likeliest_is_the_first_of_the_largest(words: int) -> None:
+def test_the_argmax_is_the_first_of_the_largest(words: int) -> None:
     torch.manual_seed(words)
     scores = torch.randint(5, (500, words)).float()
     scores[::2, : words // 2] = -math.inf
     first = [row.index(max(row)) for row in scores.tolist()]
-    assert _likeliest(scores).tolist() == first
+    assert _argmax(scores).tolist() == first
 
 
-def test_draws_depend_on_the_generator_alone() -> None:
+def test_samples_depend_on_the_generator_alone() -> None:
     decoder = Recurrent(0, words=20, sharpness=1.0)
     state = decoder.start(5)
     once = run(decoder, state, seed=1, max_length=20)

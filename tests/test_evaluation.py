@@ -105,7 +105,7 @@ def test_nearest_sentences_by_brute_force(model: TGVAE, corpus: Corpus) -> None:
     share = corpus.bags.sum(0) + 1.0
     share = share / share.sum()
     batch = corpus.gather(np.arange(len(corpus.lengths)))
-    own = batch.own.dense().double().numpy()
+    own = batch.sentence_bow.dense().double().numpy()
     score = own @ (np.log(beta) - np.log(share)).T / (own.sum(1, keepdims=True) + 2)
     for topic, texts in enumerate(nearest_sentences(model, corpus, 2)):
         best = np.sort(score[:, topic])[-2:]

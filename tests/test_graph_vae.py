@@ -47,7 +47,7 @@ def training_batch(graph: Graph) -> GraphBatch:
 
 def fresh(graph: Graph, config: GraphConfig = CONFIGS[0]) -> GraphVAE:
     torch.manual_seed(1)
-    return GraphVAE.of(config, graph)
+    return GraphVAE.from_data(config, graph)
 
 
 def enumerated(split: GraphSplit) -> tuple[GraphBatch, Tensor]:

@@ -220,7 +220,7 @@ def test_posteriors_are_those_of_each_sentence_alone(name: str, prepared: Prepar
         if isinstance(model, TGVAE) and model.config.prior == "component":
             assert found.components is not None
             t = model.topic.theta(batch.context)
-            weights = model.component.component_posterior(t, model.topic.log_beta, batch.own).probs
+            weights = model.component.component_posterior(t, model.topic.log_beta, batch.sentence_bow).probs
             torch.testing.assert_close(found.components.theta[n], t[0].detach().double(), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(found.components.weights[n], weights[0].detach().double(), rtol=1e-4, atol=1e-5)
     assert (found.components is not None) == (name in ("tgvae", "tgvae-no-evidence"))

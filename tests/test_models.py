@@ -35,8 +35,8 @@ MODELS: dict[str, tuple[type[Model], Any]] = {
     "vae": (SentenceVAE, replace(SENTENCE, flow_length=0)),
     "vae-householder": (SentenceVAE, SENTENCE),
     "tgvae": (TGVAE, JOINT),
-    "tgvae-guided": (TGVAE, replace(JOINT, guide_topics=True)),
-    "tgvae-no-evidence": (TGVAE, replace(JOINT, evidence=0.0)),
+    "tgvae-guided": (TGVAE, replace(JOINT, backprop_to_topics=True)),
+    "tgvae-no-evidence": (TGVAE, replace(JOINT, evidence_weight=0.0)),
     "tgvae-jensen": (TGVAE, replace(JOINT, prior="jensen")),
     "tgvae-variational": (TGVAE, replace(JOINT, prior="variational")),
     "tgvae-consistent": (TGVAE, replace(JOINT, consistency_sentences=4)),
@@ -137,10 +137,10 @@ def test_order_of_the_batch_changes_nothing(prepared: PreparedFolder, batch: Bat
 def test_a_sentence_does_not_see_itself_in_its_topics(name: str, prepared: PreparedFolder, batch: Batch) -> None:
     """Other words in the sentence (and so in its document) must leave its prior as it was."""
     model = build(name, prepared).eval()
-    own, counts = batch.own.dense(), batch.documents.counts.dense()
+    own, counts = batch.sentence_bow.dense(), batch.documents.counts.dense()
     own[0, :5] += 3.0
     counts[batch.parent[0], :5] += 3.0
-    other = replace(batch, own=sparse(own), documents=replace(batch.documents, counts=sparse(counts)))
+    other = replace(batch, sentence_bow=sparse(own), documents=replace(batch.documents, counts=sparse(counts)))
     priors = []
     for b in (batch, other):
         torch.manual_seed(0)
@@ -169,13 +169,13 @@ def test_document_without_words_has_the_prior(prepared: PreparedFolder) -> None:
 def test_assignment_is_bayes_rule(prepared: PreparedFolder, batch: Batch) -> None:
     """q(c | y, d) = t_c prod_w beta_cw / sum, by a loop."""
     model = build("tgvae", prepared)
-    t = torch.rand(len(batch.own), 4).softmax(-1)
+    t = torch.rand(len(batch.sentence_bow), 4).softmax(-1)
     found, own = (
-        model.component.component_posterior(t, model.topic.log_beta, batch.own).probs,
-        batch.own.dense().double(),
+        model.component.component_posterior(t, model.topic.log_beta, batch.sentence_bow).probs,
+        batch.sentence_bow.dense().double(),
     )
     beta = model.topic.log_beta.exp().double()
-    for row in range(len(batch.own)):
+    for row in range(len(batch.sentence_bow)):
         joint = t[row].double() * (beta ** own[row]).prod(-1)
         torch.testing.assert_close(found[row].double(), joint / joint.sum(), rtol=1e-4, atol=1e-6)
 

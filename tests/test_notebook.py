@@ -42,7 +42,7 @@ class Cells(HTMLParser):
 
 @pytest.mark.parametrize("likelihood", ["mixture", "product"])
 def test_topics_are_the_rows_of_beta(prepared: PreparedFolder, likelihood: str) -> None:
-    model = TopicModel.of(TopicConfig(topics=4, hidden_size=8, likelihood=likelihood), prepared).eval()
+    model = TopicModel.from_data(TopicConfig(topics=4, hidden_size=8, likelihood=likelihood), prepared).eval()
     found = tgvae.topics(model, words=6)
     beta = model.topic.log_beta.detach().exp().numpy()
     assert [topic.number for topic in found] == [0, 1, 2, 3]
@@ -52,14 +52,14 @@ def test_topics_are_the_rows_of_beta(prepared: PreparedFolder, likelihood: str) 
 
 
 def test_more_words_than_there_are_is_all_of_them(prepared: PreparedFolder) -> None:
-    model = TopicModel.of(TopicConfig(topics=1, hidden_size=8), prepared).eval()
+    model = TopicModel.from_data(TopicConfig(topics=1, hidden_size=8), prepared).eval()
     (topic,) = tgvae.topics(model, words=10**6)
     assert sorted(topic.words) == sorted(model.vocabulary.words)
     assert sum(topic.probabilities) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_model_without_topics_says_so(prepared: PreparedFolder) -> None:
-    model = LanguageModel.of(SentenceConfig(embedding_size=4, hidden_size=4, flow_length=0), prepared)
+    model = LanguageModel.from_data(SentenceConfig(embedding_size=4, hidden_size=4, flow_length=0), prepared)
     with pytest.raises(UserError, match="language-model has no topics"):
         tgvae.topics(model)
 

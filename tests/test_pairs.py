@@ -171,8 +171,8 @@ def test_a_summary_is_cut_into_sentences_as_its_document_is(prepared: PreparedFo
     assert UNK not in batch.targets
     assert batch.targets[0, :-1].tolist() == batch.source[0].tolist()
     assert batch.words.tolist() == [4 + 5 + 2 + 1]
-    words = [prepared.topic_vocabulary.words[i] for i in batch.own.words]
-    assert dict(zip(words, batch.own.counts.tolist(), strict=True)) == {"army": 1, "battle": 2}, "without full stops"
+    words = [prepared.topic_vocabulary.words[i] for i in batch.sentence_bow.words]
+    assert dict(zip(words, batch.sentence_bow.counts.tolist(), strict=True)) == {"army": 1, "battle": 2}, "without full stops"
 
 
 def test_what_stands_for_a_rare_word_is_one_word(prepared: PreparedFolder) -> None:
@@ -332,8 +332,8 @@ def test_own_words_are_those_of_the_summary_and_the_context_is_the_whole_documen
     batch, words = pairs.gather(index), titled.topic_vocabulary.words
     for row, number in enumerate(pairs.index[index]):
         title = Counter(word_tokenize(pairs.table["title"][int(number)].as_py().lower()))
-        assert {words[i]: int(n) for i, n in enumerate(batch.own.dense()[row]) if n} == {
+        assert {words[i]: int(n) for i, n in enumerate(batch.sentence_bow.dense()[row]) if n} == {
             word: n for word, n in title.items() if word in words
         }
-    assert batch.own.sizes.sum() > 0
+    assert batch.sentence_bow.sizes.sum() > 0
     torch.testing.assert_close(batch.context.dense(), pairs.gather_documents(pairs.index[index]).counts.dense())

@@ -90,17 +90,17 @@ def test_the_encoder_reads_the_corrupted_sentence_and_the_likelihood_scores_the_
     clean = rows.gather(np.arange(8))
     torch.manual_seed(0)
     noisy = rows.corrupt(clean, Corruption("mask", 1.0))
-    assert clean.seen == (clean.targets, clean.lengths)
+    assert clean.encoder_inputs == (clean.targets, clean.lengths)
     words = torch.arange(clean.targets.shape[1]) < (clean.lengths - 1).unsqueeze(1)
-    assert (noisy.seen[0][words] == prepared.tokenizer.unk_id).all()
-    torch.testing.assert_close(noisy.to("cpu").seen[0], noisy.seen[0])
+    assert (noisy.encoder_inputs[0][words] == prepared.tokenizer.unk_id).all()
+    torch.testing.assert_close(noisy.to("cpu").encoder_inputs[0], noisy.encoder_inputs[0])
     torch.manual_seed(1)
     read_clean = model.trace(clean)
     torch.manual_seed(1)
     read_noisy = model.trace(noisy)
     assert read_noisy.observed["tokens"].x is clean.targets
     assert not torch.allclose(read_noisy.latents["z"].q.mean, read_clean.latents["z"].q.mean)
-    expected = model.sentence.posterior(*noisy.seen)  # what is read is what corruption left
+    expected = model.sentence.posterior(*noisy.encoder_inputs)  # what is read is what corruption left
     torch.testing.assert_close(
         read_noisy.latents["z"].q.scale, expected.scale.expand_as(read_noisy.latents["z"].q.scale)
     )

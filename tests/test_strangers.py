@@ -78,11 +78,29 @@ def test_runs_of_older_versions_say_what_they_said(stored: Path) -> None:
     assert read_recipe(stored).kind == "tgvae"
 
 
-@pytest.mark.parametrize(("version", "remedy"), [(0, "anew"), (2, "update tgvae")])
+def test_settings_of_format_1_get_their_new_names(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(STORED[0], tmp_path / "run"))
+    config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    recipe = json.loads((run / RUN).read_text(encoding="utf-8"))["recipe"]
+    assert {"evidence", "guide_topics"} <= config["config"].keys() & recipe["model"].keys()
+    old = {"evidence": 0.5, "guide_topics": True}
+    edited(run, CONFIG, config=config["config"] | old)
+    edited(run, RUN, recipe=recipe | {"model": recipe["model"] | old})
+    for settings in (load(run).config, read_recipe(run).model):
+        assert (settings.evidence_weight, settings.backprop_to_topics) == (0.5, True)
+    load(run).save(tmp_path)
+    again = json.loads((tmp_path / CONFIG).read_text(encoding="utf-8"))
+    assert (again["format"], again["config"]["evidence_weight"]) == (2, 0.5)
+    edited(run, CONFIG, format=2)
+    with pytest.raises(UserError, match="unknown setting 'evidence'"):
+        load(run)
+
+
+@pytest.mark.parametrize(("version", "remedy"), [(0, "anew"), (3, "update tgvae")])
 def test_other_formats_are_told_alike(version: int, remedy: str, saved: Path) -> None:
     shutil.copy(STORED[0] / RUN, saved)
     for name, read in ((CONFIG, load), (RUN, read_run)):
-        with pytest.raises(UserError, match=rf"{name}: format {version}, but this tgvae reads 1; .*{remedy}"):
+        with pytest.raises(UserError, match=rf"{name}: format {version}, but this tgvae reads 1 to 2; .*{remedy}"):
             read(edited(saved, name, format=version))
 
 
@@ -127,8 +145,8 @@ def test_settings_are_refused_before_anything_is_made(settings: dict[str, Any], 
         lambda: GraphConfig(hidden_size=0),
         lambda: GraphConfig(dropout=float("nan")),
         lambda: SentenceConfig(word_dropout=1.0),
-        lambda: TGVAEConfig(evidence=-1.0),
-        lambda: TGVAEConfig(evidence=float("inf")),
+        lambda: TGVAEConfig(evidence_weight=-1.0),
+        lambda: TGVAEConfig(evidence_weight=float("inf")),
         lambda: TGVAEConfig(consistency_sentences=-1),
         lambda: Space(0),
         lambda: Space(6, (2, 2)),

@@ -41,7 +41,7 @@ FORMS = {
     "variational": replace(FULL, prior="variational"),
     "jensen": replace(FULL, prior="jensen"),
     "monte-carlo": replace(FULL, prior="monte_carlo"),
-    "guided": replace(FULL, guide_topics=True),
+    "guided": replace(FULL, backprop_to_topics=True),
     "normal": replace(FULL, latent="normal"),
     "plain": replace(FULL, latent="none"),
     "without-copy": replace(FULL, copy=False),
@@ -88,13 +88,13 @@ def test_the_component_is_that_of_the_summarys_words(titled: PreparedFolder, bat
     model = build("full", titled).eval()
     trace, beta = model.trace(batch), model.topic.log_beta.exp()
     t = model.topic.proportions(trace.latents["g"].z)[0]
-    for row, (own, found) in enumerate(zip(batch.own.dense(), trace.terms("sentence")["kl/c"], strict=True)):
+    for row, (own, found) in enumerate(zip(batch.sentence_bow.dense(), trace.terms("sentence")["kl/c"], strict=True)):
         q = [float(t[row, c]) * float((beta[c] ** own).prod()) for c in range(4)]
         expected = sum(p / sum(q) * math.log(p / sum(q) / float(t[row, c])) for c, p in enumerate(q))
         assert float(found) == pytest.approx(expected, abs=1e-4)
-    assert batch.own.sizes.sum() > 0
+    assert batch.sentence_bow.sizes.sum() > 0
     model.component.evidence_weight = 0.0
-    torch.testing.assert_close(model.trace(batch).terms("sentence")["kl/c"], torch.zeros(len(batch.own)))
+    torch.testing.assert_close(model.trace(batch).terms("sentence")["kl/c"], torch.zeros(len(batch.sentence_bow)))
 
 
 @pytest.mark.parametrize("name", FORMS)

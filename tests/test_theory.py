@@ -286,7 +286,7 @@ def test_validations_are_read_by_epoch(tmp_path: Path) -> None:
 
 def test_topics_are_named_by_their_most_probable_words(prepared) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
-    model = TopicModel.of(TopicConfig(topics=2, word_embedding_size=2, hidden_size=4), prepared)
+    model = TopicModel.from_data(TopicConfig(topics=2, word_embedding_size=2, hidden_size=4), prepared)
     with torch.no_grad():
         model.topic.background.copy_(torch.linspace(0, 50, len(model.vocabulary)))
         model.topic.topics.zero_()

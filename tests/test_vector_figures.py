@@ -323,7 +323,7 @@ def test_pictures_are_in_the_shape_of_pictures() -> None:
 
 def test_points_of_nodes(edges: Path) -> None:
     graph = open_graph(str(edges))
-    model = GraphVAE.of(GraphConfig(4, 2), graph).eval()
+    model = GraphVAE.from_data(GraphConfig(4, 2), graph).eval()
     plain = node_embeddings(model, split_edges(graph)["test"])
     assert (plain.items, plain.group_names) == ("nodes", ["nodes"])
     assert plain.texts == graph.names

@@ -73,7 +73,7 @@ def made(config: VectorConfig, size: int = 64) -> VectorVAE:
 
 
 def of_rows(batch: VectorBatch, rows: Tensor) -> VectorBatch:
-    return VectorBatch(batch.x[rows], batch.seen[rows], batch.index[rows])
+    return VectorBatch(batch.x[rows], batch.encoder_inputs[rows], batch.index[rows])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -120,7 +120,7 @@ def test_rows_know_nothing_of_each_other(name: str, batch: VectorBatch) -> None:
 
     def found(rows: Tensor) -> Tensor:
         part = of_rows(batch, rows)
-        code = model.embed(part.seen)
+        code = model.embed(part.encoder_inputs)
         values = [code.flatten(1), model.likelihood(code).log_prob(part.x).unsqueeze(1)]
         return torch.cat(values + [kl.unsqueeze(1) for n, kl in model.trace(part).terms().items() if n == "kl/z"], 1)
 
@@ -199,7 +199,7 @@ def test_categories_are_relaxed_in_training_alone(name: str, batch: VectorBatch)
 def test_categories_are_drawn_from_the_posterior(batch: VectorBatch) -> None:
     model, count = made(DISCRETE).eval().requires_grad_(False), 5000
     found = model.trace(of_rows(batch, torch.tensor([0])), count).latents["z"].z.sum(0)[0].numpy()
-    expected = count * model.embed(batch.seen[:1])[0].double().numpy()
+    expected = count * model.embed(batch.encoder_inputs[:1])[0].double().numpy()
     for observed, wanted in zip(found, expected, strict=True):
         assert scipy.stats.chisquare(observed, wanted, sum_check=False).pvalue > 1e-3
 
@@ -207,10 +207,10 @@ def test_categories_are_drawn_from_the_posterior(batch: VectorBatch) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_encoder_reads_what_is_seen_and_the_likelihood_scores_what_is_clean(name: str, batch: VectorBatch) -> None:
     model = made(CONFIGS[name]).eval()
-    noisy = replace(batch, seen=1 - batch.x)
+    noisy = replace(batch, encoder_inputs=1 - batch.x)
     trace = model.trace(noisy)
     assert trace.observed["x"].x is batch.x
-    code = trace.latents["z"].q.mean if name in STOCHASTIC else model.embed(noisy.seen)
+    code = trace.latents["z"].q.mean if name in STOCHASTIC else model.embed(noisy.encoder_inputs)
     torch.testing.assert_close(code, model.embed(1 - batch.x))
     assert (code - model.embed(batch.x)).abs().max() > 0.01
 

@@ -247,12 +247,12 @@ def test_a_batch_says_what_it_holds() -> None:
     batch = rows.gather(index)
     assert isinstance(batch, VectorBatch)
     torch.testing.assert_close(batch.x, torch.from_numpy(split.x[index]))
-    assert torch.equal(batch.seen, batch.x)
+    assert torch.equal(batch.encoder_inputs, batch.x)
     counted = {name: count.tolist() for name, count in batch.counted.items()}
     assert counted == {"words": [D] * 3, "tokens": [D] * 3, "documents": [7, 3, 3]}
     assert rows.names(batch.counted["documents"].numpy()) == ["train 7", "train 3", "train 3"]
     there = batch.to("meta")
-    assert {tensor.device.type for tensor in (there.x, there.seen, there.index)} == {"meta"}
+    assert {tensor.device.type for tensor in (there.x, there.encoder_inputs, there.index)} == {"meta"}
 
 
 def test_corruption_is_seen_by_the_encoder_alone() -> None:
@@ -260,8 +260,8 @@ def test_corruption_is_seen_by_the_encoder_alone() -> None:
     rows, clean = split.rows("vector"), split.x.copy()
     batch = rows.gather(np.arange(N))
     noisy = rows.corrupt(batch, Corruption("mask", 1.0))
-    assert not noisy.seen.any()
-    for kept in (noisy.x, batch.x, batch.seen, torch.from_numpy(split.x)):
+    assert not noisy.encoder_inputs.any()
+    for kept in (noisy.x, batch.x, batch.encoder_inputs, torch.from_numpy(split.x)):
         assert torch.equal(kept, torch.from_numpy(clean))
     assert torch.equal(noisy.index, batch.index)
     with pytest.raises(UserError, match="is for text"):

@@ -553,10 +553,10 @@ def test_without_the_corpus_topics_still_have_words(guided: TGVAE) -> None:
 @pytest.mark.parametrize(
     ("make", "can"),
     [
-        (lambda data: TopicModel.of(TopicConfig(topics=3), data), {"topics"}),
-        (lambda data: TopicModel.of(TopicConfig(topics=3, likelihood="product"), data), {"topics"}),
-        (lambda data: SentenceVAE.of(SMALL, data), {"generation", "latent"}),
-        (lambda data: LanguageModel.of(SMALL, data), {"generation"}),
+        (lambda data: TopicModel.from_data(TopicConfig(topics=3), data), {"topics"}),
+        (lambda data: TopicModel.from_data(TopicConfig(topics=3, likelihood="product"), data), {"topics"}),
+        (lambda data: SentenceVAE.from_data(SMALL, data), {"generation", "latent"}),
+        (lambda data: LanguageModel.from_data(SMALL, data), {"generation"}),
     ],
 )
 def test_other_models_do_what_they_can(make: Any, can: set[str], prepared: PreparedFolder) -> None:

@@ -19,6 +19,8 @@ from tgvae.errors import UserError
 from tgvae.files import read_bytes
 
 T = TypeVar("T")
+RENAMED_SETTINGS = {1: {"evidence": "evidence_weight", "guide_topics": "backprop_to_topics"}}
+"""Settings of models that were renamed after a format of config.json and run.json, by that format."""
 SEEDS = 2**32
 """Seeds are whole numbers from 0 to less than this: what all sources of random numbers take."""
 
@@ -52,14 +54,17 @@ def read_json(path: Path, remedy: str) -> Any:
         raise UserError(f"{path}: damaged ({error}); {remedy}") from error
 
 
-def read_described(path: Path, known: int, form: Mapping[str, Any], remedy: str) -> dict[str, Any]:
+def read_described(
+    path: Path, known: int, form: Mapping[str, Any], remedy: str, oldest: int | None = None
+) -> dict[str, Any]:
     """The object in a JSON file that says its ``format``, and of what form it is.
 
     Args:
         path: the file.
-        known: the format that this program reads.
+        known: the newest format that this program reads.
         form: type of every value that must be there, by name; of objects again a form.
         remedy: what to do about a damaged file, or one of an older format.
+        oldest: the oldest format that this program reads; ``known`` by default.
 
     Raises:
         FileNotFoundError: there is none.
@@ -68,7 +73,7 @@ def read_described(path: Path, known: int, form: Mapping[str, Any], remedy: str)
     found = read_json(path, remedy)
     if wrong := misfit(found, {"format": int}):
         raise UserError(f"{path}: damaged ({wrong}); {remedy}")
-    require_format(path, found["format"], known, remedy)
+    require_format(path, found["format"], known, remedy, oldest)
     if wrong := misfit(found, form):
         raise UserError(f"{path}: damaged ({wrong}); {remedy}")
     return dict(found)
@@ -82,12 +87,27 @@ def read_settings(cls: type[T], path: Path, remedy: str) -> T:
         raise UserError(f"{path}: missing; {remedy}") from None
 
 
-def require_format(path: Path, found: int, known: int, remedy: str) -> None:
-    """Raises UserError where a file is not of the format that this program reads."""
-    if found != known:
+def require_format(path: Path, found: int, known: int, remedy: str, oldest: int | None = None) -> None:
+    """Raise UserError unless the format of a file lies between ``oldest`` and ``known``, its default."""
+    oldest = known if oldest is None else oldest
+    if not oldest <= found <= known:
+        readable = str(known) if oldest == known else f"{oldest} to {known}"
         raise UserError(
-            f"{path}: format {found}, but this tgvae reads {known}; {'update tgvae' if found > known else remedy}"
+            f"{path}: format {found}, but this tgvae reads {readable}; {'update tgvae' if found > known else remedy}"
         )
+
+
+def migrate_settings(settings: Mapping[str, Any], format: int) -> dict[str, Any]:
+    """Return the settings of a model, stored in an older format, under the names of this version.
+
+    Examples:
+        >>> migrate_settings({"evidence": 0.5, "prior": "component"}, format=1)
+        {'evidence_weight': 0.5, 'prior': 'component'}
+    """
+    renamed: dict[str, str] = {}
+    for older in range(format, max(RENAMED_SETTINGS, default=0) + 1):
+        renamed |= RENAMED_SETTINGS.get(older, {})
+    return {renamed.get(name, name): value for name, value in settings.items()}
 
 
 def misfit(value: Any, form: Any, name: str = "") -> str:

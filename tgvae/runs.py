@@ -24,7 +24,7 @@ from typing import Any, Literal, overload
 import torch
 from accelerate import PartialState
 
-from tgvae.config_io import from_json, misfit, read_described
+from tgvae.config_io import from_json, migrate_settings, misfit, read_described
 from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Examples
 from tgvae.data.graphs import Graph
@@ -55,7 +55,7 @@ from tgvae.training.loop import require_trainable, train
 from tgvae.training.signals import StopSignals
 from tgvae.training.topic_init import start_topics
 
-FORMAT = 1
+FORMAT = 2
 RUN = "run.json"
 FORM = {"recipe": {"kind": str, "model": dict, "train": {"seed": int}}, "data": {"path": str}, "versions": dict}
 MACHINE = {"device": str, "cpu": str, "threads": int, "processes": int}
@@ -198,7 +198,7 @@ def kind_of(recipe: Recipe) -> type[Model]:
 def build(recipe: Recipe, data: Data) -> Model:
     """A fresh model of the recipe; a mixture of topics starts from the corpus, all else at random."""
     torch.manual_seed(recipe.train.seed)
-    model = kind_of(recipe).of(recipe.model, data)
+    model = kind_of(recipe).from_data(recipe.model, data)
     if isinstance(topic := getattr(model, "topic", None), MixtureTopics):
         assert isinstance(data, PreparedFolder)
         start_topics(topic, Corpus(data, "train").bags, recipe.train.seed)
@@ -269,7 +269,7 @@ def read_run(run: Path) -> dict[str, Any]:
     """The parsed run.json. Raises UserError where there is none, or one of another format."""
     remedy = "get the whole run anew, or train again"
     try:
-        described = read_described(run / RUN, FORMAT, FORM, remedy)
+        described = read_described(run / RUN, FORMAT, FORM, remedy, oldest=1)
     except FileNotFoundError:
         raise UserError(
             f"{run}: not a run folder (no {RUN}), or stopped before it was one; give a folder made by `tgvae train`"
@@ -278,6 +278,7 @@ def read_run(run: Path) -> dict[str, Any]:
     machine = described.get("machine")  # which runs of tgvae 0.1.0 at first did not note
     if machine is not None and (wrong := misfit(machine, MACHINE, "machine") or _too_few(machine)):
         raise UserError(f"{run / RUN}: damaged ({wrong}); {remedy}")
+    described["recipe"]["model"] = migrate_settings(described["recipe"]["model"], described["format"])
     return described
 
 

@@ -93,7 +93,7 @@ def train_model(settings: Mapping[str, Any], folder: PreparedFolder, split: Time
     """Train in a folder that is thrown away until ``EnoughError``, or the split was seen; returns the unit of rows."""
     plan = recipe(settings["kind"], Sizes(**settings["sizes"]), settings["precision"], settings["device"])
     torch.manual_seed(0)
-    model = kind_of(plan).of(plan.model, folder)
+    model = kind_of(plan).from_data(plan.model, folder)
     valid = Corpus(folder, "valid", first_rows(folder.split("valid"), 16))
     with TemporaryDirectory() as run, suppress(EnoughError):
         train(model, {"train": split, "valid": valid}, plan.train, Path(run), quiet=True)

@@ -19,7 +19,7 @@ from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.metric import Metric, Parts
 from tgvae.evaluation.plots.latent_plots import ImageGrid, image_grids
 from tgvae.evaluation.vector_figures import row_of
-from tgvae.models.text_generation import between
+from tgvae.models.text_generation import interpolate
 from tgvae.models.vae import VectorVAE
 
 PAIRS, STEPS = 6, 11
@@ -88,7 +88,7 @@ def line(model: VectorVAE, first: Tensor, last: Tensor, steps: int) -> Tensor:
 
 def straight(a: Tensor, b: Tensor, steps: int) -> Tensor:
     """Straight lines from a to b (P, ...), both ends included, with shape (K, P, ...)."""
-    return between(a.flatten(), b.flatten(), steps).unflatten(-1, a.shape)
+    return interpolate(a.flatten(), b.flatten(), steps).unflatten(-1, a.shape)
 
 
 def seen_as(model: VectorVAE, mean: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -47,7 +47,7 @@ class Batch:
         lengths: tokens of each row of ``targets``, eos included, with shape (B,).
         words: nltk words of each sentence, end of sentence counted as one, with shape (B,).
         parent: row in ``documents`` of each sentence's document, with shape (B,).
-        own: bag of words of the sentence itself, (B, D).
+        sentence_bow: bag of words of the sentence itself, (B, D).
         context: the document without the sentence, (B, D): what may condition it.
         noisy: tokens and lengths of ``targets`` after corruption, where a denoising model is trained.
     """
@@ -58,12 +58,12 @@ class Batch:
     lengths: Tensor
     words: Tensor
     parent: Tensor
-    own: BagOfWords
+    sentence_bow: BagOfWords
     context: BagOfWords
     noisy: tuple[Tensor, Tensor] | None = field(default=None, kw_only=True)
 
     @property
-    def seen(self) -> tuple[Tensor, Tensor]:
+    def encoder_inputs(self) -> tuple[Tensor, Tensor]:
         """Tokens (B, L') and lengths (B,) that the encoder reads: the sentence, or what corruption left of it."""
         return self.noisy or (self.targets, self.lengths)
 

@@ -154,7 +154,7 @@ class Corpus:
             lengths=torch.from_numpy(lengths),
             words=torch.from_numpy(self._words[chosen].astype(np.int64) + 1),
             parent=torch.from_numpy(parent),
-            own=BagOfWords.of(own),
+            sentence_bow=BagOfWords.of(own),
             context=BagOfWords.of(bags[parent] - own),
         )
 

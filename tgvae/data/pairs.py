@@ -108,7 +108,7 @@ class Pairs:
             lengths=torch.tensor([len(self._targets[i]) for i in chosen]),
             words=torch.from_numpy(self._words[chosen]),
             parent=torch.arange(len(chosen)),
-            own=BagOfWords.of(self._summary_bags[chosen]),
+            sentence_bow=BagOfWords.of(self._summary_bags[chosen]),
             context=documents.counts,
             source=_padded([self._sources[i] for i in chosen], tokenizer.pad_id),
             source_lengths=torch.tensor([len(self._sources[i]) for i in chosen]),

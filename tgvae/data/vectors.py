@@ -67,12 +67,12 @@ class VectorBatch:
 
     Attributes:
         x: what the likelihood scores, with shape (B, D).
-        seen: what the encoder reads, with shape (B, D): x, or x corrupted.
+        encoder_inputs: what the encoder reads, with shape (B, D): x, or x corrupted.
         index: row of each in its split, with shape (B,).
     """
 
     x: Tensor
-    seen: Tensor
+    encoder_inputs: Tensor
     index: Tensor
 
     @property
@@ -82,7 +82,7 @@ class VectorBatch:
         return {"words": values, "tokens": values, "documents": self.index}
 
     def to(self, device: torch.device | str) -> VectorBatch:
-        return VectorBatch(self.x.to(device), self.seen.to(device), self.index.to(device))
+        return VectorBatch(self.x.to(device), self.encoder_inputs.to(device), self.index.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ class VectorSplit:
 
     def corrupt(self, batch: VectorBatch, corruption: Corruption) -> VectorBatch:
         """The batch with what the encoder sees corrupted."""
-        return replace(batch, seen=corrupt_vectors(batch.seen, corruption))
+        return replace(batch, encoder_inputs=corrupt_vectors(batch.encoder_inputs, corruption))
 
     def binarised(self) -> VectorSplit:
         """Every value drawn once, 1 with the value as probability (Salakhutdinov & Murray 2008): the same every time.

@@ -144,7 +144,7 @@ def _posterior(model: LatentSentenceModel, batch: Batch) -> list[Tensor]:
     if not (isinstance(model, TGVAE) and model.config.prior == "component"):
         return gaussian
     t = model.topic.theta(batch.context)
-    return [*gaussian, model.component.component_posterior(t, model.topic.log_beta, batch.own).probs, t]
+    return [*gaussian, model.component.component_posterior(t, model.topic.log_beta, batch.sentence_bow).probs, t]
 
 
 def active_units(means: Tensor) -> int:

@@ -129,7 +129,7 @@ def bound_of(model: Model, examples: Examples, unit: Unit, seed: int = 0, corrup
         >>> from tgvae.data.vectors import open_vectors
         >>> from tgvae.models.vae import VectorConfig, VectorVAE
         >>> digits = open_vectors("digits")
-        >>> model, test = VectorVAE.of(VectorConfig(), digits), digits.splits["test"].binarised()
+        >>> model, test = VectorVAE.from_data(VectorConfig(), digits), digits.splits["test"].binarised()
         >>> bound = bound_of(model, test, "vector")
         >>> bound.rows, sorted(bound.terms)
         (179, ['kl/z', 'nll/x'])

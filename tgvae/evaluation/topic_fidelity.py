@@ -109,7 +109,7 @@ class OwnJudge:
         around = surrounding_topics(model, held_out) if around is None else around
         own = torch.empty_like(around)
         for index in held_out.sentence_batches(8192):
-            own[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).own)
+            own[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).sentence_bow)
         self.natural = _mean_by_topic(own == around, around)
 
     def fidelity(self, asked: Asked) -> Fidelity:

@@ -145,7 +145,7 @@ def nearest_sentences(model: WithTopics, corpus: Corpus, count: int) -> list[lis
     best = torch.full((len(lift), count), -torch.inf)
     where = torch.zeros((len(lift), count), dtype=torch.long)
     for index in track(corpus.sentence_batches(16384) if count else [], "comparing sentences"):
-        own = corpus.gather(index).own
+        own = corpus.gather(index).sentence_bow
         score = (own @ lift.T / (own.sizes.unsqueeze(1) + 2)).T
         scores = torch.cat((best, score), dim=1)
         places = torch.cat((where, torch.from_numpy(index).expand(len(lift), -1)), dim=1)

@@ -113,7 +113,7 @@ def read(model: VectorVAE, split: VectorSplit, of: Callable[[Tensor], Tensor]) -
     rows = split.rows("vector")
     with evaluating(model, seed=0):
         batches = (rows.gather(index).to(model.device) for index in rows.batches(AT_ONCE["vector"], None))
-        return torch.cat([of(batch.seen).cpu().double() for batch in batches])
+        return torch.cat([of(batch.encoder_inputs).cpu().double() for batch in batches])
 
 
 def embedded(model: VectorVAE, split: VectorSplit) -> NDArray[np.float64]:

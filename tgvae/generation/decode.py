@@ -22,7 +22,7 @@ from tgvae.progress import track
 
 Strategy = Literal["sample", "greedy", "beam"]
 Process = Callable[[Tensor, Tensor], Tensor]  # tokens so far (R, L), scores (R, V) -> scores (R, V)
-Pick = Callable[[Tensor], Tensor]  # scores (R, V) -> ids (R,)
+SelectToken = Callable[[Tensor], Tensor]  # scores (R, V) -> ids (R,)
 BLOCK = 64  # scores among which a choice is made last
 
 
@@ -166,8 +166,8 @@ def decode(
         _beam(decoder, tokens, state, process, eos_id, settings, out)
     else:
         draw = settings.strategy == "sample"
-        pick = partial(_draw, generator=generator) if draw else _likeliest
-        _chain(decoder, tokens, state, process, eos_id, pick, out)
+        select_token = partial(_sample, generator=generator) if draw else _argmax
+        _sample_loop(decoder, tokens, state, process, eos_id, select_token, out)
     used = (out.ids != pad_id).any(0).nonzero()
     return out._replace(ids=out.ids[:, : int(used.max()) + 1 if len(used) else 0])
 
@@ -235,7 +235,7 @@ def _except(process: Process, permitted: Tensor) -> Process:
     return lambda tokens, scores: process(tokens, scores).index_copy(1, permitted, scores[:, permitted])
 
 
-def _draw(scores: Tensor, generator: torch.Generator | None) -> Tensor:
+def _sample(scores: Tensor, generator: torch.Generator | None) -> Tensor:
     """Where the distribution function first reaches a uniform number of (0, 1]: one number a row.
 
     First the block, then the place in it. ``torch.multinomial`` draws a number for every token of the vocabulary,
@@ -253,7 +253,7 @@ def _draw(scores: Tensor, generator: torch.Generator | None) -> Tensor:
     return (BLOCK * block + torch.searchsorted(inside, share * inside[:, -1:])).squeeze(1)
 
 
-def _likeliest(scores: Tensor) -> Tensor:
+def _argmax(scores: Tensor) -> Tensor:
     """The place of the maximum: ``torch.argmax`` goes over all scores one by one, and that of blocks by vectors."""
     blocks = _blocks(scores, -math.inf)
     block = blocks.amax(-1).argmax(-1, keepdim=True)
@@ -271,17 +271,23 @@ def _block(blocks: Tensor, number: Tensor) -> Tensor:
     return blocks.gather(1, number.unsqueeze(-1).expand(-1, -1, BLOCK)).squeeze(1)
 
 
-def _chain(
-    decoder: StepDecoder[S], tokens: Tensor, state: S, process: Process, eos_id: int, pick: Pick, out: Decoded
+def _sample_loop(
+    decoder: StepDecoder[S],
+    tokens: Tensor,
+    state: S,
+    process: Process,
+    eos_id: int,
+    select_token: SelectToken,
+    out: Decoded,
 ) -> None:
-    """One token after another, chosen by ``pick``; fills ``out``."""
+    """One token after another, chosen by ``select_token``; fills ``out``."""
     rows = torch.arange(len(tokens), device=tokens.device)
     for t in track(range(out.ids.shape[1]), "writing, token"):
         logits, state = decoder.step(tokens, state)
         log_probs = logits.float().log_softmax(-1)
         scores = process(out.ids[rows, :t], log_probs)
         _require_choice(scores.amax(-1), t)
-        tokens = pick(scores)
+        tokens = select_token(scores)
         out.log_prob[rows] += log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1)
         ended = tokens == eos_id
         out.finished[rows] = ended

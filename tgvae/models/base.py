@@ -14,7 +14,7 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
-from tgvae.config_io import from_json, read_described
+from tgvae.config_io import from_json, migrate_settings, read_described
 from tgvae.data.corruption import Corruption
 from tgvae.data.dataset import Unit
 from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
@@ -45,7 +45,7 @@ class Capability(StrEnum):
     """Latents of nodes and probabilities of links: ``embed``, ``scores``."""
 
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
@@ -80,7 +80,7 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 
     @classmethod
     @abstractmethod
-    def of(cls, config: Any, data: Any) -> Self:
+    def from_data(cls, config: Any, data: Any) -> Self:
         """A fresh model for data of the kind that it learns from."""
 
     @abstractmethod
@@ -200,7 +200,7 @@ class TextModel(Model):
         self.tokenizer, self.vocabulary = tokenizer, vocabulary
 
     @classmethod
-    def of(cls, config: Any, data: PreparedFolder) -> Self:
+    def from_data(cls, config: Any, data: PreparedFolder) -> Self:
         return cls(config, data.tokenizer, data.topic_vocabulary)
 
     def save_data(self, folder: Path) -> list[Path]:
@@ -224,10 +224,10 @@ def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
         UserError: the folder is not a saved model, or one of another format.
     """
     try:
-        saved = read_described(folder / CONFIG, FORMAT, {"model": str, "config": dict}, ANEW)
+        saved = read_described(folder / CONFIG, FORMAT, {"model": str, "config": dict}, ANEW, oldest=1)
     except FileNotFoundError:
         raise UserError(f"{folder}: no {CONFIG} here; give the folder that `tgvae train` wrote") from None
-    return saved["model"], saved["config"]
+    return saved["model"], migrate_settings(saved["config"], saved["format"])
 
 
 def load(folder: str | Path, map_location: str = "cpu") -> Model:

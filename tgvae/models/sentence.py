@@ -21,7 +21,7 @@ from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import HouseholderNormal, SequenceDistribution, TokenSequence, standard_normal
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import Capability, TextModel, add_noise
-from tgvae.models.text_generation import Sentence, between, read, write
+from tgvae.models.text_generation import Sentence, interpolate, read, write
 from tgvae.nn.decoder import Decoder
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.gru import GRUDecoder, GRUEncoder, drop_words
@@ -146,7 +146,7 @@ class LatentSentenceModel(TextModel):
     ) -> list[Sentence]:
         """Sentences along the straight line between the latents of two sentences."""
         a, b = self.encode([start, end])
-        return self.write(between(a, b, steps), settings, make_generator(seed, self.device))
+        return self.write(interpolate(a, b, steps), settings, make_generator(seed, self.device))
 
 
 class SentenceVAE(LatentSentenceModel):
@@ -186,7 +186,7 @@ class SentenceVAE(LatentSentenceModel):
         self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
     ) -> Trace:
         assert isinstance(batch, Batch)
-        q = self.sentence.posterior(*batch.seen)
+        q = self.sentence.posterior(*batch.encoder_inputs)
         z = q.rsample((samples,))
         y = self.sentence.likelihood(batch.inputs, add_noise(z, latent_noise))
         return Trace({"z": Latent(q, self.prior(), z, "sentence")}, {"tokens": Observed(y, batch.targets, "sentence")})

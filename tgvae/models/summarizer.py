@@ -6,7 +6,7 @@
 t is that of the whole document: the summary is not part of it. By default the component is a latent of its own,
 z = mu_c + U delta with delta from the document, c ~ Cat(t), and in training
 
-    q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence
+    q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence_weight
 
 so that c says which of the document's topics the summary speaks of. Without evidence the decoder, which sees the
 document, learns nothing from z, and a topic asked for changes nothing. The KL is closed form; a summary under
@@ -56,8 +56,8 @@ class SummarizerConfig:
         latent: ``topics``: z with the topic mixture as prior; ``normal``: z with N(0, I); ``none``: no z.
         prior: how the KL to the topic mixture is taken: ``component`` (a latent c), or for one z against
             the whole mixture ``jensen``, ``variational``, ``monte_carlo``.
-        evidence: weight of the summary's own words in q(c | y, d), for ``component``.
-        guide_topics: let the summary's loss shape the topics; else its gradient into t and beta stops.
+        evidence_weight: weight of the summary's own words in q(c | y, d), for ``component``.
+        backprop_to_topics: let the summary's loss shape the topics; else its gradient into t and beta stops.
         copy: let the decoder copy words of the document.
         coverage: add the loss ``aux/coverage`` on attention spent twice on one place.
         target: what to write: the ``summary`` of a document, its ``title``, or ``auto``, the one that more training
@@ -69,8 +69,8 @@ class SummarizerConfig:
     sentence: SentenceConfig = field(default_factory=SentenceConfig)
     latent: Literal["topics", "normal", "none"] = "topics"
     prior: PriorKind = "component"
-    evidence: float = 1.0
-    guide_topics: bool = False
+    evidence_weight: float = 1.0
+    backprop_to_topics: bool = False
     copy: bool = True
     coverage: bool = False
     target: Target = "auto"
@@ -78,7 +78,7 @@ class SummarizerConfig:
 
     def __post_init__(self) -> None:
         require_range(self, 1, math.inf, "source_tokens")
-        require_range(self, 0, math.inf, "evidence")
+        require_range(self, 0, math.inf, "evidence_weight")
         if not self.sentence.bidirectional:
             raise UserError("a summarizer reads its documents both ways: leave sentence.bidirectional as it is")
         if self.sentence.softmax != "full":
@@ -126,8 +126,8 @@ class Summarizer(SummaryGenerator):
                 len(vocabulary),
                 latent,
                 kind=config.prior,
-                evidence_weight=config.evidence,
-                backprop_to_topics=config.guide_topics,
+                evidence_weight=config.evidence_weight,
+                backprop_to_topics=config.backprop_to_topics,
             )
 
     @property
@@ -160,7 +160,7 @@ class Summarizer(SummaryGenerator):
             raise UserError("a summarizer reads documents with summaries: draw batches from its `pairs(corpus)`")
         topics, words = self.topic.trace_with_words(batch.documents, samples) if self.guided else (Trace(), None)
         source = self.read(batch.source, batch.source_lengths)
-        latents = self._latents(source, words, batch.own, samples, temperature)
+        latents = self._latents(source, words, batch.sentence_bow, samples, temperature)
         z = latents["z"].z if latents else source.final.new_zeros(1, len(batch.lengths), 0)
         likelihood = self.decoder(self._hidden(batch.inputs), z, source)
         targets = batch.targets if self.config.copy else self.decoder.within(batch.targets)

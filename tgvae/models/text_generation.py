@@ -95,12 +95,12 @@ def read(tokenizer: SentenceTokenizer, sentences: Sequence[str], device: torch.d
     return targets.to(device), torch.tensor([len(p) for p in padded], device=device)
 
 
-def between(a: Tensor, b: Tensor, steps: int) -> Tensor:
+def interpolate(a: Tensor, b: Tensor, steps: int) -> Tensor:
     """Latents on the straight line from a to b, both ends included, with shape (steps, Z).
 
     Examples:
         >>> import torch
-        >>> between(torch.zeros(2), torch.tensor([2.0, 4.0]), steps=3).tolist()
+        >>> interpolate(torch.zeros(2), torch.tensor([2.0, 4.0]), steps=3).tolist()
         [[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]
     """
     if steps < 2:

@@ -5,10 +5,10 @@
 The default prior treats the component as a latent of its own:
 
     c ~ Cat(t),   p(z | c) = N(mu_c, diag sigma_c^2),   z = mu_c + U delta,   delta ~ N(delta(y), diag)
-    q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence
+    q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence_weight
 
 so that a sentence belongs to the topic that its words speak of, by the topic model's own rule, and
-components and topics agree by construction. ``evidence`` = 0 is q(c | d) = t.
+components and topics agree by construction. ``evidence_weight`` = 0 is q(c | d) = t.
 Shape legend: S samples, B sentences, U documents, T topics, Z latent, D bag-of-words vocabulary.
 """
 
@@ -47,8 +47,8 @@ class TGVAEConfig:
         sentence: the sentence model's.
         prior: how the KL to the topic mixture is taken: ``component`` (a latent c), or for one z against
             the whole mixture ``jensen``, ``variational``, ``monte_carlo``.
-        evidence: weight of the sentence's own words in q(c | y, d), for ``component``.
-        guide_topics: let the sentence's loss shape the topics; else its gradient into t and beta stops.
+        evidence_weight: weight of the sentence's own words in q(c | y, d), for ``component``.
+        backprop_to_topics: let the sentence's loss shape the topics; else its gradient into t and beta stops.
         consistency_sentences: sentences drawn a batch for the term ``aux/consistency``; 0 leaves it out.
         straight_through: relaxed draws are one-hot forward (they always are in evaluation).
 
@@ -59,13 +59,13 @@ class TGVAEConfig:
     topic: TopicConfig = field(default_factory=TopicConfig)
     sentence: SentenceConfig = field(default_factory=SentenceConfig)
     prior: PriorKind = "component"
-    evidence: float = 1.0
-    guide_topics: bool = False
+    evidence_weight: float = 1.0
+    backprop_to_topics: bool = False
     consistency_sentences: int = 0
     straight_through: bool = True
 
     def __post_init__(self) -> None:
-        require_range(self, 0, math.inf, "evidence", "consistency_sentences")
+        require_range(self, 0, math.inf, "evidence_weight", "consistency_sentences")
 
 
 class TGVAE(TopicGuidedGenerator):
@@ -108,8 +108,8 @@ class TGVAE(TopicGuidedGenerator):
             len(vocabulary),
             config.sentence.latent_size,
             kind=config.prior,
-            evidence_weight=config.evidence,
-            backprop_to_topics=config.guide_topics,
+            evidence_weight=config.evidence_weight,
+            backprop_to_topics=config.backprop_to_topics,
             straight_through=config.straight_through,
         )
 
@@ -122,8 +122,8 @@ class TGVAE(TopicGuidedGenerator):
         topics, words = self.topic.trace_with_words(batch.documents, samples)
         g = self.topic.posterior(batch.context).rsample((samples,))
         prior = self.component.mixture(self.topic.proportions(g), words.beta)
-        posterior = partial(self.sentence.posterior, *batch.seen)
-        latents = self.component.latents(prior, words.log_beta, batch.own, posterior, temperature)
+        posterior = partial(self.sentence.posterior, *batch.encoder_inputs)
+        latents = self.component.latents(prior, words.log_beta, batch.sentence_bow, posterior, temperature)
         z = add_noise(latents["z"].z, latent_noise)
         y = Observed(self.sentence.likelihood(batch.inputs, z), batch.targets, "sentence")
         wanted = self.training and self.config.consistency_sentences

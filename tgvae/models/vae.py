@@ -112,7 +112,7 @@ class VectorVAE(Model):
             self.log_scale = nn.Parameter(torch.zeros(()))
 
     @classmethod
-    def of(cls, config: VectorConfig, data: Vectors) -> Self:
+    def from_data(cls, config: VectorConfig, data: Vectors) -> Self:
         """The standard deviation of a normal likelihood starts at that of the training values around their means.
 
         From 1 it would take so many steps to come down to the data that z is given up meanwhile.
@@ -150,8 +150,8 @@ class VectorVAE(Model):
         return Independent(Bernoulli(logits=h, validate_args=False), 1, validate_args=False)
 
     def trace(self, batch: VectorBatch, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0) -> Trace:
-        q = self.posterior(batch.seen)
-        z = self.embed(batch.seen).unsqueeze(0) if q is None else self._sample(q, samples, temperature)
+        q = self.posterior(batch.encoder_inputs)
+        z = self.embed(batch.encoder_inputs).unsqueeze(0) if q is None else self._sample(q, samples, temperature)
         x = self.likelihood(add_noise(z, latent_noise))
         latents = {} if q is None else {"z": Latent(q, self.prior(), z, "vector")}
         return Trace(latents, {"x": Observed(x, batch.x, "vector")})

@@ -88,7 +88,7 @@ class GraphVAE(Model):
         >>> import numpy as np
         >>> from tgvae.data.graphs import Graph
         >>> path = Graph(["a", "b", "c", "d"], np.array([[0, 1], [1, 2], [2, 3]]), "a path")
-        >>> GraphVAE.of(GraphConfig(latent_size=2), path).config.latent_size
+        >>> GraphVAE.from_data(GraphConfig(latent_size=2), path).config.latent_size
         2
     """
 
@@ -111,7 +111,7 @@ class GraphVAE(Model):
             self.log_scale = GraphConvolution(config.hidden_size, config.latent_size)
 
     @classmethod
-    def of(cls, config: GraphConfig, data: Graph) -> Self:
+    def from_data(cls, config: GraphConfig, data: Graph) -> Self:
         return cls(config, data.nodes if data.features is None else data.features.shape[1])
 
     def save_data(self, folder: Path) -> list[Path]:
