@@ -172,7 +172,9 @@ def test_a_summary_is_cut_into_sentences_as_its_document_is(prepared: PreparedFo
     assert batch.targets[0, :-1].tolist() == batch.source[0].tolist()
     assert batch.words.tolist() == [4 + 5 + 2 + 1]
     words = [prepared.topic_vocabulary.words[i] for i in batch.sentence_bow.words]
-    assert dict(zip(words, batch.sentence_bow.counts.tolist(), strict=True)) == {"army": 1, "battle": 2}, "without full stops"
+    assert dict(zip(words, batch.sentence_bow.counts.tolist(), strict=True)) == {"army": 1, "battle": 2}, (
+        "without full stops"
+    )
 
 
 def test_what_stands_for_a_rare_word_is_one_word(prepared: PreparedFolder) -> None:
