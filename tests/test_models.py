@@ -65,7 +65,7 @@ def repad(batch: Batch, extra: int) -> Batch:
 
 def reorder(batch: Batch, order: torch.Tensor) -> Batch:
     names = ("inputs", "targets", "lengths", "words", "parent")
-    bags = {name: sparse(getattr(batch, name).dense()[order]) for name in ("own", "context")}
+    bags = {name: sparse(getattr(batch, name).dense()[order]) for name in ("sentence_bow", "context")}
     return replace(batch, **{name: getattr(batch, name)[order] for name in names}, **bags)
 
 
