@@ -1,14 +1,13 @@
-"""Run docs/theory.md: its outputs, pictures and counted lines are what this script wrote.
+"""Run the code of docs/theory.md, and update or check the outputs and figures on the page.
 
-python scripts/theory.py            # run every block; write into the page what it prints, and the pictures
-python scripts/theory.py --check    # run every block; compare what it prints with the page
+python scripts/theory.py            # run every block; write its output and its figure into the page
+python scripts/theory.py --check    # run every block; compare its output with the page
 
-Pictures need `pip install 'tgvae[pictures]'` (kaleido) and a Chrome or Chromium browser.
+Figures need `pip install 'tgvae[pictures]'` (kaleido) and a Chrome or Chromium browser.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import math
@@ -23,75 +22,53 @@ import torch
 
 from tgvae.cli.main import keep_memory
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "theory.md"
+PAGE = Path(__file__).parent.parent / "docs" / "theory.md"
 BLOCK = re.compile(
-    r"```python\n(?P<code>.*?)```(?:\n\n```text\n(?P<shown>.*?)```)?(?:\n\n!\[[^\]]+\]\((?P<picture>\S+)\))?", re.DOTALL
+    r"```python\n(?P<code>.*?)```(?:\n\n```text\n(?P<output>.*?)```)?(?:\n\n!\[[^\]]+\]\((?P<figure>\S+)\))?", re.DOTALL
 )
-COUNTED = re.compile(r"(?P<parts>`\S+?\.py\S*`(?:, `\S+`)*) \| \d+ \|$", re.MULTILINE)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-class Ran(NamedTuple):
-    """A block that has run, what it printed, and its Plotly figure where the page has a picture."""
+class Executed(NamedTuple):
+    """A code block of the page, what it printed, and its Plotly figure if the page shows one."""
 
     block: re.Match[str]
     printed: str
     figure: Any
 
 
-def run(page: str, change: Callable[[str], str] = str) -> Iterator[Ran]:
-    """The Python blocks of the page, ``change``d, one after another in one namespace and the current folder."""
-    names: dict[str, Any] = {}
+def run(page: str, change: Callable[[str], str] = str) -> Iterator[Executed]:
+    """Execute the Python blocks of the page in order, in one namespace, after applying ``change`` to their code."""
+    namespace: dict[str, Any] = {}
     for block in BLOCK.finditer(page):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(change(block["code"]), str(PAGE), "exec"), names)
-        yield Ran(block, printed.getvalue(), names.pop("figure") if block["picture"] else None)
+            exec(compile(change(block["code"]), str(PAGE), "exec"), namespace)
+        yield Executed(block, printed.getvalue(), namespace.pop("figure") if block["figure"] else None)
 
 
-def agree(shown: str, printed: str) -> bool:
-    """Whether outputs have the same words, and numbers that are the same but for 5 %, or one of the last place."""
-    (words, numbers), (other_words, others) = told(shown), told(printed)
+def agree(expected: str, printed: str) -> bool:
+    """Return whether outputs have the same words, and numbers within 5 % or one unit of the last decimal place."""
+    (words, numbers), (other_words, others) = split_numbers(expected), split_numbers(printed)
     places = [len(number.partition(".")[2]) for number in numbers]
     pairs = zip(map(float, numbers), map(float, others), places, strict=False)
     return words == other_words and all(math.isclose(a, b, rel_tol=0.05, abs_tol=1.01 * 10.0**-n) for a, b, n in pairs)
 
 
-def told(output: str) -> tuple[list[list[str]], list[str]]:
-    """The words of every line, and all numbers; of lines that start with a blank, which models wrote, nothing."""
+def split_numbers(output: str) -> tuple[list[list[str]], list[str]]:
+    """Return the words of each line and all numbers; indented lines are text of models and are ignored."""
     lines = ["" if line.startswith(" ") else line for line in output.splitlines()]
     return [NUMBER.split(line) for line in lines], [number for line in lines for number in NUMBER.findall(line)]
 
 
-def code_lines(part: str) -> int:
-    """Lines of FILE, or of the one function or class FILE:NAME, without blanks, comments and docstrings."""
-    path, _, name = part.partition(":")
-    text = (ROOT / path).read_text(encoding="utf-8")
-    tree: Any = ast.parse(text)
-    if name:
-        [tree] = [node for node in ast.walk(tree) if getattr(node, "name", None) == name]
-    strings = [n for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
-    left_out = {line for n in strings for line in range(n.lineno, (n.end_lineno or 0) + 1)}
-    lines = text.splitlines()
-    first, last = (tree.lineno, tree.end_lineno) if name else (1, len(lines))
-    kept = [lines[i - 1].strip() for i in range(first, last + 1) if i not in left_out]
-    return sum(line != "" and not line.startswith("#") for line in kept)
+def update(page: str, executed: list[Executed]) -> str:
+    """Return the page with the printed outputs."""
+    for done in reversed([done for done in executed if done.block["output"] is not None]):
+        page = page[: done.block.start("output")] + done.printed + page[done.block.end("output") :]
+    return page
 
 
-def recounted(row: re.Match[str]) -> str:
-    """The end of a row of the page's table, with the lines of its parts."""
-    return f"{row['parts']} | {sum(code_lines(part.strip('`')) for part in row['parts'].split(', '))} |"
-
-
-def written(page: str, ran: list[Ran]) -> str:
-    """The page with what its blocks have printed, and the lines of code as they are now."""
-    for done in reversed([done for done in ran if done.block["shown"] is not None]):
-        page = page[: done.block.start("shown")] + done.printed + page[done.block.end("shown") :]
-    return COUNTED.sub(recounted, page)
-
-
-def draw(figure: Any, path: Path) -> None:
-    """A small PNG on white, of 256 colours."""
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a small PNG with 256 colours on white."""
     from PIL import Image
 
     png = figure.update_layout(paper_bgcolor="white").to_image("png", width=700, height=420)
@@ -101,18 +78,20 @@ def draw(figure: Any, path: Path) -> None:
 def main(check: bool) -> int:
     keep_memory()
     torch.set_num_threads(1)
-    page, ran = PAGE.read_text(encoding="utf-8"), []
+    page, executed = PAGE.read_text(encoding="utf-8"), []
     with TemporaryDirectory() as folder, contextlib.chdir(folder):
         for done in run(page):
             print(done.printed, end="", flush=True)
-            ran.append(done)
+            executed.append(done)
     if check:
-        differ = [done for done in ran if not agree(done.block["shown"] or "", done.printed)]
-        print(*(f"The page has\n{done.block['shown']}but now it is\n{done.printed}" for done in differ), sep="\n")
+        differ = [done for done in executed if not agree(done.block["output"] or "", done.printed)]
+        for done in differ:
+            print(f"The page has\n{done.block['output']}but the code prints\n{done.printed}")
         return int(bool(differ))
-    for done in (done for done in ran if done.figure is not None):
-        draw(done.figure, PAGE.parent / done.block["picture"])
-    PAGE.write_text(written(page, ran), encoding="utf-8")
+    for done in executed:
+        if done.figure is not None:
+            save_figure(done.figure, PAGE.parent / done.block["figure"])
+    PAGE.write_text(update(page, executed), encoding="utf-8")
     return 0
 
 

@@ -1,13 +1,11 @@
-"""docs/theory.md runs from top to bottom, and what it says, draws and counts is so."""
+"""docs/theory.md runs from top to bottom, and its outputs and figures are those of its code."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
 import re
-import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from scripts import theory
-from scripts.theory import BLOCK, COUNTED, PAGE, Ran, agree, code_lines, recounted, run, told, written
-from tgvae.applications.theory_plots import (
-    code_map,
-    curves,
-    ellipses,
-    em_steps,
-    manifold,
-    rate_distortion,
-    topic_names,
-    validations,
-)
+from scripts.theory import BLOCK, PAGE, Executed, agree, run, split_numbers, update
+from tgvae.applications.theory_plots import code_map, ellipses, em_steps, topic_names, validations
 from tgvae.data.vectors import Space, VectorSplit
 from tgvae.errors import UserError
-from tgvae.evaluation.likelihood import Bound
 from tgvae.models.gmm import Mixture, em
 from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.models.vae import VectorConfig, VectorVAE
 
 TEXT = PAGE.read_text(encoding="utf-8")
-RUNGS = dict(re.findall(r"^## ((?:\d+\.|Aside).*)\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE))
+SECTIONS = dict(re.findall(r"^## ((?:\d+\.|Aside).*)\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE))
 SMALLER = {
     r"epochs=\d+": "epochs=1",
     "since=2000": "since=2017",
@@ -49,37 +37,37 @@ BRIEF = "def brief(phase):\n    return replace(phase, epochs=2)\n\n"
 
 
 def smaller(code: str) -> str:
-    """Few epochs, few years, little width."""
+    """Return the code with fewer epochs and years and smaller models."""
     for wanted, given in SMALLER.items():
         code = re.sub(wanted, given, code)
     return BRIEF * ("brief" in code) + code
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> list[Ran]:
-    """The whole page, made small."""
+def ran(tmp_path_factory: pytest.TempPathFactory) -> list[Executed]:
+    """The executed page, with small models."""
     with contextlib.chdir(tmp_path_factory.mktemp("page")):
         return list(run(TEXT, smaller))
 
 
-def test_every_block_prints_lines_like_those_of_the_page(ran: list[Ran]) -> None:
-    assert len(ran) == len(RUNGS) + 1 == 12
+def test_blocks_print_the_lines_of_the_page(ran: list[Executed]) -> None:
+    assert len(ran) == len(SECTIONS) + 1 == 12
     for done in ran:
-        words, numbers = told(done.printed)
-        assert words == told(done.block["shown"] or "")[0]
+        words, numbers = split_numbers(done.printed)
+        assert words == split_numbers(done.block["output"] or "")[0]
         assert all(math.isfinite(float(number)) for number in numbers)
 
 
-def test_what_was_not_made_small_prints_the_numbers_of_the_page(ran: list[Ran]) -> None:
+def test_unchanged_blocks_print_the_numbers_of_the_page(ran: list[Executed]) -> None:
     mixture, linear = ran[1], ran[2]
-    assert agree(mixture.block["shown"], mixture.printed)
-    assert agree(linear.block["shown"].splitlines()[1], linear.printed.splitlines()[1])  # of exact PCA
+    assert agree(mixture.block["output"], mixture.printed)
+    assert agree(linear.block["output"].splitlines()[1], linear.printed.splitlines()[1])  # of exact PCA
 
 
-def test_every_picture_is_drawn_and_named_once(ran: list[Ran]) -> None:
-    named = [done.block["picture"] for done in ran if done.block["picture"]]
+def test_every_section_has_one_figure_file(ran: list[Executed]) -> None:
+    named = [done.block["figure"] for done in ran if done.block["figure"]]
     files = {f"pictures/{path.name}" for path in (PAGE.parent / "pictures").iterdir()}
-    assert len(named) == len(set(named)) == len(RUNGS)
+    assert len(named) == len(set(named)) == len(SECTIONS)
     assert re.findall(r"!\[[^\]]{20,}\]\((\S+)\)", TEXT) == named
     assert set(named) <= files
     for name in named:
@@ -88,7 +76,7 @@ def test_every_picture_is_drawn_and_named_once(ran: list[Ran]) -> None:
         assert len(png) < 60_000, name
 
 
-def test_every_figure_shows_something(ran: list[Ran]) -> None:
+def test_no_figure_is_empty(ran: list[Executed]) -> None:
     for done in ran[1:]:
         assert isinstance(done.figure, go.Figure)
         sizes = [len(trace.y if trace.z is None else trace.z) for trace in done.figure.data if trace.type == "heatmap"]
@@ -97,63 +85,41 @@ def test_every_figure_shows_something(ran: list[Ran]) -> None:
         assert min(sizes) > 0
 
 
-def test_every_rung_has_its_parts() -> None:
-    assert [title.split(".")[0] for title in RUNGS][:10] == [str(number) for number in range(1, 11)]
-    for title, body in RUNGS.items():
+def test_every_section_has_equation_code_and_output() -> None:
+    assert [title.split(".")[0] for title in SECTIONS][:10] == [str(number) for number in range(1, 11)]
+    for title, body in SECTIONS.items():
         assert body.count("```math") >= 1, title
         assert len(BLOCK.findall(body)) == body.count("```python") == 1, title
         assert re.search(r"[Cc]hanged: |five choices", body), title
         assert "`trace.py`" in body, title
-        assert " nats" in BLOCK.search(body)["shown"], title
+        assert " nats" in BLOCK.search(body)["output"], title
         code = BLOCK.search(body)["code"].splitlines()
         assert sum("import" not in line and line.strip() != "" for line in code) <= 16, title
 
 
-def test_links_within_the_page_lead_to_every_rung() -> None:
+def test_internal_links_lead_to_every_section() -> None:
     """GitHub's anchors: lower case, hyphens for blanks, and no other punctuation."""
-    anchors = [re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in RUNGS]
+    anchors = [re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in SECTIONS]
     assert re.findall(r"\]\(#([^)]+)\)", TEXT) == anchors
 
 
-def test_numbers_of_the_prose_are_printed_in_the_same_rung() -> None:
-    for title, body in RUNGS.items():
+def test_numbers_in_prose_are_printed_in_the_same_section() -> None:
+    for title, body in SECTIONS.items():
         prose = re.sub(r"```.*?```|\(http\S+\)|`[^`]*`", "", body, flags=re.DOTALL)
         decimals = re.findall(r"\d+\.\d+", prose)
-        assert all(number in BLOCK.search(body)["shown"] for number in decimals), title
+        assert all(number in BLOCK.search(body)["output"] for number in decimals), title
 
 
-def test_the_table_of_the_page_names_every_rung_and_its_lines() -> None:
-    rows = list(COUNTED.finditer(TEXT))
-    assert len(rows) == len(RUNGS) + 1
-    for row in rows:
-        shown, now = (int(re.search(r"(\d+) \|$", line)[1]) for line in (row[0], recounted(row)))
-        assert now == pytest.approx(shown, rel=0.1), row[0]
-
-
-@pytest.mark.parametrize("part", ["tgvae/trace.py", "tgvae/models/vae.py", "tgvae/recipes.py:denoising"])
-def test_lines_of_code_are_those_with_a_token_that_counts(part: str) -> None:
-    path, _, name = part.partition(":")
-    text = (theory.ROOT / path).read_text(encoding="utf-8")
-    if name:
-        text = re.search(rf"^def {name}\(.*?(?=^\S)", text, re.MULTILINE | re.DOTALL)[0]
-    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    kept, before = set(), tokenize.NEWLINE
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        docstring = token.type == tokenize.STRING and before in skipped
-        if token.type not in skipped and not docstring:
-            kept |= set(range(token.start[0], token.end[0] + 1))
-        before = token.type
-    assert code_lines(part) == len(kept) > 0
-
-
-@pytest.mark.parametrize("name", ["tgvae/trace.py:nothing", "tgvae/models/topic.py:likelihood"])
-def test_a_name_must_be_there_once(name: str) -> None:
-    with pytest.raises(ValueError, match="unpack"):
-        code_lines(name)
+def test_table_names_existing_code() -> None:
+    parts = re.findall(r"`((?:tgvae/)\S+\.py)(?::(\w+))?`", TEXT[TEXT.index("The code that each rung adds") :])
+    assert len(parts) > len(SECTIONS)
+    for path, name in parts:
+        code = (PAGE.parent.parent / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(class|def) {name}\b", code, re.MULTILINE), f"{path}:{name}"
 
 
 @pytest.mark.parametrize(
-    ("shown", "printed", "same"),
+    ("expected", "printed", "same"),
     [
         ("KL 10.0 nats\n", "KL 10.4 nats\n", True),
         ("KL 10.0 nats\n", "KL 10.6 nats\n", False),
@@ -169,19 +135,19 @@ def test_a_name_must_be_there_once(name: str) -> None:
         ("", "", True),
     ],
 )
-def test_outputs_agree_but_for_small_differences(shown: str, printed: str, same: bool) -> None:
-    assert agree(shown, printed) is same
+def test_outputs_agree_up_to_small_differences(expected: str, printed: str, same: bool) -> None:
+    assert agree(expected, printed) is same
 
 
 def test_outputs_are_written_into_the_page_where_they_belong() -> None:
     page = "```python\nprint(1)\n```\n\n```text\nold\n```\n\n"
     page += "```python\nprint('two\\nlines')\n```\n\n```text\n```\n\nEnd.\n"
-    again = written(page, list(run(page)))
+    again = update(page, list(run(page)))
     assert again == page.replace("old\n", "1\n").replace("```text\n```", "```text\ntwo\nlines\n```")
-    assert written(again, list(run(again))) == again
+    assert update(again, list(run(again))) == again
 
 
-def test_check_tells_what_differs(
+def test_check_prints_differences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.md"
@@ -205,7 +171,7 @@ def test_ellipses_are_two_standard_deviations_from_their_means() -> None:
     torch.testing.assert_close(distance, torch.full_like(distance, 2.0))
 
 
-def test_the_bound_touches_log_p_after_every_e_step() -> None:
+def test_the_bound_equals_log_p_after_every_e_step() -> None:
     x, start = mixture_of_two()
     end, bounds = em(x, start, steps=4, tolerance=0, floor=0)
     lines = {trace.name: trace for trace in em_steps(x, start, end, bounds).data}
@@ -227,17 +193,7 @@ def plane_model() -> VectorVAE:
     return model
 
 
-def test_the_manifold_goes_right_with_the_first_value_and_up_with_the_second() -> None:
-    [drawn] = manifold(plane_model(), rows=3, columns=5).data
-    shades = np.asarray(drawn.z)[1::3, 1::3]
-    assert shades.shape == (3, 5)
-    assert (np.diff(shades.astype(int), axis=1) > 0).all()
-    assert (np.diff(shades.astype(int), axis=0) < 0).all()
-    corner = 1 / (1 + math.exp(-(1.2816 + 2 * 0.9674)))  # quantiles at .9 and 5/6
-    assert shades[0, -1] == pytest.approx(255 * corner, abs=0.6)
-
-
-def test_codes_are_drawn_as_their_labels() -> None:
+def test_codes_are_plotted_as_their_labels() -> None:
     model, x = plane_model(), np.eye(4, dtype=np.float32)[:3]
     split = VectorSplit("made", "test", x, np.array(["a", "<b>", "a"]))
     figure = code_map(model, split)
@@ -250,29 +206,6 @@ def test_codes_are_drawn_as_their_labels() -> None:
         code_map(VectorVAE(VectorConfig(), model.space), split)
 
 
-@pytest.mark.parametrize("space", [(VectorConfig(), (2, 2)), (VectorConfig(latent_size=2), ())])
-def test_only_pictures_from_a_plane_have_a_manifold(space: tuple[VectorConfig, tuple[int, ...]]) -> None:
-    with pytest.raises(UserError, match="latent of size 2"):
-        manifold(VectorVAE(space[0], Space(4, space[1])))
-
-
-def test_rate_and_distortion_lie_on_lines_of_equal_bound() -> None:
-    one = torch.ones(3, dtype=torch.long)
-    bounds = {
-        name: Bound({"nll/x": torch.full((3,), nll), "kl/z": torch.full((3,), kl)}, one, one, one)
-        for name, nll, kl in (("a", 5.0, 4.0), ("b", 7.0, 1.0))
-    }
-    models, equal = rate_distortion(bounds).data
-    assert (models.x, models.y, models.text) == ((4.0, 1.0), (5.0, 7.0), ("a", "b"))
-    assert {x + y for x, y in zip(equal.x, equal.y, strict=True)} == {8.0}
-
-
-def test_curves_have_a_line_each_and_level_marks() -> None:
-    figure = curves({"a": {1: 2.0, 2: 1.0}, "b": {1: 3.0}}, "epoch", "KL", {"exact": 0.5})
-    assert [(trace.name, trace.x, trace.y) for trace in figure.data] == [("a", (1, 2), (2.0, 1.0)), ("b", (1,), (3.0,))]
-    assert (figure.layout.shapes[0].y0, figure.layout.annotations[0].text) == (0.5, "exact")
-
-
 def test_validations_are_read_by_epoch(tmp_path: Path) -> None:
     rows = [{"kind": "train", "kl/z": 9.0}]
     rows += [{"kind": "valid", "kl/z": kl, "nll/x": nll} for kl, nll in ((1.0, 2.0), (3.0, 5.0))]
@@ -280,7 +213,7 @@ def test_validations_are_read_by_epoch(tmp_path: Path) -> None:
     assert validations(tmp_path, "kl/z") == {1: 1.0, 2: 3.0}
     assert validations(tmp_path, "nll/x", "kl/z") == {1: 3.0, 2: 8.0}
     for run_folder, term in ((tmp_path, "kl/g"), (tmp_path / "none", "kl/z")):
-        with pytest.raises(UserError, match=f"no validation has {term}"):
+        with pytest.raises(UserError, match=f"no validation with {term}"):
             validations(run_folder, term)
 
 
