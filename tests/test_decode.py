@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
 import pytest
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from tgvae.errors import UserError
-from tgvae.generation.decode import Decoded, DecodeSettings, Strategy, _argmax, _sample, decode, select
+from tgvae.generation.decode import READABLE, Decoded, DecodeSettings, Strategy, _argmax, _sample, decode, select
+from tgvae.models.summarization import SUMMARY
 
 PAD, BOS, EOS, FIRST_WORD = 0, 1, 2, 3
 FORBIDDEN = (PAD, BOS)
@@ -459,6 +461,10 @@ def test_logits_that_are_not_numbers_are_an_error(settings: dict[str, Any]) -> N
         run(Table(torch.full((5, 5), math.nan)), torch.zeros(2, 1), **settings)
 
 
+def strategy_for(field: str) -> dict[str, Any]:
+    return {"strategy": "beam"} if field in ("beams", "length_penalty") else {}
+
+
 @pytest.mark.parametrize(
     ("field", "values", "wanted"),
     [
@@ -477,7 +483,7 @@ def test_logits_that_are_not_numbers_are_an_error(settings: dict[str, Any]) -> N
 def test_settings_out_of_range_name_the_field(field: str, values: list[Any], wanted: str) -> None:
     for value in values:
         with pytest.raises(UserError) as error:
-            DecodeSettings(**{field: value})
+            DecodeSettings(**strategy_for(field) | {field: value})
         assert str(error.value) == f"decoding: {field} is {value!r} but must be {wanted}."
 
 
@@ -496,12 +502,34 @@ def test_settings_out_of_range_name_the_field(field: str, values: list[Any], wan
     ],
 )
 def test_the_ends_of_a_range_are_in_it(field: str, values: list[float]) -> None:
-    assert [getattr(DecodeSettings(**{field: value}), field) for value in values] == values
+    settings = [DecodeSettings(**strategy_for(field) | {field: value}) for value in values]
+    assert [getattr(found, field) for found in settings] == values
 
 
-def test_only_a_beam_keeps_several_hypotheses() -> None:
-    kept = {strategy: DecodeSettings(strategy=strategy, beams=7).open_hypotheses for strategy in get_args(Strategy)}
-    assert kept == {"sample": 1, "greedy": 1, "beam": 7}
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize(
+    ("field", "value", "used_by"),
+    [
+        ("temperature", 0.5, "sample"),
+        ("top_k", 10, "sample"),
+        ("top_p", 0.5, "sample"),
+        ("beams", 3, "beam"),
+        ("length_penalty", 0.0, "beam"),
+    ],
+)
+def test_options_without_effect_are_refused(field: str, value: float, used_by: str, strategy: str) -> None:
+    settings: dict[str, Any] = {"strategy": strategy, field: value}
+    if strategy == used_by:
+        assert getattr(DecodeSettings(**settings), field) == value
+    else:
+        with pytest.raises(UserError, match=f"{field} has no effect with strategy {strategy}; .* use {used_by}"):
+            DecodeSettings(**settings)
+
+
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("defaults", [DecodeSettings(), READABLE, SUMMARY], ids=["plain", "readable", "summary"])
+def test_defaults_go_with_every_strategy(strategy: Strategy, defaults: DecodeSettings) -> None:
+    assert replace(defaults, strategy=strategy).open_hypotheses == (5 if strategy == "beam" else 1)
 
 
 @pytest.mark.parametrize("settings", SHAPED, ids=lambda s: s["strategy"])
@@ -523,7 +551,7 @@ def test_everything_is_made_on_the_device_of_the_state(settings: dict[str, Any])
         ({"temperature": 0.5}, True),
         ({"top_k": 1}, True),
         ({"top_p": 0.9}, True),
-        ({"strategy": "greedy", "temperature": 0.5, "top_k": 1, "top_p": 0.9}, False),
+        ({"strategy": "greedy", "temperature": 0.7, "top_p": 0.9}, False),
         ({"strategy": "beam", "no_repeat_ngram": 1}, True),
         ({"repetition_penalty": 1.1}, True),
     ],

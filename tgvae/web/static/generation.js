@@ -12,12 +12,9 @@ async function generate() {
   const body = {
     num: Number(find("num").value),
     seed: Number(find("seed").value),
-    decode: {
-      strategy: find("strategy").value,
-      temperature: Number(find("temperature").value),
-      max_length: Number(find("max-length").value),
-    },
+    decode: { strategy: find("strategy").value, max_length: Number(find("max-length").value) },
   };
+  if (body.decode.strategy === "sample") body.decode.temperature = Number(find("temperature").value);
   if (Object.keys(mixture).length) Object.assign(body, { mixture, strength: Number(find("strength").value) });
   return [sentenceList((await request("generate", body)).sentences)];
 }
