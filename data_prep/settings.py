@@ -44,7 +44,10 @@ class PrepareSettings:
     """...and in at most this share of them."""
     drop_most_frequent: float = 0.0
     """Share of the topic words left out after that, those of most documents first (0.001: one in a thousand)."""
-    tokenizer: Literal["sentencepiece", "words"] = "sentencepiece"
+    tokenizer: Literal["sentencepiece", "words", "base"] = "sentencepiece"
+    """Pieces or words learned from the corpus, or the pieces of a pretrained base model that the corpus uses."""
+    base: str = "smollm2"
+    """For tokenizer "base": a name (see `tgvae download`), a folder, a GGUF file, or OWNER/NAME on the Hub."""
     vocabulary_size: int = 8000
     """Size of the sentence vocabulary, specials and byte pieces included."""
     min_word_count: int = 5

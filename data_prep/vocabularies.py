@@ -7,7 +7,8 @@ from pathlib import Path
 
 from data_prep.settings import PrepareSettings
 from data_prep.shards import Counts, training_texts
-from tgvae.data.tokenizers import SentencePieceTokenizer, SentenceTokenizer, WordTokenizer
+from tgvae.data.base_models import find_base
+from tgvae.data.tokenizers import BaseTokenizer, SentencePieceTokenizer, SentenceTokenizer, WordTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
 
@@ -71,6 +72,8 @@ def build_tokenizer(shards: list[Path], counts: Counts, settings: PrepareSetting
             )
         return WordTokenizer.build(counts.words, settings.min_word_count, settings.vocabulary_size)
     texts = training_texts(shards)
+    if settings.tokenizer == "base":  # all sentences: a piece that is left out would be spelt in smaller ones
+        return BaseTokenizer.fit(texts, find_base(settings.base))
     if counts.sentences > TOKENIZER_SENTENCES:
         chosen = set(random.Random(settings.seed).sample(range(counts.sentences), TOKENIZER_SENTENCES))
         texts = (text for i, text in enumerate(texts) if i in chosen)

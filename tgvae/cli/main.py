@@ -15,6 +15,7 @@ from tgvae.errors import Stopped, UserError, in_words, meant
 
 COMMANDS = {
     "demo": "prepare, train and show everything on the embedded corpus (about 5 minutes)",
+    "download": "a pretrained language model, to use as decoder",
     "prepare": "a corpus to a prepared folder",
     "inspect": "what a prepared folder holds",
     "train": "a prepared folder, vectors or a graph to a run: train a recipe, or resume",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import re
 import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tgvae.data.bpe import MergeTable, boundary_tokens, leading_space, readable_pieces
 from tgvae.data.html import without_markup
 from tgvae.errors import UserError
 from tgvae.files import read_bytes, write_bytes, write_text
@@ -19,6 +23,7 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 SENTENCEPIECE_FILE = "sentence.model"
 WORDS_FILE = "sentence_words.txt"
+BASE_FILE = "base_tokenizer.json"
 ANEW = "copy the whole folder anew, or make it again"
 
 _QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b", "'") | dict.fromkeys("\u201c\u201d\u201e\u201f", '"'))
@@ -225,7 +230,7 @@ class SentencePieceTokenizer(SentenceTokenizer):
     def save(self, folder: Path) -> Path:
         """Write `sentence.model`."""
         path = folder / SENTENCEPIECE_FILE
-        (folder / WORDS_FILE).unlink(missing_ok=True)  # of what was here before: a folder has one tokenizer
+        _remove_others(folder, path)
         write_bytes(path, self._processor.serialized_model_proto())
         return path
 
@@ -269,9 +274,133 @@ class WordTokenizer(SentenceTokenizer):
     def save(self, folder: Path) -> Path:
         """Write `sentence_words.txt`, a word a line, id = line number from 0."""
         path = folder / WORDS_FILE
-        (folder / SENTENCEPIECE_FILE).unlink(missing_ok=True)
+        _remove_others(folder, path)
         write_text(path, "\n".join(self.pieces) + "\n")
         return path
+
+
+class BaseTokenizer(SentenceTokenizer):
+    """The tokenizer of a pretrained language model, cut to the pieces of a corpus; no text is out of vocabulary.
+
+    Every sentence is encoded with a space before it, as within a text, so that its pieces are the same whether or not
+    other sentences come before it.
+
+    Args:
+        content: the parsed ``tokenizer.json`` of the base model.
+        start: piece of the base model that precedes the first sentence.
+        end: piece that ends a sentence.
+        kept: ids of the base model that are kept, without those two and the bytes that are always kept.
+
+    Attributes:
+        base_ids: the id in the base model of every id here; pad and unk, which no text has, go by the start.
+
+    Raises:
+        UserError: the tokenizer is not byte-pair encoding.
+    """
+
+    def __init__(self, content: dict[str, Any], start: str, end: str, kept: Sequence[int]) -> None:
+        import tokenizers
+
+        self._content, self._table, self._start, self._end = content, MergeTable(content), start, end
+        self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content))
+        self._tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a text is text
+        first, last = self._table.ids[start], self._table.ids[end]
+        every_byte = sorted(set(self._table.bytes.values()).difference(kept))
+        self._kept = list(kept)
+        self.base_ids = [first, first, first, last, *kept, *every_byte]
+        self._ids = {base: i for i, base in enumerate(self.base_ids) if i > EOS}
+        self._undone: dict[int, list[int]] = {}
+        self.pieces = [*SPECIALS, *readable_pieces([self._table.pieces[i] for i in self.base_ids[len(SPECIALS) :]])]
+        self.byte_ids = [self._ids[i] for i in self._table.bytes.values()]
+        self.lowercase = False
+        self._space = leading_space(self._table.pieces[self._raw(["x"])[0][0]])
+
+    @classmethod
+    def fit(cls, sentences: Iterable[str], base: Path) -> BaseTokenizer:
+        """Keep the pieces of cleaned sentences, most frequent first.
+
+        Args:
+            sentences: those of the training split.
+            base: folder of the base model, with its ``tokenizer.json`` and ``tokenizer_config.json``.
+
+        Raises:
+            UserError: the folder has no tokenizer that can be cut.
+        """
+        content, named = read_base_tokenizer(base)
+        try:
+            table = MergeTable(content)
+            whole = cls(content, *boundary_tokens(table.ids.keys(), named), kept=sorted(table.pieces))
+        except UserError as error:
+            raise UserError(f"{base}: {error}") from None
+        counts: Counter[int] = Counter()
+        for sentence in sentences:
+            counts.update(whole._raw([whole._space + sentence])[0])
+        kept = sorted(counts, key=lambda i: (-counts[i], i))
+        return cls(content, whole._start, whole._end, kept)
+
+    @property
+    def base_hash(self) -> str:
+        """SHA-256 of the whole tokenizer: the same for every corpus."""
+        return content_hash(self._content)
+
+    def _raw(self, texts: list[str]) -> list[list[int]]:
+        """Ids of the whole vocabulary."""
+        return [found.ids for found in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return [[i for base in row for i in self._cut(base)] for row in self._raw([self._space + t for t in texts])]
+
+    def _cut(self, base: int) -> list[int]:
+        if base not in self._undone:
+            self._undone[base] = [self._ids[part] for part in self._table.undo(base, self._ids)]
+        return self._undone[base]
+
+    def _decode(self, ids: list[int]) -> str:
+        text = self._tokenizer.decode([self.base_ids[i] for i in ids if i >= len(SPECIALS)], skip_special_tokens=False)
+        return text.removeprefix(" ")
+
+    def save(self, folder: Path) -> Path:
+        """Write `base_tokenizer.json`: the base model's tokenizer and the ids that are kept."""
+        path = folder / BASE_FILE
+        _remove_others(folder, path)
+        saved = {"start": self._start, "end": self._end, "kept": self._kept, "tokenizer": self._content}
+        write_text(path, json.dumps(saved, ensure_ascii=False) + "\n")
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> BaseTokenizer:
+        """Raises UserError: the file is damaged."""
+        try:
+            saved = json.loads(read_bytes(path))
+            kept, size = saved["kept"], max(MergeTable(saved["tokenizer"]).pieces)
+            if not all(type(i) is int and 0 <= i <= size for i in kept) or len(set(kept)) < len(kept):
+                raise ValueError("its ids are not those of the base model")
+            return cls(saved["tokenizer"], saved["start"], saved["end"], kept)
+        except Exception as error:  # tokenizers raises plain Exception for what it cannot read
+            raise UserError(f"{path}: not a tokenizer of a base model ({error}); {ANEW}") from error
+
+
+def read_base_tokenizer(base: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The parsed ``tokenizer.json`` of a base model, and the special tokens that it names.
+
+    Raises:
+        UserError: the folder has no such file, or it cannot be read.
+    """
+    path = base / "tokenizer.json"
+    try:
+        content = json.loads(path.read_bytes())
+        config = base / "tokenizer_config.json"
+        named = json.loads(config.read_bytes()) if config.is_file() else {}
+        # A special token is a string, or an object with its content.
+        tokens = {k: v["content"] if isinstance(v, dict) else v for k, v in named.items() if k.endswith("s_token")}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: no tokenizer that can be read ({error}); give the folder of a base model") from error
+    return content, {name: token for name, token in tokens.items() if isinstance(token, str)}
+
+
+def content_hash(content: Any) -> str:
+    """SHA-256 of a JSON value, whatever its layout in the file."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load_tokenizer(folder: Path) -> SentenceTokenizer:
@@ -290,7 +419,17 @@ def load_tokenizer(folder: Path) -> SentenceTokenizer:
     if (path := folder / WORDS_FILE).exists():
         _require_pieces(path, words := read_words(path))
         return WordTokenizer(words[len(SPECIALS) :])
-    raise UserError(f"{folder}: no sentence tokenizer ({SENTENCEPIECE_FILE} or {WORDS_FILE}) in this folder.")
+    if (path := folder / BASE_FILE).exists():
+        return BaseTokenizer.load(path)
+    raise UserError(
+        f"{folder}: no sentence tokenizer ({SENTENCEPIECE_FILE}, {WORDS_FILE} or {BASE_FILE}) in this folder."
+    )
+
+
+def _remove_others(folder: Path, path: Path) -> None:
+    """Remove the tokenizer that a folder had before: it has one."""
+    for name in {SENTENCEPIECE_FILE, WORDS_FILE, BASE_FILE} - {path.name}:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _require_pieces(path: Path, pieces: Sequence[str]) -> None:
