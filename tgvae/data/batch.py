@@ -1,6 +1,6 @@
 """What a model sees: a batch of documents, and of sentences of these documents.
 
-Shape legend: U documents, B sentences, L tokens, N source tokens, D bag-of-words vocabulary.
+Shape legend: U documents, B sentences, P passages, L tokens, N tokens of a source or passage, D bag-of-words vocabulary.
 """
 
 from __future__ import annotations
@@ -37,6 +37,24 @@ class Documents:
 
 
 @dataclass(frozen=True)
+class Passages:
+    """Consecutive sentences, for models in which a sentence depends on those before it.
+
+    Attributes:
+        tokens: bos and the tokens of every passage without eos, padded, with shape (P, N).
+        row: the passage of each sentence of the batch, with shape (B,).
+        start: place in ``tokens`` of the token before the sentence, with shape (B,).
+    """
+
+    tokens: Tensor
+    row: Tensor
+    start: Tensor
+
+    def to(self, device: torch.device | str) -> Passages:
+        return Passages(self.tokens.to(device), self.row.to(device), self.start.to(device))
+
+
+@dataclass(frozen=True)
 class Batch:
     """Sentences with the documents they come from; each document stands in ``documents`` once.
 
@@ -50,6 +68,7 @@ class Batch:
         sentence_bow: bag of words of the sentence itself, (B, D).
         context: the document without the sentence, (B, D): what may condition it.
         noisy: tokens and lengths of ``targets`` after corruption, where a denoising model is trained.
+        passages: the sentences with those before them, where a model reads these.
     """
 
     documents: Documents
@@ -61,6 +80,7 @@ class Batch:
     sentence_bow: BagOfWords
     context: BagOfWords
     noisy: tuple[Tensor, Tensor] | None = field(default=None, kw_only=True)
+    passages: Passages | None = field(default=None, kw_only=True)
 
     @property
     def encoder_inputs(self) -> tuple[Tensor, Tensor]:
@@ -73,9 +93,10 @@ class Batch:
         return {"words": self.words, "tokens": self.lengths, "documents": self.documents.index[self.parent]}
 
     def to(self, device: torch.device | str) -> Self:
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "noisy"}
+        optional = {"noisy", "passages"}
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name not in optional}
         noisy = None if self.noisy is None else (self.noisy[0].to(device), self.noisy[1].to(device))
-        return type(self)(**moved, noisy=noisy)
+        return type(self)(**moved, noisy=noisy, passages=self.passages and self.passages.to(device))
 
 
 @dataclass(frozen=True)

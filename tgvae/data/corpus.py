@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 from scipy.sparse import csr_array
 
-from tgvae.data.batch import Batch, Documents
+from tgvae.data.batch import Batch, Documents, Passages
 from tgvae.data.bow import BagOfWords, counted
 from tgvae.data.corruption import Corruption, corrupt_sentences
 from tgvae.data.dataset import Ints, Rows, Unit, not_corrupted, shuffled
@@ -30,10 +30,11 @@ class Corpus:
         sentences: for each modelled sentence its document and its position there, with shape (N, 2).
         lengths: tokens of each modelled sentence, eos not counted, with shape (N,).
         table: the rows, by default those that the folder has for the split.
+        context: tokens of a passage, see ``passages``; 0 keeps every sentence alone.
     """
 
-    def __init__(self, folder: PreparedFolder, split: str, table: pa.Table | None = None) -> None:
-        self.folder, self.split = folder, split
+    def __init__(self, folder: PreparedFolder, split: str, table: pa.Table | None = None, context: int = 0) -> None:
+        self.folder, self.split, self.context = folder, split, context
         self.table = folder.split(split) if table is None else table
         self._tokens = _Ragged(self.table["tokens"])
         self._words = _one_chunk(self.table["words"]).values.to_numpy()
@@ -78,6 +79,21 @@ class Corpus:
         starts = np.concatenate(([0], np.cumsum(lengths)))
         places = np.arange(starts[-1]) + np.repeat(first - starts[:-1], lengths)
         return counted(self._topic_words.values[places], starts, len(self.folder.topic_vocabulary))
+
+    @cached_property
+    def passages(self) -> Ints:
+        """The first modelled sentence of every passage, and the number of sentences at the end.
+
+        A passage holds the modelled sentences of a document in order. It ends with the document, or before it would
+        have more than ``context`` tokens.
+        """
+        firsts, tokens, document = [], 0, -1
+        for i, (parent, length) in enumerate(zip(self.sentences[:, 0].tolist(), self.lengths.tolist(), strict=True)):
+            tokens += length
+            if parent != document or tokens > self.context:
+                firsts.append(i)
+                tokens, document = length, parent
+        return np.array([*firsts, len(self.lengths)], dtype=np.int64)
 
     @property
     def documents(self) -> int:
@@ -156,16 +172,42 @@ class Corpus:
             parent=torch.from_numpy(parent),
             sentence_bow=BagOfWords.of(own),
             context=BagOfWords.of(bags[parent] - own),
+            passages=self._gather_passages(rows) if self.context else None,
+        )
+
+    def _gather_passages(self, sentences: Ints) -> Passages:
+        """The passages of some modelled sentences, each passage once."""
+        number = np.searchsorted(self.passages, sentences, side="right") - 1
+        wanted, row = np.unique(number, return_inverse=True)
+        # A sentence that is not modelled has no tokens, so those of a passage are contiguous.
+        begin = self._tokens.starts[self._modelled[self.passages[wanted]]]
+        end = self._tokens.starts[self._modelled[self.passages[wanted + 1] - 1] + 1]
+        place = begin[:, None] + np.arange((end - begin).max())
+        tokens = np.where(
+            place < end[:, None], self._tokens.values.take(place, mode="clip"), self.folder.tokenizer.pad_id
+        )
+        first = np.full((len(wanted), 1), self.folder.tokenizer.bos_id)
+        return Passages(
+            tokens=torch.from_numpy(np.concatenate((first, tokens), axis=1).astype(np.int64)),
+            row=torch.from_numpy(row),
+            start=torch.from_numpy(self._tokens.starts[self._modelled[sentences]] - begin[row]),
         )
 
     def sentence_batches(self, tokens: int, seed: int | None = None) -> list[Ints]:
         """Indices of sentences, each batch of like length and at most ``tokens`` padded tokens.
 
         With a ``seed`` sentences are shuffled, then sorted by length within stretches of about a hundred
-        batches; without one they come by length, each once, for evaluation.
+        batches; without one they come by length, each once, for evaluation. With ``context`` the same holds for
+        passages, so that each is read once.
         """
         self.require_sentences()
-        return length_batches(self.lengths, tokens, seed)
+        if not self.context:
+            return length_batches(self.lengths, tokens, seed)
+        lengths = np.add.reduceat(self.lengths, self.passages[:-1])
+        return [
+            np.concatenate([np.arange(self.passages[i], self.passages[i + 1]) for i in batch])
+            for batch in length_batches(lengths, tokens, seed)
+        ]
 
     def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
         """Indices of documents, ``size`` at a time; shuffled when a ``seed`` is given."""

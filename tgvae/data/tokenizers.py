@@ -305,13 +305,13 @@ class BaseTokenizer(SentenceTokenizer):
         self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content))
         self._tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a text is text
         first, last = self._table.ids[start], self._table.ids[end]
-        every_byte = sorted(set(self._table.bytes.values()).difference(kept))
+        every_byte = sorted(set(self._table.bytes.values()).difference(kept, (first, last)))
         self._kept = list(kept)
         self.base_ids = [first, first, first, last, *kept, *every_byte]
         self._ids = {base: i for i, base in enumerate(self.base_ids) if i > EOS}
         self._undone: dict[int, list[int]] = {}
         self.pieces = [*SPECIALS, *readable_pieces([self._table.pieces[i] for i in self.base_ids[len(SPECIALS) :]])]
-        self.byte_ids = [self._ids[i] for i in self._table.bytes.values()]
+        self.byte_ids = [self._ids[i] for i in self._table.bytes.values() if i in self._ids]
         self.lowercase = False
         self._space = leading_space(self._table.pieces[self._raw(["x"])[0][0]])
 
@@ -335,7 +335,8 @@ class BaseTokenizer(SentenceTokenizer):
         counts: Counter[int] = Counter()
         for sentence in sentences:
             counts.update(whole._raw([whole._space + sentence])[0])
-        kept = sorted(counts, key=lambda i: (-counts[i], i))
+        ends = {whole._table.ids[whole._start], whole._table.ids[whole._end]}
+        kept = sorted(counts.keys() - ends, key=lambda i: (-counts[i], i))
         return cls(content, whole._start, whole._end, kept)
 
     @property
@@ -352,7 +353,7 @@ class BaseTokenizer(SentenceTokenizer):
 
     def _cut(self, base: int) -> list[int]:
         if base not in self._undone:
-            self._undone[base] = [self._ids[part] for part in self._table.undo(base, self._ids)]
+            self._undone[base] = [self._ids[part] for part in self._table.undo(base, self._ids) if part in self._ids]
         return self._undone[base]
 
     def _decode(self, ids: list[int]) -> str:
