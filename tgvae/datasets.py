@@ -73,7 +73,7 @@ def examples_of(model: Model, data: Data, split: str, seed: int) -> Examples:
     ``seed`` decides which edges of a graph are held out; all other splits are part of the data.
     """
     if isinstance(data, PreparedFolder):
-        corpus = Corpus(data, split)
+        corpus = Corpus(data, split, context=model.context_tokens if isinstance(model, TextModel) else 0)
         return model.pairs(corpus) if isinstance(model, Summarizer) else corpus
     if isinstance(data, Graph):
         return split_edges(data, seed)[split]

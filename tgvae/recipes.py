@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tgvae.data.corruption import Corruption
+from tgvae.models.pretrained import FusionConfig, PretrainedConfig
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.models.tgvae import TGVAEConfig
@@ -21,7 +22,16 @@ class Recipe:
     """A kind of model, its settings, and how it is trained; ``data`` is what it learns from where nothing is named."""
 
     kind: str
-    model: TopicConfig | SentenceConfig | TGVAEConfig | SummarizerConfig | VectorConfig | GraphConfig
+    model: (
+        PretrainedConfig
+        | FusionConfig
+        | TopicConfig
+        | SentenceConfig
+        | TGVAEConfig
+        | SummarizerConfig
+        | VectorConfig
+        | GraphConfig
+    )
     train: TrainConfig = field(default_factory=TrainConfig)
     data: str | None = None
 
@@ -29,6 +39,7 @@ class Recipe:
 SENTENCES = Phase("sentence", epochs=8, learning_rate=6e-3, batch=1536)
 """Half of that rate leaves corpora of some ten thousand sentences unfinished (docs/results.md)."""
 SUMMARIES = Phase("sentence", epochs=15, learning_rate=3e-3, batch=8192)
+ADAPTATION = Phase("sentence", epochs=1, learning_rate=1e-3, batch=1024)
 VECTORS = Phase("vector", epochs=100, learning_rate=2e-3, batch=100, patience=10)
 EDGES = Phase("node", epochs=200, learning_rate=1e-2, patience=200)
 DIVERSITY = Schedule(end=30.0)
@@ -104,6 +115,25 @@ def sentence_denoising_vae() -> Recipe:
 def language_model() -> Recipe:
     """The plain GRU language model, the baseline of every perplexity."""
     return Recipe("language-model", SentenceConfig(flow_length=0), in_bfloat16({"sentences": SENTENCES}))
+
+
+def pretrained_lm() -> Recipe:
+    """A pretrained language model adapted to the passages of a corpus: the baseline of ``pretrained-tgvae``.
+
+    Wants a corpus prepared with ``--tokenizer base``.
+    """
+    return Recipe("pretrained-lm", PretrainedConfig(), in_bfloat16({"sentences": ADAPTATION}))
+
+
+def pretrained_tgvae() -> Recipe:
+    """A pretrained language model fused with topics: topics first, then the adaptation to the corpus."""
+    phases = {"topics": topic_phase(), "sentences": replace(ADAPTATION, weights={"aux/similarity": DIVERSITY})}
+    return Recipe("pretrained-tgvae", FusionConfig(), in_bfloat16(phases))
+
+
+def fusion() -> Recipe:
+    """Topics for a model that is adapted already: give its run with ``--model.sentence.adapter``."""
+    return Recipe("pretrained-tgvae", FusionConfig(), in_bfloat16({"topics": topic_phase()}))
 
 
 def summarizer() -> Recipe:
@@ -202,6 +232,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "sentence-beta-vae": sentence_beta_vae,
     "sentence-denoising-vae": sentence_denoising_vae,
     "language-model": language_model,
+    "pretrained-lm": pretrained_lm,
+    "pretrained-tgvae": pretrained_tgvae,
+    "fusion": fusion,
     "summarizer": summarizer,
     "summarizer-vae": summarizer_vae,
     "summarizer-plain": summarizer_plain,

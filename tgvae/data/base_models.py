@@ -119,14 +119,12 @@ def base_hashes(folder: Path) -> dict[str, str]:
     return {name: _sha256(folder / name) for name in ["config.json", *names]}
 
 
-def require_base(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Raises UserError: the base model is not the one that these hashes are of."""
-    found = base_hashes(folder)
-    if found != dict(hashes):
-        changed = sorted(name for name in found.keys() | hashes.keys() if found.get(name) != hashes.get(name))
+def require_base(subject: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Raises UserError where the files of a base model are not those that these hashes are of."""
+    if changed := sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)):
         raise UserError(
-            f"{folder}: not the base model that this run was trained with ({', '.join(changed)} differs by SHA-256); "
-            "get that model again, or set TGVAE_BASE to its folder"
+            f"{subject}, and the one on this machine is another ({', '.join(changed)} differs by SHA-256); get that "
+            "base model again, or set TGVAE_BASE to its folder"
         )
 
 

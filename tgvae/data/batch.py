@@ -1,6 +1,7 @@
 """What a model sees: a batch of documents, and of sentences of these documents.
 
-Shape legend: U documents, B sentences, P passages, L tokens, N tokens of a source or passage, D bag-of-words vocabulary.
+Shape legend: U documents, B sentences, P passages, L tokens, N tokens of a source or passage, D bag-of-words
+vocabulary.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -339,10 +338,13 @@ class BaseTokenizer(SentenceTokenizer):
         kept = sorted(counts.keys() - ends, key=lambda i: (-counts[i], i))
         return cls(content, whole._start, whole._end, kept)
 
-    @property
-    def base_hash(self) -> str:
-        """SHA-256 of the whole tokenizer: the same for every corpus."""
-        return content_hash(self._content)
+    def require_base(self, base: Path) -> None:
+        """Raises UserError where the tokenizer of a base model is another one."""
+        content, _ = read_base_tokenizer(base)
+        if content != self._content:
+            raise UserError(
+                f"{base}: not the base model that the corpus was prepared for; prepare it again with this one"
+            )
 
     def _raw(self, texts: list[str]) -> list[list[int]]:
         """Ids of the whole vocabulary."""
@@ -397,11 +399,6 @@ def read_base_tokenizer(base: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: no tokenizer that can be read ({error}); give the folder of a base model") from error
     return content, {name: token for name, token in tokens.items() if isinstance(token, str)}
-
-
-def content_hash(content: Any) -> str:
-    """SHA-256 of a JSON value, whatever its layout in the file."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load_tokenizer(folder: Path) -> SentenceTokenizer:

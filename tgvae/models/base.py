@@ -194,6 +194,8 @@ class TextModel(Model):
     """Abstract: a model of text, with the two vocabularies of a prepared folder."""
 
     data_type = "text"
+    context_tokens: int = 0
+    """Tokens of a passage whose earlier sentences a sentence depends on; 0 where each is modelled alone."""
 
     def __init__(self, config: Any, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config)

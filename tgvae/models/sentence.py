@@ -9,7 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -223,7 +223,8 @@ class LanguageModel(TextModel):
 
     kind = "language-model"
     units = ("sentence",)
-    config_class = SentenceConfig
+    config_class: ClassVar[type] = SentenceConfig
+    decoder: Any
 
     @classmethod
     def capabilities_of(cls, config: SentenceConfig) -> frozenset[Capability]:

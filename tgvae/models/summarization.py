@@ -20,7 +20,7 @@ from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
 from tgvae.errors import UserError
 from tgvae.generation.decode import Decoded, DecodeSettings
 from tgvae.models.text_generation import decode_tokens
-from tgvae.models.topic_guidance import TopicInference
+from tgvae.models.topic_guidance import TopicPriorModel
 from tgvae.nn.pointer_generator import PointerGeneratorDecoder, Source, SourceDecoder
 from tgvae.progress import track
 from tgvae.random import make_generator
@@ -80,7 +80,7 @@ class SummaryRequest:
     seed: int
 
 
-class SummaryGenerator(TopicInference):
+class SummaryGenerator(TopicPriorModel):
     """Abstract: reads documents, draws a latent for each, and writes from both."""
 
     decoder: PointerGeneratorDecoder

@@ -13,7 +13,7 @@ from tgvae.data.tokenizers import SentenceTokenizer, clean_text
 from tgvae.errors import UserError
 from tgvae.generation.decode import Decoded, DecodeSettings, decode
 from tgvae.models.display import Texts
-from tgvae.nn.decoder import Decoder, S, StepDecoder
+from tgvae.nn.decoder import LatentStepDecoder, S, StepDecoder
 from tgvae.progress import track
 
 AT_ONCE = 1024  # sentences decoded together
@@ -35,7 +35,7 @@ class Sentence:
 
 
 def write(
-    decoder: Decoder[Any],
+    decoder: LatentStepDecoder[Any],
     tokenizer: SentenceTokenizer,
     z: Tensor,
     settings: DecodeSettings,
@@ -68,13 +68,17 @@ def decode_tokens(
 
 
 def _write(
-    decoder: Decoder[Any],
+    decoder: LatentStepDecoder[Any],
     tokenizer: SentenceTokenizer,
     z: Tensor,
     settings: DecodeSettings,
     generator: torch.Generator | None,
 ) -> list[Sentence]:
-    decoded = decode_tokens(decoder, decoder.start(z), tokenizer, settings, generator)
+    return readable(decode_tokens(decoder, decoder.start(z), tokenizer, settings, generator), tokenizer)
+
+
+def readable(decoded: Decoded, tokenizer: SentenceTokenizer) -> list[Sentence]:
+    """Decoded tokens as text."""
     texts = [tokenizer.decode(i for i in row if i != tokenizer.pad_id) for row in decoded.ids.tolist()]
     rows = zip(texts, decoded.log_prob.tolist(), decoded.finished.tolist(), strict=True)
     return [Sentence(*row) for row in rows]

@@ -30,10 +30,10 @@ from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import GaussianMixture
 from tgvae.models.base import Capability, add_noise
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
-from tgvae.models.sentence import SentenceConfig, SentenceNetwork
+from tgvae.models.sentence import LatentSentenceModel, SentenceConfig, SentenceNetwork
 from tgvae.models.text_generation import read
 from tgvae.models.topic import MixtureTopics, TopicConfig
-from tgvae.models.topic_guidance import TopicGuidedGenerator
+from tgvae.models.topic_guidance import TopicGuidedGenerator, TopicPriorModel
 from tgvae.models.topic_prior import PriorKind, TopicPrior
 from tgvae.trace import Observed, Trace
 
@@ -68,7 +68,7 @@ class TGVAEConfig:
         require_range(self, 0, math.inf, "evidence_weight", "consistency_sentences")
 
 
-class TGVAE(TopicGuidedGenerator):
+class TGVAE(TopicPriorModel, LatentSentenceModel, TopicGuidedGenerator):
     """Topic model and sentence VAE trained as one.
 
     Examples:
@@ -154,3 +154,12 @@ class TGVAE(TopicGuidedGenerator):
         posterior = partial(self.sentence.posterior, *read(self.tokenizer, sentences, self.device))
         prior = self.prior(self.prior_topic_proportions())
         return self.component.posterior_mean(prior, self.topic.log_beta, self.counts(sentences), posterior)
+
+    @torch.no_grad()
+    def draw(self, weights: Tensor, strength: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """A latent for every row of topic proportions (N, T): m + strength (z - m), z ~ p(z | t), (N, Z).
+
+        m is the mean of the prior over documents, where topics cancel out. ``generator`` as in ``write``.
+        """
+        common = self.prior(self.prior_topic_proportions()).mean
+        return torch.lerp(common, self.prior(weights).sample(generator=generator), strength)

@@ -5,6 +5,7 @@ Shape legend: N sentences, T topics, Z latent, D bag-of-words vocabulary.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -15,7 +16,6 @@ from tgvae.distributions import GaussianMixture
 from tgvae.errors import UserError, closest
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import TextModel
-from tgvae.models.sentence import LatentSentenceModel
 from tgvae.models.text_generation import Sentence
 from tgvae.models.topic import MixtureTopics
 from tgvae.models.topic_prior import TopicPrior
@@ -31,11 +31,6 @@ class TopicInference(TextModel):
     """Abstract: a model with topics that can be named by number or words, and found in a text."""
 
     topic: MixtureTopics
-    component: TopicPrior
-
-    def prior(self, t: Tensor) -> GaussianMixture:
-        """Return p(z | t) for topic proportions with shape (..., T)."""
-        return self.component.mixture(t, self.topic.log_beta.exp())
 
     def one_hot_topic(self, topic: int | str) -> Tensor:
         """Proportions (T,) that are one for a topic, given by number or by words."""
@@ -91,8 +86,18 @@ class TopicInference(TextModel):
         return ids
 
 
-class TopicGuidedGenerator(TopicInference, LatentSentenceModel):
-    """Abstract: a writer whose prior is a mixture over topics."""
+class TopicPriorModel(TopicInference):
+    """Abstract: a model whose latent z has a component for every topic."""
+
+    component: TopicPrior
+
+    def prior(self, t: Tensor) -> GaussianMixture:
+        """Return p(z | t) for topic proportions with shape (..., T)."""
+        return self.component.mixture(t, self.topic.log_beta.exp())
+
+
+class TopicGuidedGenerator(TopicInference):
+    """Abstract: a writer whose latents are drawn from topics."""
 
     @torch.no_grad()
     def generate(
@@ -134,11 +139,12 @@ class TopicGuidedGenerator(TopicInference, LatentSentenceModel):
         generator = make_generator(seed, self.device)
         return self.write(self.draw(weights.expand(num, -1), strength, generator), settings, generator)
 
-    @torch.no_grad()
+    @abstractmethod
     def draw(self, weights: Tensor, strength: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """A latent for every row of topic proportions (N, T): m + strength (z - m), z ~ p(z | t), (N, Z).
+        """A latent for every row of topic proportions (N, T), with shape (N, Z). ``generator`` as in ``write``."""
 
-        m is the mean of the prior over documents, where topics cancel out. ``generator`` as in ``write``.
-        """
-        common = self.prior(self.prior_topic_proportions()).mean
-        return torch.lerp(common, self.prior(weights).sample(generator=generator), strength)
+    @abstractmethod
+    def write(
+        self, z: Tensor, settings: DecodeSettings | None = None, generator: torch.Generator | None = None
+    ) -> list[Sentence]:
+        """A sentence for every latent, with shape (N, Z)."""

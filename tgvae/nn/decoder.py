@@ -28,7 +28,15 @@ class StepDecoder(Protocol[S]):
         ...
 
 
-class Decoder(StepDecoder[S], Protocol[S]):
+class LatentStepDecoder(StepDecoder[S], Protocol[S]):
+    """A decoder that generates from a latent."""
+
+    def start(self, z: Tensor) -> S:
+        """Return the state before the first token for latents with shape (B, Z)."""
+        ...
+
+
+class Decoder(LatentStepDecoder[S], Protocol[S]):
     """A decoder with a latent, to train and to generate with; usually a module, which is called through ``forward``."""
 
     def __call__(self, inputs: Tensor, z: Tensor) -> SequenceDistribution:
@@ -41,8 +49,4 @@ class Decoder(StepDecoder[S], Protocol[S]):
         Returns:
             A distribution over targets (B, L), with batch shape (S, B).
         """
-        ...
-
-    def start(self, z: Tensor) -> S:
-        """Return the state before the first token for latents with shape (B, Z)."""
         ...

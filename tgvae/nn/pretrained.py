@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from tgvae.data.batch import Passages
 from tgvae.data.tokenizers import BOS, EOS, PAD, BaseTokenizer
-from tgvae.distributions import TokenSequence
+from tgvae.distributions import SequenceDistribution, TokenSequence, safe_log
 from tgvae.errors import UserError
 from tgvae.kernels.cross_entropy import CHUNK, linear_cross_entropy
 
@@ -76,13 +76,13 @@ class PretrainedDecoder(nn.Module):
         dtype = torch.bfloat16 if self.low else torch.float32
         # torch's modes are those of a thread: here the base model gets memory though ours is being built on "meta".
         backbone, weight, bias = in_own_thread(lambda: load_backbone(base, tokenizer.base_ids, rank, dtype))
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.register_buffer("weight", weight.float(), persistent=False)
         bias[:EOS] = IMPOSSIBLE  # pad, unk and bos
         self.register_buffer("fixed_bias", bias.float(), persistent=False)
         self.slow_bias = nn.Parameter(torch.zeros(len(tokenizer)))
         config = backbone.config
-        self.limit = min(config.max_position_embeddings, getattr(config, "sliding_window", None) or 2**31)
+        self.limit: int = min(config.max_position_embeddings, getattr(config, "sliding_window", None) or 2**31)
 
     @property
     def bias(self) -> Tensor:
@@ -212,6 +212,65 @@ class SentenceTokens(TokenSequence):
         return torch.cat((first.view(*value.shape[:-1], 1), rest.token_log_prob(value[..., 1:])), dim=-1)
 
 
+class FusedTokens(SequenceDistribution):
+    """p(y | x, t) = sum_c t_c p(y | x, c), the exact sum over topics.
+
+        p(y | x, c) = prod_m p(y_m | h_m) g_c(y_m) / Z_c(h_m, y_<m),   Z_c = sum_v p(v | h_m) g_c(v)
+
+    p(. | h_m) is the softmax without topics and g_c(v) the gain of token v in topic c, which is 1 once v has occurred
+    in the sentence: otherwise some samples repeat one word. So all topics together cost one softmax and one product of
+    (tokens x V) with (V x T), and the tokens that occurred are corrected for afterwards.
+
+    Args:
+        states: with shape (B, L, E).
+        weight: W with shape (V, E).
+        bias: b with shape (V,).
+        log_gain: log g with shape (T, V).
+        t: topic proportions with shape (S, B, T).
+    """
+
+    def __init__(self, states: Tensor, weight: Tensor, bias: Tensor, log_gain: Tensor, t: Tensor) -> None:
+        self.states, self.weight, self.bias, self.log_gain, self.t = states, weight, bias, log_gain, t
+        super().__init__(t.shape[:2], states.shape[1:2], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return (safe_log(self.t) + self.given_topic(value)).logsumexp(-1)
+
+    def token_log_prob(self, value: Tensor) -> Tensor:
+        """By the chain rule: the posterior of the topic after the tokens before weighs the topics."""
+        so_far = (safe_log(self.t).unsqueeze(2) + self.by_token(value).cumsum(1)).logsumexp(-1)
+        return torch.diff(so_far, dim=-1, prepend=torch.zeros_like(so_far[..., :1]))
+
+    def given_topic(self, value: Tensor) -> Tensor:
+        """log p(y | x, c) of padded targets with shape (B, L) for every topic, (B, T)."""
+        return self.by_token(value).sum(1)
+
+    def by_token(self, value: Tensor) -> Tensor:
+        """log p(y_m | y_<m, x, c) with shape (B, L, T); zero on padding."""
+        same = value.unsqueeze(2) == value.unsqueeze(1)
+        fresh = ~same.tril(-1).any(2)  # where a token occurs for the first time in its sentence
+        row, place = (value != PAD).nonzero(as_tuple=True)
+        parts = [self._chunk(value, fresh, b, m) for b, m in zip(row.split(CHUNK), place.split(CHUNK), strict=True)]
+        found = self.states.new_zeros(*value.shape, len(self.log_gain))
+        return found.index_put((row, place), torch.cat(parts))
+
+    def _chunk(self, value: Tensor, fresh: Tensor, row: Tensor, place: Tensor) -> Tensor:
+        """For the tokens at (row, place), each with shape (R,): log-probabilities with shape (R, T)."""
+        logits = F.linear(self.states[row, place], self.weight, self.bias).float()
+        at_end = torch.zeros_like(logits[0]).index_fill(0, torch.tensor([EOS], device=logits.device), IMPOSSIBLE)
+        logits = logits + (place == 0).unsqueeze(1) * at_end
+        with torch.autocast(logits.device.type, enabled=False):
+            log_p = logits.log_softmax(-1)
+            p, gain = log_p.exp(), self.log_gain.exp()
+            before = fresh[row] & (torch.arange(value.shape[1], device=row.device) < place.unsqueeze(1))
+            used = p.gather(1, value[row]) * before  # (R, L)
+            excess = gain.T[value] - 1  # (B, L, T)
+            total = p @ gain.T - torch.einsum("rl,rlt->rt", used, excess[row])
+            own = log_p.gather(1, value[row, place].unsqueeze(1))
+            bonus = self.log_gain.T[value[row, place]] * fresh[row, place].unsqueeze(1)
+            return own + bonus - safe_log(total)
+
+
 def without_end(bias: Tensor) -> Tensor:
     """The output bias at the first position of a sentence."""
     return bias.index_fill(0, torch.tensor([EOS], device=bias.device), IMPOSSIBLE)
@@ -230,7 +289,7 @@ def fast_bfloat16() -> bool:
     return any(found.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
-def load_backbone(base: Path, ids: list[int], rank: int, dtype: torch.dtype) -> tuple[nn.Module, Tensor, Tensor]:
+def load_backbone(base: Path, ids: list[int], rank: int, dtype: torch.dtype) -> tuple[Any, Tensor, Tensor]:
     """The base model without its output layer, with adapters; and output weight (V, E) and bias (V,) of ``ids``.
 
     Raises:
