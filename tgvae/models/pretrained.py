@@ -115,8 +115,8 @@ class BaseModelUser(TextModel):
         return PretrainedDecoder(folder, tokenizer, config.rank, config.precision)
 
     @classmethod
-    def of(cls, config: Any, data: PreparedFolder) -> Self:
-        model = super().of(config, data)
+    def from_data(cls, config: Any, data: PreparedFolder) -> Self:
+        model = super().from_data(config, data)
         if model.base_config.adapter is not None:
             model.start_from(Path(model.base_config.adapter))
         return model
@@ -190,6 +190,7 @@ class PretrainedLanguageModel(BaseModelUser, LanguageModel):
     """The base model adapted to passages of the corpus, without topics. Its only term is the exact ``nll/tokens``."""
 
     kind = "pretrained-lm"
+    units = ("sentence",)
     config_class: ClassVar[type] = PretrainedConfig
 
     def __init__(self, config: PretrainedConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
@@ -220,11 +221,12 @@ class PretrainedTGVAE(BaseModelUser, TopicGuidedGenerator):
     """
 
     kind = "pretrained-tgvae"
+    units = ("document", "sentence")
     config_class = FusionConfig
     first_pieces: Tensor
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
+    @classmethod
+    def capabilities_of(cls, config: FusionConfig) -> frozenset[Capability]:
         return frozenset({Capability.TOPICS, Capability.GENERATION, Capability.GUIDANCE})
 
     def __init__(self, config: FusionConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
