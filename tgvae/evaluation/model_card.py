@@ -73,6 +73,15 @@ KINDS = {
         "text-generation",
     ),
     "language-model": Kind("writes sentences word by word", GENERATE, "tgvae generate FOLDER", "text-generation"),
+    "pretrained-lm": Kind(
+        "writes sentences and paragraphs, as an adapted pretrained language model", GENERATE, "tgvae generate FOLDER"
+    ),
+    "pretrained-tgvae": Kind(
+        "writes sentences and paragraphs on topics that it has found itself, with a pretrained language model",
+        f"{TOPICS}\nfor sentence in model.generate(topic=0, num=5, seed=0):\n    print(sentence.text)",
+        "tgvae generate FOLDER --topic 0",
+        "text-generation",
+    ),
     "summarizer": Kind(
         "summarizes documents in a sentence",
         'for summary in model.summarize(["The text of a document."])[0]:\n    print(summary.text)',
