@@ -164,6 +164,8 @@ def from_json(cls: type[T], values: Any, where: str) -> T:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
     if origin is tuple and isinstance(value, list):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tgvae.data.corruption import Corruption
 from tgvae.models.pretrained import FusionConfig, PretrainedConfig
@@ -22,16 +23,7 @@ class Recipe:
     """A kind of model, its settings, and how it is trained; ``data`` is what it learns from where nothing is named."""
 
     kind: str
-    model: (
-        PretrainedConfig
-        | FusionConfig
-        | TopicConfig
-        | SentenceConfig
-        | TGVAEConfig
-        | SummarizerConfig
-        | VectorConfig
-        | GraphConfig
-    )
+    model: Any  # an instance of the ``config_class`` of the kind
     train: TrainConfig = field(default_factory=TrainConfig)
     data: str | None = None
 

@@ -155,7 +155,7 @@ def card(
         evaluated: what was measured and how, and the figures; None where nothing was.
     """
     recipe, data = described["recipe"], described["data"]
-    kind = KINDS[recipe["kind"]]
+    kind = KINDS.get(recipe["kind"], Kind(f"is a {recipe['kind']}", "print(model)", "tgvae evaluate FOLDER"))
     source = data.get("name") or Path(data["path"]).name
     data_rows = {
         "source": source,
