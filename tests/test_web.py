@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -19,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -28,7 +26,6 @@ pytest.importorskip("fastapi", reason="the extra web is not installed")
 from fastapi.testclient import TestClient
 
 from tests.conftest import refused
-from tests.served import serving
 from tgvae.cli import serve
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
@@ -474,45 +471,6 @@ def test_a_failure_of_ours_shows_nothing_of_it(guided: TGVAE, monkeypatch: pytes
     web = client(guided)
     assert "secret" not in reason(web, 500, "/api/generate", {})
     assert web.post("/api/document", json={"text": "army"}).status_code == 200, "it goes on"
-
-
-def test_the_benchmark_counts_what_clients_meet(
-    guided: TGVAE, page_data: PageData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Answers by question, refusals and failures, each once."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    from benchmarks import serving as benchmark
-
-    process: Any = SimpleNamespace(pid=os.getpid())
-    with serving(create_app(guided, page_data, Limits(waiting=0), benchmark.TOKEN)) as url:
-        port = urlsplit(url).port
-        assert port
-        there = benchmark.Served(process, "127.0.0.1", port, 0.0)
-        questions = benchmark.mixture(there)
-        names = {f"/api/{n}" for n in ("generate", "document", "interpolate", "topics")} | {"/static/page.js"}
-        assert {path for path, _ in questions} == names
-        log, memory = benchmark.load(there, questions, 3, 1.5)
-        assert (log.refused > 0, log.errors, set(log.seconds) <= names) == (True, {}, True)
-        assert all(seconds > 0 for each in log.seconds.values() for seconds in each)
-        assert (len(memory), min(memory) > 50) == (benchmark.LOOKS, True)
-        log, _ = benchmark.load(there, [("/nowhere", None)], 1, 0.01)
-        assert set(log.errors) == {"/nowhere: 404"}
-    assert benchmark.latency([0.1, 0.3, 0.2])["median ms"] == pytest.approx(200)
-    monkeypatch.setattr(benchmark, "PYTHON", ("false",))
-    with pytest.raises(UserError, match=r"ended with status 1$"), benchmark.serving(Path("run")):
-        pass
-    monkeypatch.setattr(benchmark, "PYTHON", ("sh", "-c", "echo the port is taken >&2; exit 2"))
-    with pytest.raises(UserError, match=r"ended with status 2\nthe port is taken$"), benchmark.serving(Path("run")):
-        pass
-
-
-@pytest.mark.parametrize("clients", [(), (0,)])
-def test_the_benchmark_needs_clients(clients: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    from benchmarks import serving as benchmark
-
-    with pytest.raises(UserError, match="each at least 1"):
-        benchmark.Options(Path("run"), clients)
 
 
 def test_the_benchmark_has_no_column_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:

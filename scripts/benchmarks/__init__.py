@@ -1,1 +1,1 @@
-"""Benchmarks, one thing measured a file: ``Options``, ``run(options)`` here and ``measure(settings)`` in a process."""
+"""Benchmarks. Each is a dataclass of options whose method ``measure`` returns one row of measurements per setting."""

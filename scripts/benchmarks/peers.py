@@ -1,128 +1,110 @@
-"""Training beside other text VAEs: the same sentences, sizes, batch and threads, each by its own program."""
+"""Data and commands of two public text VAEs, in a copy of their checkout: files are added, none is changed.
+
+Both get the same sentences as ids written "w17", so that their vocabulary is that of the prepared folder.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import product
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
-from benchmarks.loop import first_documents
-from benchmarks.peak import PRECISIONS
-from benchmarks.peer_files import Peer, lagging, sentence_vae, token_rows
-from benchmarks.reporting import Row
-from benchmarks.running import Metrics, Rounds, add_ratio, environment, fresh, interleaved, rows, threads_of
-from benchmarks.sizes import SIZES, Softmax
-from tgvae.data.schema import PreparedFolder
+from benchmarks.measuring import Metrics, environment
+from benchmarks.workloads import Sizes
+from tgvae.data.tokenizers import BOS, EOS, PAD, SPECIALS
 from tgvae.errors import UserError
+
+HELD_OUT = 64  # sentences for their validation, which is not timed
+LINES = 10  # batches between two lines of progress of Sentence-VAE
+Tokens = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Options:
-    """Tokens a second (eos counted, padding not) of one epoch, or as much of it as fits into ``seconds``.
+class Peer:
+    """How to run a peer, and how to read its speed.
 
-    The peers run in a copy of their checkout (it may need `pip install tensorboardX`), no source changed, with
-    OMP_NUM_THREADS alone set; the clock runs from their first line of progress to their last. ``textbook`` is an
-    nn.GRU VAE with packed sequences and plain cross-entropy. Ours is the real loop with loading, clipping and logging.
+    Attributes:
+        command: arguments of Python in the copy of the checkout.
+        progress: finds the number of the batch in a line of output.
+        tokens: of a mean batch, with eos and without padding.
     """
 
-    prepared: Path
-    """The corpus, a prepared folder; V is its tokenizer's."""
-    sentence_vae: Path | None = None
-    """A checkout of timbmg/Sentence-VAE."""
-    lagging: Path | None = None
-    """A checkout of jxhe/vae-lagging-encoder."""
-    size: Literal["small", "peer", "large"] = "peer"
-    """E, H, Z and sentences a batch, as in training."""
-    bidirectional: bool = False
-    """Let our encoder and the textbook's read both ways; those of the peers read forwards."""
-    sentences: int = 10_000
-    """The first so many of the training split."""
-    seconds: float = 60.0
-    """At most, for each."""
-    threads: tuple[int, ...] = (1, 2)
-    """Of torch."""
-    precision: tuple[Literal["no", "bf16"], ...] = ("no", "bf16")
-    """Of ours."""
-    softmax: tuple[Softmax, ...] = ("full",)
-    """Of ours; adaptive is another parametrisation of the same sizes, and as exact."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where to train."""
-    rounds: int = 3
-    """Measurements of each, in turn."""
-    out: Path | None = None
-    """File for the result as JSON."""
+    command: list[str]
+    progress: re.Pattern[str]
+    tokens: float
 
 
-def run(options: Options) -> list[Row]:
-    found: Rounds = {}
-    with contenders(options) as measures:
-        for threads in options.threads:
-            each = {f"{name}, {threads_of(threads)}": partial(measure, threads) for name, measure in measures.items()}
-            of_threads = interleaved(each, options.rounds)
-            theirs = [name for name in each if name.startswith("peer ")]
-            if theirs:
-                add_ratio(of_threads, "tokens/s", list(each), theirs, "x faster peer")
-            add_ratio(of_threads, "tokens/s", list(each), [f"textbook, {threads_of(threads)}"], "x textbook")
-            found |= of_threads
-    return rows(found)
+def sentence_vae(copy: Path, rows: Tokens, sizes: Sizes) -> Peer:
+    """Write the data of timbmg/Sentence-VAE, padded as it pads them; GRUs of one direction."""
+    require(len(rows), LINES * sizes.sentences)
+    longest = max(map(len, rows)) + 1
+    names = ["<pad>", "<unk>", "<sos>", "<eos>", *(f"w{i}" for i in range(len(SPECIALS), sizes.vocabulary))]
+    data = copy / "data"
+    data.mkdir(exist_ok=True)
+    for split, part in (("train", rows), ("valid", rows[:HELD_OUT])):
+        items = {}
+        for i, row in enumerate(part):
+            padding = [PAD] * (longest - len(row) - 1)
+            items[i] = {"input": [BOS, *row, *padding], "target": [*row, EOS, *padding], "length": len(row) + 1}
+        (data / f"ptb.{split}.json").write_text(json.dumps(items), encoding="utf-8")
+    words = {"w2i": {name: i for i, name in enumerate(names)}, "i2w": dict(enumerate(names))}
+    (data / "ptb.vocab.json").write_text(json.dumps(words), encoding="utf-8")
+    options = {"-eb": sizes.embedding, "-hs": sizes.hidden, "-ls": sizes.latent, "-bs": sizes.sentences}
+    options |= {"--max_sequence_length": longest, "-ep": 1, "-v": LINES}
+    command = ["train.py", *(str(x) for pair in options.items() for x in pair)]
+    return Peer(command, re.compile(r"TRAIN Batch (\d+)/"), sizes.sentences * mean_tokens(rows))
 
 
-@contextmanager
-def contenders(options: Options) -> Iterator[dict[str, Callable[[int], Metrics]]]:
-    """What measures each of them with a number of threads."""
-    folder = PreparedFolder.open(options.prepared)
-    tokens = token_rows(first_documents(folder, options.sentences))
-    sizes = replace(
-        SIZES[options.size],
-        vocabulary=len(folder.tokenizer),
-        length=mean_length(tokens),
-        bidirectional=options.bidirectional,
-    )
-    common = {"folder": str(options.prepared), "first": options.sentences, "sizes": asdict(sizes)}
-    common |= {"seconds": options.seconds, "device": options.device}
-    found: dict[str, Callable[[int], Metrics]] = {}
-    with TemporaryDirectory() as place:
-        for name, checkout, write in (
-            ("Sentence-VAE", options.sentence_vae, sentence_vae),
-            ("vae-lagging-encoder", options.lagging, lagging),
-        ):
-            if checkout is not None:
-                copy = copied(checkout, Path(place) / name)
-                peer = write(copy, tokens, sizes)
-                found[f"peer {name}"] = partial(peer_speed, copy, peer, options.seconds, options.device)
-        found["textbook"] = lambda threads: fresh("textbook:measure_sentences", common, threads, tuned=False)
-        for kind, softmax, precision in product(("sentence-vae", "tgvae"), options.softmax, options.precision):
-            settings = common | {"kind": kind, "precision": precision, "steps": 10**9}
-            settings |= {"sizes": asdict(replace(sizes, softmax=softmax))}
-            name = kind if softmax == "full" else f"{kind} ({softmax})"
-            found[f"{name}, {PRECISIONS[precision]}"] = partial(ours, settings)
-        yield found
+def lagging(copy: Path, rows: Tokens, sizes: Sizes) -> Peer:
+    """Write the data and configuration of jxhe/vae-lagging-encoder, without its aggressive phase; LSTMs.
+
+    A batch has sentences of one length, and fewer where there are not enough of them, so nothing is padded. The
+    vocabulary is that of the training sentences, so missing words are added to these.
+    """
+    require(len(rows), 10 * sizes.sentences)
+    missing = sorted(set(range(len(SPECIALS), sizes.vocabulary)).difference(*rows))
+    rows = [*rows, *(missing[i : i + sizes.length] for i in range(0, len(missing), sizes.length))]
+    (copy / "datasets").mkdir(exist_ok=True)
+    for split, part in (("train", rows), ("valid", rows[:HELD_OUT])):
+        lines = (" ".join(f"w{i}" for i in row) for row in part)
+        (copy / "datasets" / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    params = {"enc_type": "lstm", "dec_type": "lstm", "nz": sizes.latent, "ni": sizes.embedding}
+    params |= {"enc_nh": sizes.hidden, "dec_nh": sizes.hidden, "dec_dropout_in": 0.5, "dec_dropout_out": 0.5}
+    params |= {"batch_size": sizes.sentences, "epochs": 1, "test_nepoch": 1, "train_data": "datasets/train.txt"}
+    params |= dict.fromkeys(("val_data", "test_data"), "datasets/valid.txt")
+    (copy / "config" / "config_measured.py").write_text(f"params = {params!r}\n", encoding="utf-8")
+    _, counts = np.unique([len(row) for row in rows], return_counts=True)
+    batches = int(np.ceil(counts / sizes.sentences).sum())
+    command = ["text.py", "--dataset", "measured"]
+    return Peer(command, re.compile(r"^epoch: 0, iter: (\d+),"), mean_tokens(rows) * len(rows) / batches)
 
 
-def ours(settings: dict[str, object], threads: int) -> Metrics:
-    return {"tokens/s": fresh("loop:measure", settings, threads)["tokens/s"]}
+PEERS: dict[str, Callable[[Path, Tokens, Sizes], Peer]] = {"Sentence-VAE": sentence_vae, "vae-lagging-encoder": lagging}
 
 
-def mean_length(tokens: list[list[int]]) -> int:
-    """Tokens of a mean sentence, eos counted: as many a batch as that many sentences have."""
-    return round(float(np.mean([len(row) + 1 for row in tokens])))
+def mean_tokens(rows: Tokens) -> float:
+    return float(np.mean([len(row) + 1 for row in rows]))
+
+
+def require(count: int, needed: int) -> None:
+    if count < 2 * needed:
+        raise UserError(f"{count} sentences are too few to time a peer: give at least {2 * needed}, or a smaller batch")
 
 
 def copied(checkout: Path, place: Path) -> Path:
-    """A copy of a checkout without its history. Raises UserError where there is no checkout."""
+    """Copy a checkout without its history. Raises UserError if there is none."""
     if not checkout.is_dir():
         raise UserError(f"{checkout}: no such folder; give a checkout of the peer, or leave it out")
     shutil.copytree(checkout, place, ignore=shutil.ignore_patterns(".git", "__pycache__"))
@@ -130,38 +112,29 @@ def copied(checkout: Path, place: Path) -> Path:
 
 
 def peer_speed(copy: Path, peer: Peer, seconds: float, device: str, threads: int) -> Metrics:
-    """Tokens a second between a peer's first and last line of progress, timed as the lines arrive.
+    """Return tokens per second between a peer's first and last line of progress, timed as the lines arrive.
 
     Raises:
-        UserError: it printed fewer than two such lines; the message has its last words.
+        UserError: it printed fewer than two such lines; the message has the end of its output.
     """
     env = environment(threads, tuned=False) | {"PYTHONUNBUFFERED": "1"}
     env |= {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
     moments: list[tuple[int, float]] = []
-    told: list[str] = []
+    output: list[str] = []
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     command = [sys.executable, *peer.command]
-    with subprocess.Popen(
-        command, cwd=copy, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
-        assert process.stdout is not None
+    with subprocess.Popen(command, cwd=copy, env=env, start_new_session=True, **pipe) as process:
         try:
-            for line in process.stdout:
-                told.append(line)
+            for line in process.stdout or ():
+                output.append(line)
                 if at := peer.progress.search(line):
                     moments.append((int(at[1]), time.perf_counter()))
                     if moments[-1][1] - moments[0][1] > seconds:
                         break
         finally:
-            stop(process)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     if len(moments) < 2:
-        raise UserError(f"{copy.name}: no lines of progress to time; its last words: {''.join(told[-3:]).strip()}")
+        raise UserError(f"{copy.name}: no lines of progress; the output ends with: {''.join(output[-3:]).strip()}")
     (first, begin), (last, end) = moments[0], moments[-1]
     return {"tokens/s": (last - first) * peer.tokens / (end - begin)}
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    """End a process and those that it started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
