@@ -117,7 +117,7 @@ def train_for(split: Timed, folder: PreparedFolder, plan: Recipe) -> None:
     if split.device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"device is {split.device}, but torch finds no GPU; leave out --device")
     torch.manual_seed(0)
-    model = kind_of(plan).of(plan.model, folder)
+    model = kind_of(plan).from_data(plan.model, folder)
     valid = Corpus(folder, "valid", first_rows(folder.split("valid"), 16))
     with TemporaryDirectory() as run, suppress(EnoughError):
         train(model, {"train": split, "valid": valid}, plan.train, Path(run), quiet=True)
