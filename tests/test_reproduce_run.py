@@ -16,7 +16,7 @@ from data_prep.pipeline import prepare
 from tests.conftest import refused
 from tests.test_data_prep_faults import SETTINGS
 from tgvae.cli.main import main
-from tgvae.cli.reproduce import SENTENCES, written, written_again
+from tgvae.cli.reproduce import SENTENCES, compare_sentences, sample_texts
 from tgvae.data.schema import MANIFEST, PreparedFolder
 from tgvae.models.sentence import SentenceConfig
 from tgvae.recipes import Recipe
@@ -69,7 +69,7 @@ def test_a_run_is_made_anew_and_is_the_same(made: Path, tmp_path: Path, reproduc
     status, told = reproduce(made / "run", "--out", tmp_path / "anew")
     assert status == 0
     assert "verdict: reproduced" in told
-    assert "other than then" not in told
+    assert "environment differs" not in told
     assert f"{SENTENCES} of {SENTENCES}" in told
     assert told.count("equal") == 3
     for name in ("model.safetensors", "last.safetensors", "config.json"):
@@ -84,8 +84,8 @@ def test_other_weights_are_noticed_and_measured(place: Path, reproduce: Out) -> 
     save_file(values, weights)
     status, told = reproduce(place / "run")
     assert status == 1
-    assert f"weights   DIFFERENT up to 0.5 apart, in {name}" in told
-    assert "not reproduced, though nothing noted is other" in told
+    assert f"weights   DIFFERENT largest difference 0.5, in {name}" in told
+    assert "not reproduced in the same environment" in told
 
 
 def test_other_versions_are_told_as_the_likely_reason(place: Path, reproduce: Out) -> None:
@@ -99,16 +99,16 @@ def test_other_versions_are_told_as_the_likely_reason(place: Path, reproduce: Ou
     save_file({name: value + 1 for name, value in load_file(weights).items()}, weights)
     status, told = reproduce(place / "run")
     assert status == 1
-    assert "torch: 1.0 then, 2." in told
-    assert "cpu: abacus then, " in told
-    assert "most likely for what is other than then" in told
+    assert "torch: was 1.0, now 2." in told
+    assert "cpu: was abacus, now " in told
+    assert "not reproduced; the environment differs" in told
 
 
 def test_data_that_comes_out_otherwise_is_noticed(place: Path, reproduce: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_prep.pipeline, "CHUNK_DOCUMENTS", 50)  # as another version might
     status, told = reproduce(place / "run")
     assert status == 1
-    assert "data      DIFFERENT prepared anew from" in told
+    assert "data      DIFFERENT " in told
     assert "train.arrow" in told
 
 
@@ -116,7 +116,7 @@ def test_a_corpus_that_is_another_now_is_not_prepared(place: Path, tmp_path: Pat
     (tmp_path / "documents.jsonl").write_text('{"text": "Another corpus."}\n')
     status, told = reproduce(place / "run", "--source", tmp_path / "documents.jsonl")
     assert status == 0
-    assert "data      -         not prepared anew: the corpus is another (input_sha256: " in told
+    assert "data      -         not prepared: the corpus has changed (input_sha256: " in told
 
 
 @pytest.mark.parametrize("lost", ["corpus", "origin.json"])
@@ -139,7 +139,7 @@ def test_data_and_corpus_may_have_moved(place: Path, tmp_path: Path, reproduce: 
     assert (status, "/nowhere: no such folder" in told) == (2, True)
     status, told = reproduce(place / "run", "--data", place / "data", "--source", tmp_path / corpus.name)
     assert status == 0
-    assert f"prepared anew from {tmp_path / corpus.name}" in told
+    assert f"prepared from {tmp_path / corpus.name}" in told
 
 
 def test_a_run_that_has_not_ended_is_refused(prepared: PreparedFolder, place: Path, reproduce: Out) -> None:
@@ -149,7 +149,7 @@ def test_a_run_that_has_not_ended_is_refused(prepared: PreparedFolder, place: Pa
     change(place / "run" / RUN, **saved)
     status, told = reproduce(place / "run")
     assert status == 2
-    assert "has not ended; end it with `tgvae train --resume" in told
+    assert "is not finished; finish it with `tgvae train --resume" in told
     (place / "run" / CHECKPOINT).unlink()  # nothing is known: other settings than those of the run made by hand
     status, told = reproduce(place / "run")
     assert (status, "other settings" in told) == (2, True)
@@ -164,9 +164,9 @@ def test_a_run_is_not_compared_with_itself(out: str, place: Path, reproduce: Out
 
 def test_summaries_are_compared_too(summarizer_run: Path) -> None:
     model, data = load_run(summarizer_run), open_data(summarizer_run)
-    assert len(written(model, data)) == SENTENCES
-    finding = written_again(model, load_run(summarizer_run), data)
-    assert finding.equal is True
+    assert len(sample_texts(model, data)) == SENTENCES
+    comparison = compare_sentences(model, load_run(summarizer_run), data)
+    assert comparison.equal is True
 
 
 def test_what_does_not_write_is_not_compared_by_its_sentences(tmp_path: Path, reproduce: Out) -> None:
@@ -175,7 +175,7 @@ def test_what_does_not_write_is_not_compared_by_its_sentences(tmp_path: Path, re
     assert main(["train", str(path), "--recipe", "graph-vae", "--out", str(tmp_path / "run"), *SHORT]) == 0
     status, told = reproduce(tmp_path / "run")
     assert status == 0
-    assert "sentences -         a graph-vae writes none" in told
+    assert "sentences -         a graph-vae generates none" in told
 
 
 SHORT = ["--train.phases.edges.epochs", "3", "--train.device", "cpu"]

@@ -1,4 +1,4 @@
-"""The completion script, asked by the shell itself: every command, its options, their choices, names of files."""
+"""The completion scripts in real shells: commands, options, their choices and file names."""
 
 from __future__ import annotations
 
@@ -9,78 +9,57 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import out_of
+from tgvae.cli.completion import list_options, script
 from tgvae.cli.main import COMMANDS, main
 
-ASK = """
-source "$1"; shift
-complete -p tgvae
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"
-_tyro_tgvae
-printf '%s\\n' "${COMPREPLY[@]}"
-"""
-ZSH = r"""
-unsetopt prompt_cr prompt_sp; PROMPT=; fpath=({folder} $fpath)
-autoload -Uz compinit; compinit -u -d {folder}/dump
-shown() {{ print -r -- "<$BUFFER>"; zle kill-buffer }}; zle -N shown; bindkey '^X' shown
-print rea''dy
-"""
-"""Makes Ctrl-X print what has been typed and completed."""
 ROOT = Path(__file__).parent.parent
-ONLY_HERE = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+# Ctrl-X prints the command line and clears it. "rea''dy" prints a word that the echo of the input does not contain.
+SETUP = {
+    "bash": r"""bind 'set enable-bracketed-paste off'; source {script}; printf '\n'; PS1=; """
+    r"""show() {{ echo "<$READLINE_LINE>"; READLINE_LINE=; READLINE_POINT=0; }}; """
+    r"""bind -x '"\C-x": show'; echo rea''dy""",
+    "zsh": r"""unsetopt prompt_cr prompt_sp; PROMPT=; fpath=({folder} $fpath); """
+    r"""autoload -Uz compinit; compinit -u -d {folder}/dump; """
+    r"""shown() {{ print -r -- "<$BUFFER>"; zle kill-buffer }}; zle -N shown; bindkey '^X' shown; print rea''dy""",
+}
+COMMAND_LINES = {"bash": ["bash", "--norc", "--noprofile", "-i"], "zsh": ["zsh", "-f", "-i"]}
 
 
-@pytest.fixture(scope="module")
-def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What the command prints, in a file a shell."""
-    from tgvae.cli.completion import script
+class InteractiveShell:
+    """A shell in a pseudo-terminal."""
 
-    folder, found = tmp_path_factory.mktemp("completion"), {}
-    for shell in ("bash", "zsh"):
-        found[shell] = folder / shell
-        found[shell].write_text(script(shell), encoding="utf-8")
-    return found
-
-
-def completed(script: Path, *words: str) -> set[str]:
-    """What bash offers in place of the last word."""
-    ran = subprocess.run(
-        ["bash", "-c", ASK, "ask", script, *words], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    registered, *offered = ran.stdout.splitlines()
-    assert "-o filenames" in registered
-    return set(offered) - {""}
-
-
-class Zsh:
-    """The shell at a terminal, as a person uses it."""
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         self._terminal, child = pty.openpty()
-        environment = os.environ | {"TERM": "dumb"}
-        command = ["zsh", "-f", "-i"]
         self._shell = subprocess.Popen(
-            command, stdin=child, stdout=child, stderr=child, env=environment, cwd=ROOT, start_new_session=True
+            COMMAND_LINES[name],
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            env=os.environ | {"TERM": "dumb"},
+            cwd=ROOT,
+            start_new_session=True,
         )
         os.close(child)
-        self._seen = ""
-        self._type(ZSH.format(folder=folder), r"ready\r?\n")
+        self._output = ""
+        self._type(SETUP[name].format(script=folder / "_tgvae", folder=folder) + "\n", r"ready\r?\n")
 
-    def completed(self, typed: str) -> str:
-        """What stands on the line after TAB."""
+    def complete(self, typed: str) -> str:
+        """Return the command line after TAB."""
         return self._type(f"{typed}\t\x18", r"<(tgvae.*?)>")[1]
 
     def _type(self, typed: str, expected: str) -> re.Match[str]:
         os.write(self._terminal, typed.encode())
-        end = time.monotonic() + 60
-        while (found := re.search(expected, self._seen)) is None:
-            assert select.select([self._terminal], [], [], max(0.0, end - time.monotonic()))[0], self._seen
-            self._seen += os.read(self._terminal, 65536).decode(errors="replace")
-        self._seen = self._seen[found.end() :]
+        deadline = time.monotonic() + 60
+        while (found := re.search(expected, self._output)) is None:
+            assert select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))[0], self._output
+            self._output += os.read(self._terminal, 65536).decode(errors="replace")
+        self._output = self._output[found.end() :]
         return found
 
     def close(self) -> None:
@@ -89,10 +68,17 @@ class Zsh:
         os.close(self._terminal)
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
-def test_zsh_completes(scripts: dict[str, Path], tmp_path: Path) -> None:
-    shutil.copy(scripts["zsh"], tmp_path / "_tgvae")
-    zsh = Zsh(tmp_path)
+@pytest.fixture(params=["bash", "zsh"])
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[InteractiveShell]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    (tmp_path / "_tgvae").write_text(script(request.param), encoding="utf-8")
+    shell = InteractiveShell(request.param, tmp_path)
+    yield shell
+    shell.close()
+
+
+def test_shells_complete(shell: InteractiveShell) -> None:
     expected = {
         "tgvae ins": "tgvae inspect ",
         "tgvae generate --mix": "tgvae generate --mixture ",
@@ -101,61 +87,29 @@ def test_zsh_completes(scripts: dict[str, Path], tmp_path: Path) -> None:
         "tgvae train --res": "tgvae train --resume ",
         "tgvae train data --model.topic.top": "tgvae train data --model.topic.topics ",
         "tgvae evaluate runs/sotu --split t": "tgvae evaluate runs/sotu --split test ",
+        "tgvae show mani": "tgvae show manifold ",
         "tgvae topics pypro": "tgvae topics pyproject.toml ",
         "tgvae topics runs/none-such": "tgvae topics runs/none-such",
     }
-    try:
-        assert {typed: zsh.completed(typed) for typed in expected} == expected
-    finally:
-        zsh.close()
+    assert {typed: shell.complete(typed) for typed in expected} == expected
 
 
-@ONLY_HERE
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("ins",), {"inspect"}),
-        (("generate", "--mix"), {"--mixture"}),
-        (("generate", "runs/sotu", "--decode.str"), {"--decode.strategy"}),
-        (("generate", "runs/sotu", "--decode.strategy", "b"), {"beam"}),
-        (("train", "--res"), {"--resume"}),
-        (("train", "data", "--model.topic.top"), {"--model.topic.topics"}),
-        (("evaluate", "runs/sotu", "--split", "t"), {"test"}),
-        (("topics", "pypro"), {"pyproject.toml"}),
-        (("topics", "runs/none-such"), set()),
-    ],
-)
-def test_bash_completes(scripts: dict[str, Path], words: tuple[str, ...], expected: set[str]) -> None:
-    assert completed(scripts["bash"], "tgvae", *words) == expected
+def test_options_are_listed_with_their_choices() -> None:
+    options = list_options("generate")
+    assert options["--decode.strategy"] == ["sample", "greedy", "beam"]
+    assert options["--num"] == options["--between"] == []
+    assert {"--help", "--json", "--no-json"} <= set(options)
+    assert list_options("completion")["completion"] == ["bash", "zsh"]
 
 
-@ONLY_HERE
-def test_bash_knows_every_command(scripts: dict[str, Path]) -> None:
-    assert set(COMMANDS) <= completed(scripts["bash"], "tgvae", "")
+def test_the_command_prints_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = out_of(capsys, "completion", "zsh")
+    assert printed == script("zsh")
+    assert all(f"'{name}:" in printed for name in COMMANDS)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_the_script_is_one_that_the_shell_can_read(scripts: dict[str, Path], shell: str) -> None:
-    text = scripts[shell].read_text(encoding="utf-8")
-    assert all(f"{name!r}: {{'description': {about!r}" in text for name, about in COMMANDS.items())
-    assert '-z "$completions" ||' in text, "names of files are offered where nothing else is"
-    if shutil.which(shell):
-        subprocess.run([shell, "-n", scripts[shell]], check=True)
-
-
-def test_the_command_prints_it(scripts: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert out_of(capsys, "completion", "zsh") == scripts["zsh"].read_text(encoding="utf-8")
-
-
-def test_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_shells_are_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["completion", "cmd"])
     assert stopped.value.code == 2
     assert "bash" in capsys.readouterr().err
-
-
-def test_a_mistyped_option_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["topics", "runs/sotu", "--sentecnes", "3"])
-    assert stopped.value.code == 2
-    assert "--sentences" in capsys.readouterr().err

@@ -7,22 +7,19 @@ import io
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from data_prep.settings import Fields
 from tests.conftest import named_documents
 from tgvae.cli import summarize
-from tgvae.cli.inputs import Document, find_inputs, read_documents, windows
+from tgvae.cli.inputs import Document, batched, find_inputs, read_documents
 from tgvae.cli.main import main
-from tgvae.cli.resumable import ResumableFile
 from tgvae.errors import UserError
-from tgvae.models.base import WEIGHTS, Capability
+from tgvae.models.base import Capability
 from tgvae.runs import load_run
 
 DOCUMENTS = named_documents(23, seed=7)
@@ -40,8 +37,8 @@ def write_jsonl(path: Path, documents: list[dict[str, str]]) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summarize, "WINDOW", 5)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summarize, "BATCH", 5)
 
 
 @pytest.fixture
@@ -86,15 +83,15 @@ def files_in(folder: Path) -> dict[Path, tuple[bytes, int]]:
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, note: Callable[[list[Document]], None]) -> None:
-    """Call ``note`` with every window before it is summarized."""
-    original = summarize.summarized
+    """Call ``note`` with every batch before it is summarized."""
+    original = summarize.summarize_batch
 
-    def summarized(model: object, window: list[Document], options: object) -> object:
-        if window:
-            note(window)
-        return original(model, window, options)
+    def summarize_batch(model: object, batch: list[Document], options: object) -> object:
+        if batch:
+            note(batch)
+        return original(model, batch, options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(summarize, "summarized", summarized)
+    monkeypatch.setattr(summarize, "summarize_batch", summarize_batch)
 
 
 def stop_after(done: int, status_of: Callable[..., int], *arguments: str | Path) -> None:
@@ -112,7 +109,7 @@ def stop_after(done: int, status_of: Callable[..., int], *arguments: str | Path)
 
 
 def test_a_table_comes_in_order(out_of: OutOf, summarizer_run: Path, tmp_path: Path) -> None:
-    """More documents than a window, of different lengths: ids in order, texts as from Python."""
+    """More documents than a batch, of different lengths: ids in order, texts as from Python."""
     documents = [d | {"text": d["text"] * (1 + i % 2)} for i, d in enumerate(DOCUMENTS)]
     rows = [
         json.loads(line) for line in out_of(write_jsonl(tmp_path / "d.jsonl.gz", documents), "--json")[0].splitlines()
@@ -127,7 +124,7 @@ def test_a_table_comes_in_order(out_of: OutOf, summarizer_run: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("to_file", [False, True])
-def test_no_more_than_a_window_is_in_memory(
+def test_no_more_than_a_batch_is_in_memory(
     to_file: bool, out_of: OutOf, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[str] = []
@@ -139,7 +136,7 @@ def test_no_more_than_a_window_is_in_memory(
             yield document
 
     monkeypatch.setattr(summarize, "read_documents", counted)
-    watch(monkeypatch, lambda window: ahead.append(len(taken)))
+    watch(monkeypatch, lambda batch: ahead.append(len(taken)))
     out_of(table, *(["--out", tmp_path / "out"] if to_file else []))
     assert ahead == [5, 10, 15, 20, 23]
 
@@ -215,167 +212,64 @@ def test_lone_surrogates_are_escaped(out_of: OutOf, tmp_path: Path) -> None:
     assert out_of(table, odd, "--json", "--out", out)[0] == ""
     assert [json.loads(line)["id"] for line in out.read_text("utf-8").splitlines()] == ["\\ud800x", str(odd)]
     assert out_of(table, odd, "--json")[0] == out.read_text("utf-8")
-    assert "nothing is left to do" in out_of(table, odd, "--json", "--out", out)[1]
 
 
 @pytest.mark.parametrize("form", [["--json"], ["--num", "3"]])
-def test_an_interrupted_file_is_gone_on_with(
-    form: list[str],
-    out_of: OutOf,
-    status_of: Callable[..., int],
-    table: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_interrupted_file_is_continued(
+    form: list[str], out_of: OutOf, refused: Refused, status_of: Callable[..., int], table: Path, tmp_path: Path
 ) -> None:
-    """The file ends as that of an uninterrupted run, whatever was half written, and nothing is made twice."""
+    """The result equals that of an uninterrupted command, also if a document was written in part."""
     out = tmp_path / "deep" / "out.txt"
     whole = out_of(table, *form)[0].encode()
-    for done, half in ((0, b""), (1, b""), (3, whole[:9]), (4, b"\xe2")):
+    for done, partial in ((0, b""), (1, b""), (3, whole[:9]), (4, b"\xe2")):
         stop_after(done, status_of, table, *form, "--out", out)
-        there = out.read_bytes()
-        assert whole.startswith(there)
-        out.write_bytes(there + half)
-        seen: list[str] = []
-        with monkeypatch.context() as patch:
-            watch(patch, lambda window, seen=seen: seen.extend(d.id for d in window))
-            told = out_of(table, *form, "--out", out)[1]
+        written = out.read_bytes()
+        assert whole.startswith(written)
+        out.write_bytes(written + partial)
+        if done:
+            before = files_in(tmp_path)
+            for skip in ("0", "99"):
+                told = refused(table, *form, "--out", out, "--skip", skip)
+                assert f"continue its {5 * done} documents with --skip {5 * done}" in told
+            assert files_in(tmp_path) == before
+        out_of(table, *form, "--out", out, "--skip", str(5 * done))
         assert out.read_bytes() == whole, done
-        assert seen == [d["id"] for d in DOCUMENTS[5 * done :]]
-        assert (f"{5 * done} documents are there already\n" in told) == (done > 0)
         out.unlink()
 
 
-def test_a_mended_input_is_gone_on_with(out_of: OutOf, refused: Refused, tmp_path: Path) -> None:
-    """A damaged row late in a table costs nothing of what was done before it."""
+def test_stopping_says_how_to_continue(
+    status_of: Callable[..., int], out_of: OutOf, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = out_of(table)[0]
+    stop_after(2, status_of, table)
+    first, told = capsys.readouterr()
+    assert "stopped after 10 documents; continue with --skip 10" in told
+    assert first + out_of(table, "--skip", "10")[0] == whole
+
+
+def test_a_repaired_input_is_continued(status_of: Callable[..., int], out_of: OutOf, tmp_path: Path) -> None:
     table, out = tmp_path / "d.jsonl", tmp_path / "out.jsonl"
     write_jsonl(table, [*DOCUMENTS[:12], {"id": "?"}, *DOCUMENTS[12:]])
-    assert "d.jsonl:13: no field 'text'" in refused(table, "--json", "--out", out)
+    assert status_of(table, "--json", "--out", out) == 2
     assert out.read_bytes().count(b"\n") == 10
-    out_of(write_jsonl(table, DOCUMENTS), "--json", "--out", out)
+    out_of(write_jsonl(table, DOCUMENTS), "--json", "--out", out, "--skip", "10")
     assert out.read_text(encoding="utf-8") == out_of(table, "--json")[0]
 
 
-@pytest.mark.parametrize("form", [["--json"], ["--num", "2"]])
-def test_a_finished_file_is_left_alone(form: list[str], out_of: OutOf, table: Path, tmp_path: Path) -> None:
-    out = tmp_path / "results" / "out.txt"
-    out_of(table, *form, "--out", out)
-    before = files_in(tmp_path)
-    told = out_of(table, *form, "--out", out)[1]
-    assert "23 documents are there already, and these are all: nothing is left to do" in told
-    assert files_in(tmp_path) == before
-
-
-def test_a_removed_or_empty_file_is_begun_anew(out_of: OutOf, table: Path, tmp_path: Path) -> None:
+def test_an_empty_file_is_written_and_any_other_is_not(
+    out_of: OutOf, refused: Refused, table: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.txt"
     out.touch()
-    out_of(table, "--json", "--out", out)
-    for change in (out.unlink, lambda: out.write_bytes(b"")):
-        change()
-        told = out_of(table, "--num", "2", "--out", out)[1]
-        assert "already" not in told
-        assert out.read_text(encoding="utf-8") == out_of(table, "--num", "2")[0]
-
-
-def test_a_table_without_rows_gives_an_empty_file(out_of: OutOf, tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_text("id,text\n", encoding="utf-8")
-    out_of(tmp_path / "d.csv", "--out", tmp_path / "out.txt")
-    assert (tmp_path / "out.txt").read_bytes() == b""
-
-
-CHANGES = {
-    "json": ["--json"],
-    "num": ["--num", "3"],
-    "seed": ["--seed", "1"],
-    "topic": ["--topic", "1"],
-    "strength": ["--strength", "2"],
-    "decode": ["--decode.min-length", "2"],
-    "fields": ["--fields.text", "title"],
-}
-
-
-@pytest.mark.parametrize("finished", [False, True])
-def test_other_options_are_not_mixed_in(
-    finished: bool, out_of: OutOf, status_of: Callable[..., int], refused: Refused, table: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out.txt"
-    arguments = [table, "--num", "2", "--out", out]
-    if finished:
-        out_of(*arguments)
-    else:
-        stop_after(2, status_of, *arguments)
-    before = files_in(tmp_path)
-    for name, change in CHANGES.items():
-        assert f"was begun with other {name};" in refused(*arguments, *change)
-        assert files_in(tmp_path) == before
-
-
-def test_another_run_is_not_mixed_in(out_of: OutOf, table: Path, summarizer_run: Path, tmp_path: Path) -> None:
-    """Weights count, not the name of the folder."""
-    out, run = tmp_path / "out.txt", tmp_path / "run"
     out_of(table, "--out", out)
-    before = out.read_bytes()
-    shutil.copytree(summarizer_run, run)
-    arguments = ["summarize", *FAST, str(run), str(table), "--out", str(out)]
-    assert main(arguments) == 0
-    weights = load_file(run / WEIGHTS)
-    next(iter(weights.values())).view(-1)[0] += 1
-    save_file(weights, run / WEIGHTS)
-    assert main(arguments) == 2
-    assert out.read_bytes() == before
-
-
-@pytest.mark.parametrize("form", [["--json"], ["--num", "2"]])
-def test_summaries_of_other_documents_are_not_mixed_in(
-    form: list[str], out_of: OutOf, refused: Refused, tmp_path: Path
-) -> None:
-    table, out = tmp_path / "d.jsonl", tmp_path / "out.txt"
-    changed = [*DOCUMENTS[:4], DOCUMENTS[4] | {"text": "The army."}, *DOCUMENTS[5:9]]
-    out_of(write_jsonl(table, DOCUMENTS[:9]), *form, "--out", out)
-    for others in (DOCUMENTS[1:], DOCUMENTS[:2], DOCUMENTS[8::-1], changed):
-        write_jsonl(table, others)
-        before = files_in(tmp_path)
-        assert "other documents" in refused(table, *form, "--out", out)
-        assert files_in(tmp_path) == before
-
-
-FOREIGN = {
-    "a file of somebody": {"out.txt": "mine\n" * 40},
-    "a note of somebody": {"out.txt.progress.json": '{"mine": 1}'},
-    "a note that is no JSON": {"out.txt.progress.json": "mine"},
-    "a file that is written to": {"out.txt": None},
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-@pytest.mark.parametrize("form", [["--json"], ["--num", "2"]])
-def test_nothing_else_is_overwritten(
-    name: str, form: list[str], out_of: OutOf, refused: Refused, table: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out.txt"
-    for path, content in FOREIGN[name].items():
-        if content is None:  # what the command wrote, changed since in its middle, cut, and replaced
-            out_of(table, *form, "--out", out)
-            whole = out.read_bytes()
-            contents = [whole[:9] + b"?" + whole[10:], whole[:-1], b"mine\n", whole.replace(b"the", b"a")]
-        else:
-            contents = [content.encode()]
-        for data in contents:
-            (tmp_path / path).write_bytes(data)
-            before = files_in(tmp_path)
-            assert "choose another --out, or remove the file" in refused(table, *form, "--out", out)
-            assert files_in(tmp_path) == before
-
-
-def test_a_file_in_the_place_of_one_just_begun_is_not_taken_for_it(
-    status_of: Callable[..., int], refused: Refused, table: Path, tmp_path: Path
-) -> None:
-    """No byte of it was written by the command that noted what it is made with."""
-    out = tmp_path / "out.txt"
-    stop_after(0, status_of, table, "--out", out)
-    assert out.read_bytes() == b""
-    out.write_text("mine\n", encoding="utf-8")
-    assert "is not what was written there" in refused(table, "--out", out)
-    assert out.read_text(encoding="utf-8") == "mine\n"
+    assert out.read_text(encoding="utf-8") == out_of(table)[0]
+    for content in (b"my notes\n" * 40, b"no line"):
+        out.write_bytes(content)
+        assert "choose another --out" in refused(table, "--out", out)
+        assert out.read_bytes() == content
+    (tmp_path / "d.csv").write_text("id,text\n", encoding="utf-8")
+    out_of(tmp_path / "d.csv", "--out", tmp_path / "empty.txt")
+    assert (tmp_path / "empty.txt").read_bytes() == b""
 
 
 def test_the_output_is_not_an_input(
@@ -401,7 +295,7 @@ def test_the_output_is_not_an_input(
     for given, out in pairs:
         assert "or inside it; choose another --out" in refused("paper.txt", given, "--out", out)
     assert "not a file" in refused("paper.txt", "--out", "texts")
-    assert "cannot be written" in refused("paper.txt", "--out", "texts/a.txt/new")
+    assert "texts/a.txt" in refused("paper.txt", "--out", "texts/a.txt/new")
     assert files_in(tmp_path) == before
     out_of("texts/a.txt", "--out", "texts/a.md")
 
@@ -471,9 +365,7 @@ def test_mistakes_are_told_with_a_remedy(
         assert not list(tmp_path.glob("out.txt*"))
 
 
-def test_summaries_that_are_cut_or_alike_are_counted(
-    out_of: OutOf, status_of: Callable[..., int], table: Path, tmp_path: Path
-) -> None:
+def test_summaries_that_are_cut_or_alike_are_counted(out_of: OutOf, table: Path) -> None:
     def summaries(*options: str) -> tuple[list[list[dict[str, object]]], str]:
         shown, told = out_of(table, "--json", "--num", "3", *options)
         return [json.loads(line)["summaries"] for line in shown.splitlines()], told
@@ -483,13 +375,9 @@ def test_summaries_that_are_cut_or_alike_are_counted(
 
     rows, told = summaries()
     more = "--decode.strategy sample varies more"
-    assert 0 < alike(rows[15:]) < alike(rows)
+    assert alike(rows) > 0
     assert f"\n{alike(rows)} of 23 documents have fewer than 3 different summaries; {more}\n" in f"\n{told}"
     assert "different" not in out_of(table)[1]
-    stop_after(3, status_of, table, "--num", "3", "--out", tmp_path / "out.txt")
-    told = out_of(table, "--num", "3", "--out", tmp_path / "out.txt")[1]
-    assert f"{alike(rows[15:])} of 8 new documents have fewer than 3" in told
-
     sample = ["--decode.strategy", "sample", "--decode.max-length", "6", "--decode.temperature"]
     rows, told = summaries(*sample, "2")
     long = sum(not summary["finished"] for row in rows for summary in row)
@@ -504,69 +392,29 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("shown_on", ["terminal", "pipe"])
-@pytest.mark.parametrize("told_on", ["terminal", "pipe"])
+@pytest.mark.parametrize("stdout", ["terminal", "pipe"])
 @pytest.mark.parametrize("to_file", [False, True])
-def test_progress(
-    shown_on: str,
-    told_on: str,
+def test_progress_is_not_mixed_with_summaries(
+    stdout: str,
     to_file: bool,
     status_of: Callable[..., int],
     table: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It moves on a terminal that has no summaries; else it is plain lines. Summaries stay as they are."""
-    streams = {name: Terminal() if on == "terminal" else io.StringIO() for name, on in
-               (("stdout", shown_on), ("stderr", told_on))}  # fmt: skip
+    streams = {"stdout": Terminal() if stdout == "terminal" else io.StringIO(), "stderr": Terminal()}
     for name, stream in streams.items():
         monkeypatch.setattr(f"sys.{name}", stream)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(summarize, "PATIENCE", 0.01)
-    monkeypatch.setattr(summarize, "EVERY", 0.02)
-    watch(monkeypatch, lambda window: time.sleep(0.05))
+    monkeypatch.setattr("tgvae.progress.PATIENCE", 0.01)
+    watch(monkeypatch, lambda batch: time.sleep(0.1))
     assert status_of(table, "--json", *(["--out", tmp_path / "out"] if to_file else [])) == 0
     shown, told = (stream.getvalue() for stream in streams.values())
-    if to_file:
-        assert shown == ""
-        shown = (tmp_path / "out").read_text(encoding="utf-8")
-    assert [json.loads(line)["id"] for line in shown.splitlines()] == [d["id"] for d in DOCUMENTS]
-    moves = told_on == "terminal" and (to_file or shown_on == "pipe")
-    assert ("\x1b[" in told) == moves
-    plain = [line for line in told.split("\n") if line.startswith("5 documents, ") and line.endswith(" a second")]
-    assert bool(plain) != moves
+    rows = (tmp_path / "out").read_text(encoding="utf-8") if to_file else shown
+    assert [json.loads(line)["id"] for line in rows.splitlines()] == [d["id"] for d in DOCUMENTS]
+    assert ("summarizing documents" in told) == (to_file or stdout == "pipe")
 
 
-def test_a_short_command_shows_no_progress(out_of: OutOf, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summarize, "PATIENCE", 60.0)
-    (closing,) = out_of(table)[1].splitlines()
-    assert closing.startswith("next: tgvae evaluate ")
-
-
-def test_a_block_is_noted_when_it_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is told, and what was written of the block is not taken for a whole one."""
-    path, documents = tmp_path / "out", [Document(str(i), "x") for i in range(4)]
-    with ResumableFile(path, {"seed": 0}) as file:
-        file.append(documents[:2], "a\nb\n")
-
-        def full(_: int) -> None:
-            raise OSError(28, "No space left on device")
-
-        with monkeypatch.context() as patch:
-            patch.setattr("os.fsync", full)
-            with pytest.raises(UserError, match=r"cannot be written.*No space left"):
-                file.append(documents[2:], "c\nd\n")
-    assert path.read_bytes() == b"a\nb\nc\nd\n"
-    again, stream = ResumableFile(path, {"seed": 0}), iter(documents)
-    assert again.skip(stream) == 2
-    assert next(stream) == documents[2]
-    with again:
-        assert path.read_bytes() == b"a\nb\n"
-        again.append(documents[2:], "C\nD\n")
-    assert path.read_bytes() == b"a\nb\nC\nD\n"
-    assert ResumableFile(path, {"seed": 0}).skip(iter(documents)) == 4
-
-
-def test_windows() -> None:
-    assert list(windows(range(5), 2)) == [[0, 1], [2, 3], [4]]
-    assert list(windows([], 2)) == []
+def test_batched() -> None:
+    assert list(batched(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(batched([], 2)) == []

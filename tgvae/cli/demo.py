@@ -1,4 +1,4 @@
-"""`tgvae demo`: the whole way on the embedded corpus."""
+"""`tgvae demo`: all steps on the embedded corpus."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ from tgvae.recipes import demo
 from tgvae.runs import ensure_run, load_run
 
 SETTINGS = PrepareSettings(since=1960, max_sentence_words=30, vocabulary_size=3000)
-
-
-PROTOCOL = EvalConfig(samples=10, reverse=0)
+EVAL_CONFIG = EvalConfig(samples=10, reverse=0)
 FLUENT = DecodeSettings("beam", no_repeat_ngram=2)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Prepare the State of the Union addresses since 1960, train a small model, and show what it does.
+    """Prepare the State of the Union addresses since 1960, train a small model and show its topics and sentences.
 
-    Called again after it was interrupted, it goes on from where it was.
+    After an interruption, the same command continues.
 
     Examples:
       tgvae demo
@@ -41,7 +39,7 @@ class Demo:
     """
 
     out: Path = Path("demo")
-    """Folder for the corpus and the run."""
+    """Folder for the prepared corpus and the run."""
     json: bool = False
     """Print JSON."""
 
@@ -54,9 +52,9 @@ def main(arguments: Sequence[str]) -> None:
     console.rule("1. Prepare: State of the Union addresses since 1960")
     if not data.exists():
         prepare("sotu", data, SETTINGS)
-    console.print(f"in {data}; look inside with: {command('inspect', data)}", markup=False, soft_wrap=True)
+    console.print(f"written to {data}; see {command('inspect', data)}", markup=False, soft_wrap=True)
 
-    console.rule("2. Train: topics first, then topics and sentences together")
+    console.rule("2. Train: topics, then topics and sentences jointly")
     ensure_run(demo(), data, run)
     model, folder = load_run(run, require=Capability.GUIDANCE), PreparedFolder.open(data)
     train = Corpus(folder, "train")
@@ -65,25 +63,25 @@ def main(arguments: Sequence[str]) -> None:
     found = topics.describe(model, train, sentences=0)
     topics.show(found, console, most=12)
 
-    console.rule("4. Sentences by topic")
+    console.rule("4. Sentences for topics")
     coherent = sorted(found["topics"][:12], key=lambda topic: -topic["npmi"])[:5]
-    written = {}
+    generated = {}
     for topic in coherent:
         console.print(f"\n[bold]topic {topic['topic']}[/bold]: {', '.join(topic['words'][:6])}")
-        with step(f"writing about topic {topic['topic']}"):
+        with step(f"generating for topic {topic['topic']}"):
             sentences = model.generate(topic["topic"], num=3, strength=1.4, settings=FLUENT)
-        written[topic["topic"]] = [sentence.text for sentence in sentences]
-        for text in written[topic["topic"]]:
+        generated[topic["topic"]] = [sentence.text for sentence in sentences]
+        for text in generated[topic["topic"]]:
             console.print(f"  {text}", markup=False)
 
     console.rule("5. Metrics on held-out documents")
-    report, page = evaluate.measure(run, model, None, protocol=PROTOCOL).report, run / FOLDER / PAGE
+    report, page = evaluate.measure(run, model, None, protocol=EVAL_CONFIG).report, run / FOLDER / PAGE
     evaluate.show({str(run): report}, console)
     seconds = time.monotonic() - started
     if options.json:
-        places = {"prepared": str(data), "run": str(run), "page": str(page), "seconds": round(seconds, 1)}
-        print_json(places | {"topics": found["topics"], "sentences": written, "figures": report_to_json(report)})
+        paths = {"prepared": str(data), "run": str(run), "page": str(page), "seconds": round(seconds, 1)}
+        print_json(paths | {"topics": found["topics"], "sentences": generated, "figures": report_to_json(report)})
         return
     console.print(f"Done in {seconds / 60:.1f} minutes.")
-    then = [command("generate", run, "--topic", "war", "peace"), command("topics", run), command("serve", run)]
-    print_next_steps([data, run, page], ["open the page in a browser", *then])
+    steps = [command("generate", run, "--topic", "war", "peace"), command("topics", run), command("serve", run)]
+    print_next_steps([data, run, page], ["open the page in a browser", *steps])

@@ -1,4 +1,4 @@
-"""Documents from files, folders and standard input: first all inputs are found, then they are read in a stream."""
+"""Documents from files, folders and standard input. All inputs are found first, then read as a stream."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ STANDARD_INPUT = "-"
 
 
 class Document(NamedTuple):
-    """A text and its name: the path of its file, or the id of its row."""
+    """A text and its id: the path of its file, or the id of its row."""
 
     id: str
     text: str
 
 
 def find_inputs(names: Iterable[str]) -> list[str]:
-    """What is to be read, in order; nothing is read yet.
+    """Return the files to read, in order, without reading them.
 
     Args:
-        names: tables (.jsonl, .csv, .parquet; .gz), folders, which stand for the .txt files in them (.gz), other
-            files (.gz) as a text each, and ``-`` for a text on standard input.
+        names: tables (.jsonl, .csv, .parquet; .gz), folders of .txt files (.gz), other files (.gz) with one text each,
+            and ``-`` for a text on standard input.
 
     Raises:
-        UserError: nothing is there, a folder has no text, or a file may not be read.
+        UserError: an input does not exist, a folder has no text, or a file cannot be opened.
     """
     found = []
     for name in names:
@@ -60,33 +60,33 @@ def _find(name: str) -> list[str]:
         input_file(path)
     elif not path.exists():
         raise UserError(f"{path}: no such file or folder{meant_path(path) or '; give one, or - for standard input'}")
-    for file in filter(Path.is_file, map(Path, files)):  # a pipe can be opened but once
+    for file in filter(Path.is_file, map(Path, files)):  # not pipes, which can be opened only once
         file.open("rb").close()
     return files
 
 
-def require_apart(out: Path, names: Iterable[str], files: Iterable[str]) -> None:
-    """Raises UserError when an output is one of the files, or inside a folder that a name stands for."""
-    place = out.resolve()
-    taken = [name for name in names if Path(name).is_dir() and place.is_relative_to(Path(name).resolve())]
+def require_not_input(out: Path, names: Iterable[str], files: Iterable[str]) -> None:
+    """Raises UserError if an output is one of the input files, or inside an input folder."""
+    target = out.resolve()
+    taken = [name for name in names if Path(name).is_dir() and target.is_relative_to(Path(name).resolve())]
     taken += [file for file in files if file != STANDARD_INPUT and out.exists() and out.samefile(file)]
     if taken:
-        raise UserError(f"{out}: is the input {taken[0]}, or inside it; choose another --out")
+        raise UserError(f"{out}: is the input {taken[0]} or inside it; choose another --out")
 
 
 def read_documents(files: Iterable[str], fields: Fields) -> Iterator[Document]:
-    """The documents of files in order; of tables only a row at a time is in memory.
+    """Yield the documents of files in order; tables are read row by row.
 
     Args:
-        files: as found.
-        fields: columns of tables; splits are not looked at.
+        files: from ``find_inputs``.
+        fields: columns of tables; the column of splits is ignored.
 
     Raises:
         UserError: a file is damaged, or a row has no text field.
     """
     for name in files:
         if _is_table(name):
-            table = replace(input_file(Path(name)), split="test")  # so that a column `split` may hold anything
+            table = replace(input_file(Path(name)), split="test")  # so that a column `split` is not validated
             yield from map(_row, TableCorpus((table,), fields).documents())
         else:
             yield Document(name, _read(name))
@@ -97,13 +97,12 @@ def _is_table(name: str) -> bool:
 
 
 def _row(row: RawDocument | Skipped) -> Document:
-    if isinstance(row, Skipped):  # its text is null
+    if isinstance(row, Skipped):  # the text is null
         return Document(row.id, "")
     return Document(row.id, row.text if isinstance(row.text, str) else "\n\n".join(row.text))
 
 
 def _read(name: str) -> str:
-    """A UTF-8 text, gzipped or not."""
     try:
         if name == STANDARD_INPUT:
             return sys.stdin.read()
@@ -113,8 +112,8 @@ def _read(name: str) -> str:
         raise UserError(f"{name}: cannot be read as UTF-8 text ({error})") from error
 
 
-def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The items, ``size`` at a time."""
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of ``size`` items; itertools has this since Python 3.12."""
     iterator = iter(items)
-    while window := list(islice(iterator, size)):
-        yield window
+    while batch := list(islice(iterator, size)):
+        yield batch

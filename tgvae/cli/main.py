@@ -1,6 +1,6 @@
-"""The command line: `tgvae COMMAND ...`. Thin: find the command, parse, call, print.
+"""The command line: `tgvae COMMAND ...` finds the command, which parses its options, runs and prints.
 
-Commands are imported when they are called, so that `tgvae --help` needs neither torch nor a second.
+Commands are imported when they are called, so `tgvae --help` starts fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -14,48 +14,49 @@ from collections.abc import Sequence
 from tgvae.errors import Stopped, UserError, in_words, meant
 
 COMMANDS = {
-    "demo": "prepare, train and show everything on the embedded corpus (about 5 minutes)",
-    "download": "a pretrained language model, to use as decoder",
-    "prepare": "a corpus to a prepared folder",
-    "inspect": "what a prepared folder holds",
-    "train": "a prepared folder, vectors or a graph to a run: train a recipe, or resume",
-    "topics": "the topics of a run: share, coherence, words, nearest sentences",
-    "generate": "sentences by topic, mixture, example document, interpolation or reconstruction",
-    "summarize": "summaries of texts, files, folders and tables",
-    "evaluate": "how good runs are: figures with units, estimators, errors and baselines; a page of pictures",
-    "show": "what a VAE is used for, a picture each: samples, completion, clusters, anomalies, ...",
-    "reproduce": "a run made anew from its corpus, and compared: data, weights, sentences",
-    "serve": "a page to play with a run, and a JSON API",
-    "compare": "evaluated runs side by side, differences with confidence intervals",
-    "plot": "pictures of a run, a file each: topics, their map, documents, latents, training",
-    "completion": "a script that lets bash or zsh complete commands and options",
+    "demo": "prepare, train and evaluate on the embedded corpus (about 5 minutes)",
+    "download": "download a pretrained language model to use as decoder",
+    "prepare": "make a prepared folder from a corpus",
+    "inspect": "describe a prepared folder",
+    "train": "train a recipe on a prepared folder, vectors or a graph, or resume a run",
+    "topics": "topics of a run: share, coherence, words, typical sentences",
+    "generate": "generate sentences by topic, mixture or example; interpolate and reconstruct",
+    "summarize": "summarize texts, files, folders and tables",
+    "evaluate": "measure runs: metrics with units, standard errors and baselines, and an HTML report",
+    "show": "applications of a VAE, a plot each: samples, completion, clusters, anomalies, ...",
+    "reproduce": "train a run again from its corpus and compare data, weights and sentences",
+    "serve": "serve a web page and a JSON API for a run",
+    "compare": "compare evaluated runs, with confidence intervals of the differences",
+    "plot": "plot a run to files: topics, maps, documents, latents, training",
+    "completion": "print a completion script for bash or zsh",
 }
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # from malloc.h
 USAGE = """usage: tgvae COMMAND [options]
 
 commands:
 {}
 
 To begin:
-  tgvae demo                                        # everything, on a corpus that comes with it
-  tgvae prepare FILES --out prepared/mine           # or with documents of your own, in .txt, .csv, .jsonl, .parquet
+  tgvae demo                                        # everything, on an embedded corpus
+  tgvae prepare FILES --out prepared/mine           # or with your own .txt, .csv, .jsonl or .parquet files
   tgvae train prepared/mine --out runs/mine
 
-`tgvae COMMAND --help` shows the options and examples of a command; --json makes its result JSON.
-Results go to standard output, all else to standard error; --debug shows the traceback of an error.
-Exit status: 0 done; 1 `tgvae reproduce` found a difference, or a bug of tgvae; 2 a mistake that the message says how
-to mend; 130 and 143 stopped by Ctrl-C and by SIGTERM.
-Documentation: README.md and docs/ of the source; docs/reference/commands.md is about the command line."""
+`tgvae COMMAND --help` shows options and examples of a command; with --json its result is JSON.
+Results go to standard output, everything else to standard error. --debug shows the traceback of an error.
+Exit status: 0 success; 1 `tgvae reproduce` found a difference, or a bug in tgvae; 2 an error that the message explains;
+130 and 143 stopped by Ctrl-C and by SIGTERM.
+tgvae runs on Linux and macOS; on Windows use WSL 2.
+Documentation: README.md and docs/ in the source; the command line is in docs/reference/commands.md."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 2 for what the user can mend, 130 or 143 when stopped by a signal."""
+    """Run a command and return the exit status: 0, 2 for errors of the user, or 130 or 143 after a signal."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     try:
-        status = answer(arguments)
-        sys.stdout.flush()  # here, where a reader that has gone is no error
+        status = dispatch(arguments)
+        sys.stdout.flush()  # raises BrokenPipeError here instead of at exit
         return status
     except Stopped as stop:
         print(f"tgvae: {stop}", file=sys.stderr)
@@ -63,18 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tgvae: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (UserError, OSError, MemoryError, RuntimeError) as error:
-        if debug or not (told := in_words(error)):
+        message = in_words(error)
+        if debug or not message:
             raise
-        print(f"tgvae: {told}", file=sys.stderr)
+        print(f"tgvae: {message}", file=sys.stderr)
         return 2
 
 
-def answer(arguments: Sequence[str]) -> int:
-    """Give help or the version, or run a command; returns 2 for help that nobody asked for, else 0."""
+def dispatch(arguments: Sequence[str]) -> int:
+    """Print help or the version, or run a command. Return 2 if no command was given, otherwise 0."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE.format("\n".join(f"  {name:12}{text}" for name, text in COMMANDS.items())))
         return 0 if arguments else 2
@@ -88,14 +90,16 @@ def answer(arguments: Sequence[str]) -> int:
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
-    """Parse the arguments of a command by its signature, and call it.
+    """Import and run a command.
 
     Raises:
-        UserError: no such command.
+        UserError: there is no such command, or the platform is not supported.
     """
     if name not in COMMANDS:
         raise UserError(f"no command {name!r}{meant(name, COMMANDS) or '; see `tgvae --help`'}")
-    # Before torch is loaded: threads that wait by spinning halve the speed when another job holds a core.
+    if sys.platform == "win32":  # folders cannot be synced to disk there, which every atomic write does
+        raise UserError("Windows is not supported; use Linux, macOS, or WSL 2 on Windows")
+    # Set before torch is imported: spinning threads halve the speed when another process uses a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
     from tgvae.progress import showing, step
@@ -107,11 +111,10 @@ def run(name: str, arguments: Sequence[str]) -> None:
 
 
 def keep_memory() -> None:
-    """Let the C library keep freed blocks for the next step instead of giving them back to the system.
+    """Configure glibc to reuse freed blocks instead of returning them to the system; no effect without glibc.
 
-    Else every step of training pays for page faults: the softmax over 8,500 words took 1.45 times as long in a
-    trial. Blocks are kept in two places, not in eight a core: threads that write leave holes in each of them, and
-    memory grows for hours. Without effect where the C library is not glibc.
+    Otherwise every training step pays for page faults: the softmax over 8,500 words took 1.45 times as long. Two
+    arenas instead of eight per core: every thread fragments its arena, and memory grew for hours.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_prep.settings import Fields
-from tgvae.cli.generate import STEEPEST, named_topic
-from tgvae.cli.inputs import Document, find_inputs, read_documents, require_apart, windows
+from tgvae.cli.generate import MAX_STRENGTH, topic_query
+from tgvae.cli.inputs import Document, batched, find_inputs, read_documents, require_not_input
 from tgvae.cli.options import parse, require_device
 from tgvae.cli.output import command, print_next_steps
-from tgvae.cli.resumable import ResumableFile
 from tgvae.config_io import SEEDS, require_range
-from tgvae.data.schema import file_hash
+from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.base import WEIGHTS, Capability
+from tgvae.models.base import Capability
 from tgvae.models.summarization import SUMMARY, SummaryGenerator, SummaryResult
-from tgvae.progress import showing
+from tgvae.progress import showing, track
 from tgvae.runs import load_run
 
-WINDOW = 256  # documents in memory at a time, sorted by length among each other
-MOST = 1000  # summaries a document
-PATIENCE, EVERY = 2.0, 30.0  # seconds before progress is shown, and between two lines of it
+BATCH = 256  # documents in memory at a time; they are sorted by length
+MAX_SUMMARIES = 1000  # per document
 EMPTY = "(empty document)"
 
 
@@ -46,7 +42,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Summarize:
-    """Write a summary of every document, in order: a line each, or a JSON object a line.
+    """Summarize every document, in order: one line of text per summary, or one JSON object per document.
 
     Examples:
       tgvae summarize runs/arxiv abstract.txt --num 3
@@ -57,19 +53,21 @@ class Summarize:
     run: tyro.conf.Positional[Path]
     """A run folder of the recipe summarizer."""
     inputs: tyro.conf.Positional[tuple[str, ...]] = ("-",)
-    """Texts (.gz), folders of .txt, tables (.jsonl, .csv, .parquet; .gz) with a document a row; - is standard input."""
+    """Texts (.gz), folders of .txt, tables of one document per row (.jsonl, .csv, .parquet; .gz); - for stdin."""
     num: int = 1
-    """Summaries a document: the first is the model's best guess, the others are drawn."""
+    """Summaries per document: the first is the model's best guess, the others are sampled."""
     topic: tuple[str, ...] = ()
-    """Pull summaries towards a topic: its number, or words that it is about."""
+    """Guide summaries towards a topic: its number, or words that it is about."""
     strength: float = 1.0
-    """How far they are pulled: 1 is the model's own prior of the topic."""
+    """Strength of the guidance: 1 is the model's own prior of the topic."""
     out: Path | None = None
-    """Write here, or go on with what the same command left here (see OUT.progress.json); no other file is touched."""
+    """Write to this file instead of standard output."""
+    skip: int = 0
+    """Documents to skip; with --out, summaries are appended, to continue a run that was interrupted."""
     json: bool = False
-    """Print JSON: the id, summaries with scores, main topics, whether the document was cut."""
+    """Print JSON: id, summaries with scores, main topics, whether the document was cut."""
     seed: int = 0
-    """The same seed gives the same draws."""
+    """Equal seeds give equal samples."""
     device: str = "cpu"
     """Where to compute: cpu, cuda, cuda:1, ..."""
     fields: Columns = field(default_factory=Columns)
@@ -78,164 +76,125 @@ class Summarize:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Summarize, "summarize", arguments)
-    require_range(options, 1, MOST + 1, "num")
+    require_range(options, 1, MAX_SUMMARIES + 1, "num")
     require_range(options, 0, SEEDS, "seed")
-    require_range(options, 0, STEEPEST + 1, "strength")
+    require_range(options, 0, MAX_STRENGTH + 1, "strength")
+    require_range(options, 0, sys.maxsize, "skip")
     require_device(options.device)
     files = find_inputs(options.inputs)
     if options.out:
-        require_apart(options.out, options.inputs, files)
+        require_not_input(options.out, options.inputs, files)
+    lines_per_document = 1 if options.json else options.num
+    size = continued_size(options.out, options.skip, lines_per_document) if options.out else 0
     model = load_run(options.run, options.device, require=Capability.SUMMARIES)
-    summarized(model, (), options)  # wrong options are told before anything is written
+    summarize_batch(model, (), options)  # reports invalid options before anything is written
     documents = read_documents(files, Fields(text=options.fields.text, id=options.fields.id))
-    with showing(False), Meter(options, model.config.source_tokens) as meter:
-        if options.out:
-            write_rest(ResumableFile(options.out, made_with(options)), model, documents, options, meter)
-        else:
-            for _, text in blocks(model, documents, options, meter):
-                show(text)
+    documents = islice(track(documents, "summarizing documents"), options.skip, None)
+    done, to_terminal = options.skip, options.out is None and sys.stdout.isatty()
+    counts = Counts(options, model.config.source_tokens)
+    try:
+        # On a terminal, the progress display would mix with the summaries.
+        with open_output(options.out, size) as output, showing(not to_terminal):
+            for batch in batched(documents, BATCH):
+                results = summarize_batch(model, batch, options)
+                for document, result in zip(batch, results, strict=True):
+                    output.writelines(f"{line}\n" for line in format_result(document, result, options))
+                output.flush()
+                done += len(batch)
+                counts.add(results)
+    except (KeyboardInterrupt, UserError):  # the latter for a damaged row
+        print(f"stopped after {done} documents; continue with --skip {done}", file=sys.stderr)
+        raise
+    for remark in counts.remarks():
+        print(remark, file=sys.stderr)
     if not options.json:
         print_next_steps([options.out] if options.out else [], [command("evaluate", options.run)])
 
 
-def made_with(options: Summarize) -> dict[str, Any]:
-    """All that decides what is written of a document: the weights and the options."""
-    others = {name: value for name, value in asdict(options).items() if name not in ("run", "inputs", "out")}
-    return {"weights": file_hash(options.run / WEIGHTS), **others}
+def continued_size(out: Path, skip: int, lines_per_document: int) -> int:
+    """Return the size in bytes of the summaries of the first ``skip`` documents in an output file; 0 for a new one.
+
+    What follows them is a document that was interrupted while it was written.
+
+    Raises:
+        UserError: the file is in use: it holds summaries of another number of documents, or something else.
+    """
+    if out.exists() and not out.is_file():
+        raise UserError(f"{out}: not a file; choose another --out, or leave it out for standard output")
+    if not out.exists() or not out.stat().st_size:
+        return 0
+    size, lines = 0, 0
+    wanted = skip * lines_per_document
+    with out.open("rb") as file:
+        for line in file:
+            lines += line.endswith(b"\n")
+            size += len(line) if lines <= wanted and line.endswith(b"\n") else 0
+    found = lines // lines_per_document
+    if not skip or found != skip:
+        remedy = f"or continue its {found} documents with --skip {found}" if found else "or remove the file"
+        raise UserError(f"{out}: exists already; choose another --out, {remedy}")
+    return size
 
 
-def write_rest(
-    output: ResumableFile, model: SummaryGenerator, documents: Iterator[Document], options: Summarize, meter: Meter
-) -> None:
-    """Write what the file lacks, from the start of a window: it ends as if it had never stopped."""
-    meter.there = output.skip(documents)
-    first = list(islice(documents, 1))
-    if meter.there:
-        rest = "" if first else ", and these are all: nothing is left to do"
-        meter.tell(f"{output.path}: {meter.there} documents are there already{rest}")
-        if not first:
-            return
-    with output:
-        for window, text in blocks(model, chain(first, documents), options, meter):
-            output.append(window, text)
+def open_output(out: Path | None, size: int) -> Any:
+    """Return a context manager of the output file, cut to ``size`` bytes, or of standard output."""
+    if out is None:
+        # Characters that the encoding of the terminal lacks are printed as escapes.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return nullcontext(sys.stdout)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    file = out.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+    file.truncate(size)
+    return file
 
 
-def blocks(
-    model: SummaryGenerator, documents: Iterable[Document], options: Summarize, meter: Meter
-) -> Iterator[tuple[list[Document], str]]:
-    """Windows of documents, each with the lines that are written for it."""
-    for window in windows(documents, WINDOW):
-        digests = summarized(model, window, options)
-        pairs = zip(window, digests, strict=True)
-        yield window, "".join(f"{line}\n" for pair in pairs for line in lines(*pair, options))
-        meter.count(digests)
-
-
-def summarized(model: SummaryGenerator, window: Sequence[Document], options: Summarize) -> list[SummaryResult]:
-    """Digests of some documents, as the options ask for."""
+def summarize_batch(model: SummaryGenerator, batch: Sequence[Document], options: Summarize) -> list[SummaryResult]:
     return model.digest(
-        [document.text for document in window],
+        [document.text for document in batch],
         options.num,
-        named_topic(options.topic),
+        topic_query(options.topic),
         strength=options.strength,
         settings=options.decode,
         seed=options.seed,
     )
 
 
-def lines(document: Document, digest: SummaryResult, options: Summarize) -> Iterator[str]:
-    """What is written for a document: one JSON object, or ``num`` lines of text."""
+def format_result(document: Document, result: SummaryResult, options: Summarize) -> Iterator[str]:
+    """Yield the lines of a document: one JSON object, or ``num`` summaries."""
     if options.json:
-        yield json.dumps({"id": document.id, "empty": not digest.summaries} | asdict(digest), ensure_ascii=False)
+        yield json.dumps({"id": document.id, "empty": not result.summaries} | asdict(result), ensure_ascii=False)
+    elif result.summaries:
+        yield from (summary.text for summary in result.summaries)
     else:
-        yield from (summary.text for summary in digest.summaries or ())
-        yield from [EMPTY] * (0 if digest.summaries else options.num)
+        yield from [EMPTY] * options.num
 
 
-def show(text: str) -> None:
-    """Write to standard output; characters that its encoding lacks become escapes."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
+class Counts:
+    """Counts documents and summaries that need a remark at the end."""
 
+    def __init__(self, options: Summarize, source_tokens: int) -> None:
+        self.options, self.source_tokens = options, source_tokens
+        self.documents = self.cut = self.empty = self.unfinished = self.alike = 0
 
-class Meter:
-    """Counts documents, shows how many when it takes long, and says at the end what is odd about some.
-
-    A context manager. Nothing moves on a terminal that summaries are written to: there, and where standard error
-    is no terminal, progress is a plain line now and then.
-
-    Attributes:
-        there: documents that were written before this session.
-        documents: those of this session.
-        live: whether the display moves.
-    """
-
-    def __init__(self, options: Summarize, limit: int) -> None:
-        self.options, self.limit = options, limit
-        self.there = self.documents = self.cut = self.empty = self.unfinished = self.alike = 0
-        self.console = Console(stderr=True)
-        self.live = self.console.is_terminal and bool(options.out or not sys.stdout.isatty())
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self.console, transient=True, redirect_stdout=False)
-        self._started = time.monotonic()
-        self._task = self._progress.add_task(self.status(), total=None)
-        self._done = Event()
-        self._beside = Thread(target=self._show, daemon=True)
-
-    def count(self, digests: Iterable[SummaryResult]) -> None:
-        """Note finished documents."""
-        for digest in digests:
-            different = {summary.text for summary in digest.summaries}
+    def add(self, results: Iterable[SummaryResult]) -> None:
+        for result in results:
+            different = {summary.text for summary in result.summaries}
             self.documents += 1
-            self.cut += digest.cut
-            self.empty += not digest.summaries
-            self.unfinished += sum(not summary.finished for summary in digest.summaries)
+            self.cut += result.cut
+            self.empty += not result.summaries
+            self.unfinished += sum(not summary.finished for summary in result.summaries)
             self.alike += 0 < len(different) < self.options.num
-        self._progress.update(self._task, description=self.status())
-
-    def status(self) -> str:
-        """How far it has come, and how fast it goes."""
-        speed = self.documents / max(1e-9, time.monotonic() - self._started)
-        return f"{self.there + self.documents} documents, {speed:.1f} a second"
 
     def remarks(self) -> Iterator[str]:
-        """What is odd about documents of this session and their summaries."""
         num, decode = self.options.num, self.options.decode
-        every = f"of {self.documents} {'new ' if self.there else ''}documents"
-        more = "" if decode.strategy == "sample" else "; --decode.strategy sample varies more"
         if self.cut:
-            yield f"{self.cut} {every} cut after {self.limit} tokens"
+            yield f"{self.cut} of {self.documents} documents cut after {self.source_tokens} tokens"
         if self.empty:
-            yield f"{self.empty} {every} empty"
+            yield f"{self.empty} of {self.documents} documents empty"
         if self.unfinished:
             summaries = (self.documents - self.empty) * num
             yield f"{self.unfinished} of {summaries} summaries cut at {decode.max_length} tokens"
         if self.alike:
-            yield f"{self.alike} {every} have fewer than {num} different summaries{more}"
-
-    def tell(self, text: str) -> None:
-        """Print a line for the user."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def _show(self) -> None:
-        """Beside the work: nothing for a while, then the moving display, or a line now and then."""
-        pause = PATIENCE
-        while not self._done.wait(pause):
-            if self.live:
-                self._progress.start()
-            else:
-                self.tell(self.status())
-            pause = EVERY
-
-    def __enter__(self) -> Meter:
-        self._beside.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._beside.join()
-        if self.live:
-            self._progress.stop()
-        for remark in self.remarks():
-            self.tell(remark)
+            more = "" if decode.strategy == "sample" else "; --decode.strategy sample varies more"
+            yield f"{self.alike} of {self.documents} documents have fewer than {num} different summaries{more}"

@@ -1,4 +1,4 @@
-"""`tgvae topics`: what the topics of a run are about."""
+"""`tgvae topics`: the topics of a run."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from tgvae.config_io import require_range
 from tgvae.data.corpus import Corpus
 from tgvae.data.graph_io import require_new, write_edges
 from tgvae.data.graphs import graph_of
-from tgvae.errors import UserError
-from tgvae.evaluation.topics import WithTopics, has_topics, nearest_sentences, theta, top_words, topic_quality
-from tgvae.models.tgvae import TGVAE
+from tgvae.evaluation.topics import WithTopics, nearest_sentences, theta, top_words, topic_quality
+from tgvae.models.base import Capability
 from tgvae.runs import load_run, open_folder
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Show the topics of a run: share of the corpus, coherence, top words, nearest sentences.
+    """Show the topics of a run: share of the corpus, coherence, top words, typical sentences.
 
-    With --links also a graph of the training documents, each linked to those of the most similar topics.
+    --links also writes a graph that links each training document to the documents with the most similar topics.
 
     Examples:
       tgvae topics runs/sotu
@@ -40,15 +39,15 @@ class Topics:
     run: tyro.conf.Positional[Path]
     """A run folder."""
     words: int = 10
-    """Words a topic; coherence is over these."""
+    """Words per topic, also for coherence."""
     sentences: int = 1
-    """Training sentences a topic."""
+    """Training sentences per topic."""
     links: Path | None = None
-    """A file to make, with a line for each two documents that are linked: their ids, with a TAB between."""
+    """File to create, with one line for every two linked documents: their ids, separated by a TAB."""
     neighbours: int = 5
-    """Documents that each one is linked to; the other way round counts too."""
+    """Links per document; links made by other documents come on top."""
     data: Path | None = None
-    """Where the prepared folder is now, if it has moved."""
+    """Where the prepared folder is now, if it was moved."""
     json: bool = False
     """Print JSON."""
 
@@ -57,9 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(Topics, "topics", arguments)
     require_range(options, 2, math.inf, "words")
     require_range(options, 0, math.inf, "sentences")
-    model = load_run(options.run)
-    if not has_topics(model):
-        raise UserError(f"{options.run}: a {model.kind} has no topics; give a run of the recipe tgvae or topic")
+    model: Any = load_run(options.run, require=Capability.TOPICS)
     corpus = Corpus(open_folder(options.run, options.data), "train")
     if options.links:
         require_new(options.links)
@@ -70,16 +67,16 @@ def main(arguments: Sequence[str]) -> None:
         print_json(found | ({"links": str(options.links)} if options.links else {}))
         return
     show(found, table_console())
-    then = [command("plot", options.run, "--what", "topics", "map")]
-    if isinstance(model, TGVAE):
-        then.insert(0, command("generate", options.run, "--topic", found["topics"][0]["topic"]))
+    steps = [command("plot", options.run, "--what", "topics", "map")]
+    if Capability.GUIDANCE in model.capabilities:
+        steps.insert(0, command("generate", options.run, "--topic", found["topics"][0]["topic"]))
     if options.links:
-        then.append(command("train", options.links, "--recipe", "graph-vae"))
-    print_next_steps([options.links] if options.links else [], then)
+        steps.append(command("train", options.links, "--recipe", "graph-vae"))
+    print_next_steps([options.links] if options.links else [], steps)
 
 
 def describe(model: WithTopics, corpus: Corpus, words: int = 10, sentences: int = 1) -> dict[str, Any]:
-    """Topics by falling share, and the figures of the whole set."""
+    """Return the topics by decreasing share, and metrics of the set."""
     quality = topic_quality(model, corpus, words)
     top = top_words(model.topic.log_beta.detach().cpu().numpy(), words)
     near = nearest_sentences(model, corpus, sentences)
@@ -102,19 +99,14 @@ def describe(model: WithTopics, corpus: Corpus, words: int = 10, sentences: int 
 
 
 def show(found: dict[str, Any], console: Console, most: int | None = None) -> None:
-    """Print topics as a table, the ``most`` frequent of them."""
-    table = Table(
-        "topic",
-        "share",
-        "NPMI",
-        "top words and nearest sentences",
-        show_lines=bool(found["topics"][0]["sentences"]),
-    )
+    """Print a table of the ``most`` frequent topics; None prints all."""
+    has_sentences = bool(found["topics"][0]["sentences"])
+    table = Table("topic", "share", "NPMI", "top words and typical sentences", show_lines=has_sentences)
     for topic in found["topics"][:most]:
         text = "\n".join([", ".join(topic["words"]), *(f"[dim]{escape(s)}[/dim]" for s in topic["sentences"])])
         table.add_row(str(topic["topic"]), f"{topic['share']:.1%}", f"{topic['npmi']:.2f}", text)
     console.print(table)
     console.print(
-        f"mean NPMI {found['npmi']:.3f} (top words together in training documents), diversity "
-        f"{found['diversity']:.2f} (distinct top words), topics in use {found['topics_in_use']:.0%}"
+        f"mean NPMI {found['npmi']:.3f} (co-occurrence of top words in training documents), diversity "
+        f"{found['diversity']:.2f} (share of distinct top words), topics in use {found['topics_in_use']:.0%}"
     )

@@ -1,4 +1,4 @@
-"""`tgvae train`: a prepared folder to a run."""
+"""`tgvae train`: train a recipe, or resume a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ from tgvae.cli.options import parse, recipe_name
 from tgvae.cli.output import command, print_json, print_next_steps
 from tgvae.distributed import is_first
 from tgvae.errors import UserError
-from tgvae.evaluation.generation import Writer
-from tgvae.evaluation.topics import has_topics
-from tgvae.models.base import Model
-from tgvae.models.summarizer import Summarizer
+from tgvae.models.base import Capability, Model
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import resume_run, resume_status, start_run
 from tgvae.training.config import TrainConfig
 
-ABOUT = """Train a recipe on a prepared folder, on vectors or on a graph; every setting can be overridden.
+ABOUT = """Train a recipe on a prepared folder, on vectors or on a graph. Every setting can be changed.
 
 Examples:
   tgvae train prepared/sotu --out runs/sotu --model.topic.topics 30
@@ -31,6 +28,11 @@ Examples:
   tgvae train links.tsv --recipe graph-vae
   tgvae train --resume runs/sotu
 """
+DATA_HELP = {
+    "vector-vae": "digits, mnist, or FILE.npz with an array x and optionally labels; ':not=LABEL' leaves out a class.",
+    "graph-vae": "An edge list (.txt, .tsv, .csv: two names per line, no header), or FOLDER/NAME of Planetoid's files.",
+}
+"""By kind of model; all others take a prepared folder."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Resume:
     resume: Path
     """The run folder."""
     data: Path | None = None
-    """Where the data is now, if it has moved."""
+    """Where the data is now, if it was moved."""
     json: bool = False
     """Print JSON."""
 
@@ -55,11 +57,11 @@ def main(arguments: Sequence[str]) -> None:
     else:
         name = recipe_name(arguments, RECIPES, "tgvae")
         recipe = RECIPES[name]()
-        options = parse(options_of(name, recipe), "train", arguments)
+        options = parse(train_options(name, recipe), "train", arguments)
         run = options.out
-        chosen = replace(recipe, model=options.model, train=options.train)
-        model = start_run(chosen, options.data, run, options.overwrite)
-    if not is_first():  # of several processes one tells
+        recipe = replace(recipe, model=options.model, train=options.train)
+        model = start_run(recipe, options.data, run, options.overwrite)
+    if not is_first():  # of several processes, only the first prints
         return
     if options.json:
         print_json({"run": str(run), "model": model.kind, "weights": sum(p.numel() for p in model.parameters())})
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def refuse_changes(arguments: Sequence[str]) -> None:
-    """Raise UserError where settings are given together with --resume."""
+    """Raises UserError if settings are given together with --resume."""
     settings = ("--model.", "--train.", "--recipe", "--out", "--overwrite")
     if changed := [a.split("=")[0] for a in arguments if a.startswith(settings)]:
         raise UserError(
@@ -78,39 +80,34 @@ def refuse_changes(arguments: Sequence[str]) -> None:
 
 
 def next_steps(model: Model, run: Path) -> list[str]:
-    """Commands to go on with."""
-    steps = [command("evaluate", run)]
-    if has_topics(model):
-        steps.insert(0, command("topics", run))
-    if isinstance(model, Summarizer):
-        steps.insert(0, command("summarize", run, "FILE"))
-    elif isinstance(model, Writer):
-        steps.insert(0, command("generate", run, *(["--topic", 0] if has_topics(model) else [])))
-    return steps
+    """Return commands for the capabilities of the model."""
+    steps = []
+    if Capability.SUMMARIES in model.capabilities:
+        steps.append(command("summarize", run, "FILE"))
+    if Capability.GENERATION in model.capabilities:
+        guided = Capability.GUIDANCE in model.capabilities
+        steps.append(command("generate", run, *(["--topic", 0] if guided else [])))
+    if Capability.TOPICS in model.capabilities:
+        steps.append(command("topics", run))
+    return [*steps, command("evaluate", run)]
 
 
-SOURCES = {
-    "vector-vae": "digits, mnist, or FILE.npz with an array x and perhaps labels; ':not=LABEL' leaves out a class.",
-    "graph-vae": "Edges (.txt, .tsv, .csv: two names a line, no header), or FOLDER/NAME of Planetoid's ind.NAME.*",
-}
-"""What other data than a prepared folder there is, by kind of model."""
+def train_options(name: str, recipe: Recipe) -> type:
+    """Return a dataclass of all options with the settings of a recipe as defaults."""
 
-
-def options_of(name: str, recipe: Recipe) -> type:
-    """A dataclass of all options, with the recipe's settings as defaults: what the parser reads."""
-
-    def about(kind: Any, text: str) -> Any:
+    def documented(kind: Any, text: str) -> Any:
         return Annotated[kind, tyro.conf.arg(help=text)]
 
     default = () if recipe.data is None else (recipe.data,)
+    data_help = DATA_HELP.get(recipe.kind, "A prepared folder.")
     return make_dataclass(
         "Train",
         [
-            ("data", about(tyro.conf.Positional[str], SOURCES.get(recipe.kind, "A prepared folder.")), *default),
-            ("out", about(Path, "The run folder to make."), Path("runs") / name),
-            ("recipe", about(str, "Where the other settings start from: " + ", ".join(RECIPES)), name),
-            ("overwrite", about(bool, "Train anew in a folder that holds a run."), False),
-            ("json", about(bool, "Print JSON."), False),
+            ("data", documented(tyro.conf.Positional[str], data_help), *default),
+            ("out", documented(Path, "Run folder to create."), Path("runs") / name),
+            ("recipe", documented(str, "Recipe with the defaults of all settings: " + ", ".join(RECIPES)), name),
+            ("overwrite", documented(bool, "Replace an existing run."), False),
+            ("json", documented(bool, "Print JSON."), False),
             ("model", type(recipe.model), field(default=recipe.model)),
             ("train", TrainConfig, field(default=recipe.train)),
         ],
