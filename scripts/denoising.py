@@ -21,7 +21,7 @@ import tyro
 
 from tgvae.cli.main import keep_memory
 from tgvae.data.corruption import Corruption
-from tgvae.datasets import examples_of, open_source
+from tgvae.datasets import load_split, open_source
 from tgvae.evaluation.likelihood import importance_weighted_nll
 from tgvae.evaluation.studies import header, with_error
 from tgvae.models.vae import VectorConfig
@@ -88,7 +88,7 @@ def cell(options: Options, data: str, noise: str, seed: int) -> Nats:
     readings = [NOISES["none"]] + [NOISES[noise]] * (NOISES[noise].kind != "none")
     nats = tuple(
         importance_weighted_nll(
-            model, examples_of(model, source, split, seed), options.samples, unit="vector", corruption=seen
+            model, load_split(model, source, split, seed), options.samples, unit="vector", corruption=seen
         ).nll
         for seen in readings
         for split in ("valid", "test")

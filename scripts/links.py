@@ -17,7 +17,7 @@ import tyro
 
 from tgvae.cli.main import keep_memory
 from tgvae.data.graphs import GraphSplit
-from tgvae.datasets import examples_of, open_source
+from tgvae.datasets import load_split, open_source
 from tgvae.evaluation.links import link_figures
 from tgvae.evaluation.metric import Metrics
 from tgvae.evaluation.registry import baseline_name
@@ -68,7 +68,7 @@ def cell(options: Options, graph: str, kind: str, seed: int) -> Metrics:
     run = options.out / Path(graph).stem / kind / str(seed)
     model = ensure_run(recipe, graph, run, quiet=True)
     assert isinstance(model, GraphVAE)
-    split = examples_of(model, open_source(GraphVAE, graph), "test", seed)
+    split = load_split(model, open_source(GraphVAE, graph), "test", seed)
     assert isinstance(split, GraphSplit)
     found = link_figures(model, split, seed)
     print(graph, kind, seed, *(f"{100 * figure.value:.1f}" for figure in found.values()), file=sys.stderr)

@@ -23,7 +23,7 @@ from tgvae.models.consistency import relaxed_bags, token_words, topic_consistenc
 from tgvae.models.tgvae import TGVAE
 from tgvae.training.config import Phase, TrainConfig
 from tgvae.training.loop import train
-from tgvae.training.topic_init import start_topics
+from tgvae.training.topic_init import init_topics
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def model(prepared: PreparedFolder, corpus: Corpus, tmp_path_factory: pytest.Tem
     """A joint model with a trained topic model, and a decoder that knows nothing."""
     torch.manual_seed(0)
     model = TGVAE(JOINT, prepared.tokenizer, prepared.topic_vocabulary)
-    start_topics(model.topic, corpus.bags, seed=0)
+    init_topics(model.topic, corpus.bags, seed=0)
     phase = Phase("document", epochs=15, batch=32, learning_rate=5e-3)
     corpora = {"train": corpus, "valid": Corpus(prepared, "valid")}
     train(model, corpora, TrainConfig({"topics": phase}, device="cpu"), tmp_path_factory.mktemp("run"))
@@ -165,4 +165,4 @@ def test_consistency_reaches_the_writer_and_not_the_judge(model: TGVAE) -> None:
 
 def test_more_topics_than_words_are_refused(model: TGVAE, corpus: Corpus) -> None:
     with pytest.raises(UserError, match="fewer topics"):
-        start_topics(model.topic, corpus.bags[:, :3], seed=0)
+        init_topics(model.topic, corpus.bags[:, :3], seed=0)

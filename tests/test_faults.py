@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -28,10 +29,15 @@ from tgvae.recipes import Recipe
 from tgvae.runs import RUN, build, load_run, resume_run, start_run
 from tgvae.training import loop, signals
 from tgvae.training.checkpoint import CHECKPOINT
-from tgvae.training.failures import LOST_PEER, DivergedError, enough_memory, explained, wrong_with
-from tgvae.training.logger import EVERY, METRICS, MetricLogger
+from tgvae.training.failures import (
+    LOST_PEER,
+    DivergedError,
+    describe_divergence,
+    explain_failures,
+    explain_lack_of_memory,
+)
+from tgvae.training.logger import EVERY, METRICS, TENSORBOARD, MetricLogger
 from tgvae.training.signals import StopSignals
-from tgvae.training.tensorboard import TensorBoardWriter
 
 
 def one_phase(**settings: object) -> Recipe:
@@ -82,7 +88,7 @@ def test_a_signal_stops_after_its_step_and_the_run_goes_on(
         signal_after(step, number, patch)
         with pytest.raises(Stopped) as stop:
             start_run(one_phase(), prepared.path, run, quiet=True)
-    assert str(stop.value).startswith(f"stopped by {number.name} after step {step}, which is saved; go on with `tgvae")
+    assert str(stop.value).startswith(f"stopped by {number.name} after step {step}, which is saved; resume with `tgvae")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resume_run(run)
     assert_same(run, whole)
@@ -104,7 +110,7 @@ def test_the_command_exits_as_shells_have_it(
     arguments = ["--recipe", "topic", "--model.topics", "3", "--train.device", "cpu"]
     assert main(["train", str(prepared.path), "--out", str(run), *arguments]) == 143
     assert capsys.readouterr().err.endswith(
-        f"tgvae: stopped by SIGTERM after step 1, which is saved; go on with `tgvae train --resume {run}`\n"
+        f"tgvae: stopped by SIGTERM after step 1, which is saved; resume with `tgvae train --resume {run}`\n"
     )
 
 
@@ -138,9 +144,9 @@ def test_a_run_without_a_checkpoint_starts_again(prepared: PreparedFolder, whole
     run = tmp_path / "run"
     run.mkdir()
     (run / f"{RUN}.partial").write_text("{")
-    with pytest.raises(UserError, match=r"exists already.*or train anew with --overwrite"):
+    with pytest.raises(UserError, match=r"exists already.*or replace it with --overwrite"):
         start_run(one_phase(), prepared.path, run)
-    with pytest.raises(UserError, match="stopped before it was one"):
+    with pytest.raises(UserError, match="interrupted before it was complete"):
         resume_run(run)
     for name in (RUN, CONFIG):
         (run / name).write_bytes((whole / name).read_bytes())
@@ -159,7 +165,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_with_the_way_on(
         patch.setattr(MetricLogger, "flush", lambda _: (run / f"{CHECKPOINT}.partial").mkdir(exist_ok=True))
         with pytest.raises(
             UserError,
-            match=rf"{CHECKPOINT}: cannot be written.*to go on: `tgvae train --resume",
+            match=rf"{CHECKPOINT}: cannot be written.*resume with `tgvae train --resume",
         ):
             start_run(one_phase(), prepared.path, run, quiet=True)
     (run / f"{CHECKPOINT}.partial").rmdir()
@@ -216,38 +222,38 @@ def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_little_memory_names_the_batch_of_the_phase(tmp_path: Path) -> None:
-    match = rf"phase topics; .* --train.phases.topics.batch \(32 now\) .* `tgvae train --resume {tmp_path}`"
-    with pytest.raises(UserError, match=match), explained(tmp_path), enough_memory("topics", 32):
+    match = rf"phase topics; .* --train.phases.topics.batch \(now 32\) .* `tgvae train --resume {tmp_path}`"
+    with pytest.raises(UserError, match=match), explain_failures(tmp_path), explain_lack_of_memory("topics", 32):
         too_large_for_torch()
 
 
 @pytest.mark.parametrize("words", LOST_PEER)
 def test_that_another_process_ended_is_told_with_the_way_on(words: str, tmp_path: Path) -> None:
     told = "another process of the training has ended; what was saved is kept"
-    with pytest.raises(UserError, match=told), explained(tmp_path):
+    with pytest.raises(UserError, match=told), explain_failures(tmp_path):
         raise RuntimeError(f"[gloo] {words} [127.0.0.1]")
 
 
-def test_other_errors_in_training_are_not_explained(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), explained(tmp_path), enough_memory("topics", 32):
+def test_other_errors_are_not_explained(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), explain_failures(tmp_path):
         raise RuntimeError("shapes differ")
 
 
 def test_what_is_wrong_with_a_loss() -> None:
     terms = {"nll/x": torch.tensor([1.0, 3.0]), "kl/z": torch.tensor([0.5, torch.inf])}
-    assert wrong_with(2.0, 1.0, terms, 2.0) == ""
-    assert wrong_with(torch.inf, 1.0, terms, 1e9) == "objective, kl/z not finite"
-    assert wrong_with(2.0, torch.nan, {}, 1e9) == "gradient not finite"
-    told = "objective 3, gradient 1, nll/x 2: more nats a row than --train.largest-loss 2"
-    assert wrong_with(3.0, 1.0, {"nll/x": terms["nll/x"]}, 2.0) == told
-    assert wrong_with(-1e9, 1.0, {}, 2.0) == "", "densities have negative nats"
+    assert describe_divergence(2.0, 1.0, terms, 2.0) == ""
+    assert describe_divergence(torch.inf, 1.0, terms, 1e9) == "objective, kl/z not finite"
+    assert describe_divergence(2.0, torch.nan, {}, 1e9) == "gradient not finite"
+    told = "objective 3, gradient 1, nll/x 2: more nats per row than --train.largest-loss 2"
+    assert describe_divergence(3.0, 1.0, {"nll/x": terms["nll/x"]}, 2.0) == told
+    assert describe_divergence(-1e9, 1.0, {}, 2.0) == "", "densities have negative nats"
 
 
 def test_an_absurd_loss_stops_and_keeps_the_last_good_state(prepared: PreparedFolder, tmp_path: Path) -> None:
     match = (
         r"step 0: objective .* nll/words .*largest-loss 5\. .*lower --train.phases.topics.learning-rate \(now 0.001\)"
     )
-    with pytest.raises(DivergedError, match=rf"{match}.*Rows at fault, of train: d\d+"):
+    with pytest.raises(DivergedError, match=rf"{match}.*train rows at fault: d\d+"):
         start_run(one_phase(largest_loss=5.0), prepared.path, tmp_path / "run", quiet=True)
     with pytest.raises(DivergedError, match=match):  # as told, to resume leads there again
         resume_run(tmp_path / "run")
@@ -261,7 +267,7 @@ def test_weights_without_sense_never_are_the_best_model(value: float, prepared: 
     with torch.no_grad():
         for parameter in trainer.model.parameters():
             parameter.fill_(value)
-    with pytest.raises(DivergedError, match="Rows at fault, of valid"):
+    with pytest.raises(DivergedError, match="valid rows at fault"):
         trainer._validate(recipe.train.phases["topics"])
     assert not (tmp_path / WEIGHTS).exists()
 
@@ -300,13 +306,25 @@ def test_lines_of_a_resumed_journal_are_those_of_a_whole_one(tmp_path: Path) -> 
     assert [(event.step, event.value) for event in board] == [(EVERY, 25.5), (2 * EVERY, 75.5)]
 
 
-def test_the_board_hides_what_was_taken_back(tmp_path: Path) -> None:
-    """As TensorBoard itself reads it."""
-    board = TensorBoardWriter(tmp_path, 0)
-    for step in (1, 2, 3):
-        board.add({"a": step / 4, "b": -1.0}, step)
-    board = TensorBoardWriter(tmp_path, 1)
-    board.add({"a": 9.0}, 2)
-    read = EventAccumulator(str(tmp_path)).Reload()
-    assert [(event.step, event.value) for event in read.Scalars("a")] == [(1, 0.25), (2, 9.0)]
-    assert [event.step for event in read.Scalars("b")] == [1]
+def test_tensorboard_drops_points_after_the_checkpoint(tmp_path: Path) -> None:
+    """As TensorBoard itself reads the files of a killed and a resumed run."""
+    for start, steps in ((0, (1, 2, 3)), (1, (2,))):
+        with MetricLogger(tmp_path, True, lambda sums: sums) as logger:
+            logger.begin(start)
+            for step in steps:
+                logger._write("train", step, {"a": step / 4 + start})
+    read = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("train/a")] == [(1, 0.25), (2, 1.5)]
+
+
+def test_a_full_disk_is_reported_by_tensorboard_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with MetricLogger(tmp_path, True, lambda sums: sums) as logger:
+        logger.begin(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(logger._board, "flush", full_disk)
+            with pytest.raises(UserError, match=rf"{TENSORBOARD}: cannot be written .*No space left"):
+                logger._write("train", 1, {"a": 1.0})
+
+
+def full_disk() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

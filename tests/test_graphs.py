@@ -295,8 +295,8 @@ def test_batches_are_whole_graphs() -> None:
         for kind in (0, 1):
             assert batch.weight[batch.linked == kind].sum().item() == pytest.approx(30**2 / 2)
         ends = [sum(int(i == n) + int(j == n) for i, j in batch.pairs) for n in range(30)]
-        assert batch.counted["words"].tolist() == batch.counted["tokens"].tolist() == ends
-        assert batch.counted["documents"].tolist() == list(range(30))
+        assert batch.sizes["words"].tolist() == batch.sizes["tokens"].tolist() == ends
+        assert batch.sizes["documents"].tolist() == list(range(30))
         if name != "train":
             assert torch.equal(batch.pairs, rows.gather(np.arange(30)).pairs), "held-out pairs are fixed"
     assert splits["test"].rows("node").names(np.array([2, 0])) == ["n2", "n0"]

@@ -16,7 +16,7 @@ from tgvae.models.base import WEIGHTS
 from tgvae.runs import RUN, ensure_run, start_run
 from tgvae.training import device
 from tgvae.training.config import TrainConfig
-from tgvae.training.device import precision_of
+from tgvae.training.device import resolve_precision
 
 
 def with_instructions(monkeypatch: pytest.MonkeyPatch, **found: bool) -> None:
@@ -28,11 +28,11 @@ def test_auto_is_bfloat16_where_the_processor_has_it(name: str, monkeypatch: pyt
     auto = TrainConfig(precision="auto", device="cpu")
     for has in (True, False):
         with_instructions(monkeypatch, avx2=True, **{name: has})
-        assert precision_of(auto) == ("bf16" if has else "no")
-        assert precision_of(replace(auto, precision="no")) == "no"
-        assert precision_of(replace(auto, precision="bf16")) == "bf16"
+        assert resolve_precision(auto) == ("bf16" if has else "no")
+        assert resolve_precision(replace(auto, precision="no")) == "no"
+        assert resolve_precision(replace(auto, precision="bf16")) == "bf16"
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # as before torch 2.11
-    assert precision_of(auto) == "no"
+    assert resolve_precision(auto) == "no"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_auto_is_bfloat16_where_the_gpu_has_it(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.version, "cuda", version)
-    assert precision_of(TrainConfig(precision="auto")) == wanted
+    assert resolve_precision(TrainConfig(precision="auto")) == wanted
 
 
 def test_a_run_says_its_precision_and_keeps_it_elsewhere(

@@ -149,7 +149,7 @@ def test_batches_are_a_rebuild_from_the_table(prepared: PreparedFolder) -> None:
     assert batch.documents.index.tolist() == [4, 0]
     torch.testing.assert_close(batch.context.dense(), corpus.gather_documents([4, 0]).counts.dense())
     assert type(batch.to("cpu")) is type(batch)
-    assert "3 documents with a title, 3 without, 3 longer" in str(pairs)
+    assert "3 documents with a title, 3 without, 3 longer" in pairs.description
 
 
 def test_sources_hold_sentences_too_long_to_be_modelled(prepared: PreparedFolder) -> None:

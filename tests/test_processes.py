@@ -21,6 +21,7 @@ import torch
 from accelerate import PartialState
 
 from tgvae.data.schema import PreparedFolder
+from tgvae.distributed import share_of_batch
 from tgvae.errors import Stopped
 from tgvae.models.base import load
 from tgvae.models.sentence import SentenceConfig
@@ -30,7 +31,6 @@ from tgvae.runs import resume_run, start_run
 from tgvae.training import loop
 from tgvae.training.checkpoint import read_progress
 from tgvae.training.config import Phase, TrainConfig
-from tgvae.training.processes import share
 
 SIZES = SentenceConfig(embedding_size=12, hidden_size=10, latent_size=4, flow_length=2, dropout=0.0)
 LANGUAGE_MODEL = Recipe(
@@ -152,7 +152,7 @@ def test_shares_make_the_gradient_of_the_whole_batch(rows: int, processes: int) 
     """By brute force: the mean over processes of W n_r/n times the gradient of a mean is the gradient of all."""
     index = np.random.default_rng(rows).permutation(100)[:rows]
     gradients = torch.randn(100, 4, generator=torch.Generator().manual_seed(rows), dtype=torch.double)
-    shares = [share(index, r, processes) for r in range(processes)]
+    shares = [share_of_batch(index, r, processes) for r in range(processes)]
     weighted = [processes * part * gradients[mine].mean(0) for mine, part in shares]
     torch.testing.assert_close(torch.stack(weighted).mean(0), gradients[index].mean(0))
     assert sorted(np.concatenate([mine for mine, part in shares if part])) == sorted(index)

@@ -194,7 +194,7 @@ def test_an_interrupted_cell_goes_on(
     ours, theirs = load(tmp_path / "lm").state_dict(), load(out / "lm").state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     other = replace(recipe, train=replace(recipe.train, seed=6))
-    with pytest.raises(UserError, match="trained with other settings than are asked for now; choose another --out"):
+    with pytest.raises(UserError, match="trained with other settings than requested; choose another --out"):
         script.train_cell(options, "lm", other)
 
 

@@ -47,10 +47,10 @@ def test_every_row_comes_once_and_says_what_it_counts(kind: str, unit: Unit, exa
     np.testing.assert_array_equal(np.sort(np.concatenate(mixed)), found)
     for index in in_order[:3]:
         batch = rows.gather(index).to("cpu")
-        assert {name: len(count) for name, count in batch.counted.items()} == dict.fromkeys(
+        assert {name: len(count) for name, count in batch.sizes.items()} == dict.fromkeys(
             ("words", "tokens", "documents"), len(index)
         )
-        names = rows.names(batch.counted["documents"].unique().numpy())
+        names = rows.names(batch.sizes["documents"].unique().numpy())
         assert len(set(names)) == len(names) > 0
 
 

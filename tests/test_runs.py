@@ -27,7 +27,7 @@ from tgvae.models.topic import TopicConfig
 from tgvae.models.vae import VectorConfig
 from tgvae.models.vgae import GraphConfig
 from tgvae.recipes import RECIPES, Recipe, in_phases
-from tgvae.runs import _examples, build, kind_of, load_run, recipes_with, resume_run, start_run
+from tgvae.runs import build, kind_of, load_examples, load_run, recipes_with, resume_run, start_run
 from tgvae.schedules import Schedule
 from tgvae.training.config import Phase, TrainConfig
 from tgvae.training.loop import require_trainable
@@ -105,7 +105,7 @@ def test_any_options_give_a_trainable_model_or_a_user_error(data: dict[str, Any]
         recipe = replace(recipe, model=model_config, train=replace(recipe.train, phases=phases))
         source = data[kind_of(recipe).data_type]
         model = build(recipe, source)
-        require_trainable(model, _examples(model, recipe, source), recipe.train)
+        require_trainable(model, load_examples(model, recipe, source), recipe.train)
     except Exception as error:
         if not in_words(error):  # neither a UserError nor a lack of memory
             raise
@@ -134,7 +134,7 @@ def test_a_weighted_term_that_the_model_lacks_is_refused_before_the_folder_is_ma
     source = data[kind_of(recipe).data_type]
     built = build(recipe, source)
     before = {key: value.clone() for key, value in built.state_dict().items()}
-    examples = _examples(built, recipe, source)
+    examples = load_examples(built, recipe, source)
     if message is None:
         require_trainable(built, examples, recipe.train)
     else:
@@ -185,7 +185,7 @@ def test_resuming_reports_where_and_continues_with_moved_data(
     recipe = small_recipe()
     killed_run(replace(recipe, train=replace(recipe.train, save_minutes=0.0)), first, run, 3, monkeypatch)
     first.rename(moved)
-    assert "if the data has moved, pass its new place with --data" in refused(capsys, "train", "--resume", run)
+    assert "if the data has moved, pass its new location with --data" in refused(capsys, "train", "--resume", run)
     message = refused(capsys, "train", "--resume", run, "--train.phases.topics.epochs", 9, "--overwrite")
     assert "--train.phases.topics.epochs, --overwrite cannot change when a run is resumed" in message
     assert f"{run}: resuming at phase topics, step 3\n" in obeyed(capsys, "train", "--resume", run, "--data", moved).err

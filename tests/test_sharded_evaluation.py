@@ -22,7 +22,7 @@ from tgvae import distributed
 from tgvae.cli import main as cli
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.distributed import sharded
+from tgvae.distributed import sharded_map
 from tgvae.evaluation.likelihood import AT_ONCE, DRAWS, bound_of, evaluating, importance_weighted_nll
 from tgvae.evaluation.report_io import FOLDER, PARTS, REPORT
 from tgvae.models.sentence import SentenceConfig
@@ -122,7 +122,7 @@ def test_each_batch_is_of_one_process(processes: int, count: int, monkeypatch: p
         return number, batch
 
     expected = list(enumerate(batches))
-    assert as_if_of(processes, lambda: sharded(function, batches), monkeypatch) == [expected] * processes
+    assert as_if_of(processes, lambda: sharded_map(function, batches), monkeypatch) == [expected] * processes
     assert sorted(set(seen)) == list(range(count))
     assert len(seen) == count * (1 if processes == 1 else 2), "as each process is gone through twice"
 

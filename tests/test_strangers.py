@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.fixtures.make import said
 from tests.test_layers import sources
-from tgvae.config_io import misfit, read_json
+from tgvae.config_io import describe_mismatch, read_json
 from tgvae.data.graph_io import open_graph
 from tgvae.data.safe_pickle import require_arrays
 from tgvae.data.schema import DOCUMENT, MANIFEST, PreparedFolder, arrow_file, file_hash
@@ -193,10 +193,10 @@ def test_json_with_a_byte_order_mark_or_of_utf_16_is_json(tmp_path: Path) -> Non
 
 def test_misfits_are_named_by_place() -> None:
     form = {"a": int, "b": {"c": str | None}}
-    assert misfit({"a": 1, "b": {"c": None}, "more": 2}, form) == ""
-    assert misfit({"a": 1, "b": {"c": 5}}, form) == "b.c is 5"
-    assert misfit({"a": 1, "b": {}}, form) == "b.c is missing"
-    assert misfit({"a": "x", "b": {}}, form) == "a is 'x'"
+    assert describe_mismatch({"a": 1, "b": {"c": None}, "more": 2}, form) == ""
+    assert describe_mismatch({"a": 1, "b": {"c": 5}}, form) == "b.c is 5"
+    assert describe_mismatch({"a": 1, "b": {}}, form) == "b.c is missing"
+    assert describe_mismatch({"a": "x", "b": {}}, form) == "a is 'x'"
 
 
 # Weights

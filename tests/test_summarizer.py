@@ -57,7 +57,7 @@ def build(name: str, folder: PreparedFolder) -> Summarizer:
 
 @pytest.fixture(scope="module")
 def batch(titled: PreparedFolder) -> PairBatch:
-    return build("full", titled).pairs(Corpus(titled, "train")).gather(np.arange(0, 16, 2))
+    return build("full", titled).examples(Corpus(titled, "train")).gather(np.arange(0, 16, 2))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_the_likelihood_of_an_unknown_name_is_that_of_copying_it(titled: Prepare
 
 def test_bounds_of_a_split(titled: PreparedFolder) -> None:
     model = build("full", titled)
-    pairs = model.pairs(Corpus(titled, "valid"))
+    pairs = model.examples(Corpus(titled, "valid"))
     found = sentence_bound(model, pairs)
     assert found.rows == len(pairs.index)
     assert found.perplexity > 1

@@ -84,7 +84,7 @@ def test_references_without_a_word_of_rouge_are_left_out(plain: Summarizer) -> N
 
 
 def test_held_out_documents_are_drawn_once_and_alike(trained: Summarizer, titled: PreparedFolder) -> None:
-    pairs = trained.pairs(Corpus(titled, "test"))
+    pairs = trained.examples(Corpus(titled, "test"))
     some, again, all_of_them = (summarize_held_out(trained, pairs, count, seed=3) for count in (5, 5, 10**6))
     assert some.index.tolist() == again.index.tolist() == sorted(set(some.index.tolist()))
     assert some.written == again.written
@@ -97,7 +97,7 @@ def test_held_out_documents_are_drawn_once_and_alike(trained: Summarizer, titled
 
 
 def test_further_references_come_from_the_metadata(trained: Summarizer, titled: PreparedFolder) -> None:
-    pairs = copy.copy(trained.pairs(Corpus(titled, "test")))
+    pairs = copy.copy(trained.examples(Corpus(titled, "test")))
     more = json.dumps({"reference_1": "Another", "reference_2": "Third", "year": 3})
     at = pairs.table.schema.get_field_index("metadata")
     pairs.table = pairs.table.set_column(at, "metadata", pa.array([more] * len(pairs.table)))

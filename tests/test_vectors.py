@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from tgvae.data.corruption import Corruption
 from tgvae.data.vectors import VectorBatch, VectorSplit, open_vectors
-from tgvae.datasets import examples_of
+from tgvae.datasets import load_split
 from tgvae.errors import UserError
 from tgvae.models.vae import VectorConfig, VectorVAE
 
@@ -154,8 +154,8 @@ def test_a_value_that_is_no_probability_is_refused_for_bernoulli_alone(value: fl
     vectors = open_vectors(write(x=x))
     bernoulli, normal = (VectorVAE(VectorConfig(likelihood=name), vectors.space) for name in ("bernoulli", "normal"))
     with pytest.raises(UserError, match=r"needs values in \[0, 1\]; scale them, or say --model.likelihood normal"):
-        examples_of(bernoulli, vectors, "train", seed=0)
-    assert examples_of(normal, vectors, "train", seed=0) is vectors.splits["train"]
+        load_split(bernoulli, vectors, "train", seed=0)
+    assert load_split(normal, vectors, "train", seed=0) is vectors.splits["train"]
 
 
 def test_pictures_are_flattened_row_by_row(write: Write) -> None:
@@ -248,9 +248,9 @@ def test_a_batch_says_what_it_holds() -> None:
     assert isinstance(batch, VectorBatch)
     torch.testing.assert_close(batch.x, torch.from_numpy(split.x[index]))
     assert torch.equal(batch.encoder_inputs, batch.x)
-    counted = {name: count.tolist() for name, count in batch.counted.items()}
+    counted = {name: count.tolist() for name, count in batch.sizes.items()}
     assert counted == {"words": [D] * 3, "tokens": [D] * 3, "documents": [7, 3, 3]}
-    assert rows.names(batch.counted["documents"].numpy()) == ["train 7", "train 3", "train 3"]
+    assert rows.names(batch.sizes["documents"].numpy()) == ["train 7", "train 3", "train 3"]
     there = batch.to("meta")
     assert {tensor.device.type for tensor in (there.x, there.encoder_inputs, there.index)} == {"meta"}
 

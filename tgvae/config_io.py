@@ -54,7 +54,7 @@ def read_json(path: Path, remedy: str) -> Any:
         raise UserError(f"{path}: damaged ({error}); {remedy}") from error
 
 
-def read_described(
+def read_versioned(
     path: Path, known: int, form: Mapping[str, Any], remedy: str, oldest: int | None = None
 ) -> dict[str, Any]:
     """The object in a JSON file that says its ``format``, and of what form it is.
@@ -71,15 +71,15 @@ def read_described(
         UserError: it is damaged, of another form, or of another format.
     """
     found = read_json(path, remedy)
-    if wrong := misfit(found, {"format": int}):
+    if wrong := describe_mismatch(found, {"format": int}):
         raise UserError(f"{path}: damaged ({wrong}); {remedy}")
     require_format(path, found["format"], known, remedy, oldest)
-    if wrong := misfit(found, form):
+    if wrong := describe_mismatch(found, form):
         raise UserError(f"{path}: damaged ({wrong}); {remedy}")
     return dict(found)
 
 
-def read_settings(cls: type[T], path: Path, remedy: str) -> T:
+def read_config(cls: type[T], path: Path, remedy: str) -> T:
     """A settings dataclass from a JSON file. Raises UserError where that is missing or damaged, or as ``from_json``."""
     try:
         return from_json(cls, read_json(path, remedy), str(path))
@@ -110,7 +110,7 @@ def migrate_settings(settings: Mapping[str, Any], format: int) -> dict[str, Any]
     return {renamed.get(name, name): value for name, value in settings.items()}
 
 
-def misfit(value: Any, form: Any, name: str = "") -> str:
+def describe_mismatch(value: Any, form: Any, name: str = "") -> str:
     """What of a JSON value is not as ``form`` has it, in words; nothing if all is."""
     if not isinstance(form, Mapping):
         return "" if isinstance(value, form) else f"{name} is {shortened(value)}"
@@ -118,7 +118,7 @@ def misfit(value: Any, form: Any, name: str = "") -> str:
         return f"{name or 'all'} is {shortened(value)}, not an object"
     if absent := sorted(set(form) - set(value)):
         return f"{name}{'.' if name else ''}{absent[0]} is missing"
-    inner = (misfit(value[key], part, f"{name}.{key}" if name else key) for key, part in form.items())
+    inner = (describe_mismatch(value[key], part, f"{name}.{key}" if name else key) for key, part in form.items())
     return next(filter(None, inner), "")
 
 

@@ -1,13 +1,15 @@
-"""What runs are trained on, whatever it is: opened by name, described, and cut into splits.
+"""Training data of every type: opened by name, described in run.json, and split.
 
-Text models learn from prepared folders, models of vectors from packaged digits or files (``data/vectors.py``), models
-of graphs from edge lists or Planetoid's files (``data/graphs.py``).
+Text models train on prepared folders, vector models on packaged digits or ``.npz`` files (``data/vectors.py``), graph
+models on edge lists or Planetoid files (``data/graph_io.py``). ``Model.data_type`` selects the entry of ``DATA_TYPES``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,63 +21,70 @@ from tgvae.data.graph_io import open_graph
 from tgvae.data.graphs import Graph, split_edges
 from tgvae.data.schema import MANIFEST, PreparedFolder, file_hash
 from tgvae.data.vectors import PACKAGED, Vectors, open_vectors
-from tgvae.models.base import Model, TextModel
-from tgvae.models.summarizer import Summarizer
-from tgvae.models.vae import VectorVAE
+from tgvae.models.base import Model
 
 Data = PreparedFolder | Vectors | Graph
 
 
-def open_source(kind: type[Model], source: str) -> Data:
-    """The data named ``source`` that a kind of model learns from.
+@dataclass(frozen=True)
+class DataType:
+    """How data of one type is read.
 
-    Raises:
-        UserError: there is none, or it cannot be read.
+    Attributes:
+        open: data by its name or path.
+        describe: its location and hash, for run.json.
+        split: a split by name. The seed decides which edges of a graph are held out; other splits are stored.
     """
-    if issubclass(kind, TextModel):
-        return PreparedFolder.open(source)
-    return open_vectors(source) if issubclass(kind, VectorVAE) else open_graph(source)
+
+    open: Callable[[str], Any]
+    describe: Callable[[Any], dict[str, Any]]
+    split: Callable[[Any, str, int], Any]
 
 
-def describe(data: Data) -> dict[str, Any]:
-    """Where data was and what it held, for run.json."""
-    if isinstance(data, PreparedFolder):
-        where = {"path": str(data.path.resolve()), "manifest_sha256": file_hash(data.path / MANIFEST)}
-        return where | data.manifest["source"]
-    name, rest, left_out = data.source.partition(":not=")
-    if isinstance(data, Vectors):
-        source = data.source if name in PACKAGED else str(Path(name).resolve()) + rest + left_out
-        labels: list[NDArray[Any]] = [s.labels for s in data.splits.values() if s.labels is not None]
-        values: list[NDArray[Any]] = [split.x for split in data.splits.values()]
-        return {"path": source, "sha256": _hash(str(data.space), *values, *labels)}
+def open_source(kind: type[Model], source: str) -> Any:
+    """Open the data ``source`` for a class of models. Raises UserError where it is missing or cannot be read."""
+    return DATA_TYPES[kind.data_type].open(source)
+
+
+def load_split(model: Model, data: Data, split: str, seed: int) -> Examples:
+    """Return a split as the model reads it, for training or evaluation."""
+    return model.examples(DATA_TYPES[model.data_type].split(data, split, seed))
+
+
+def fingerprint(description: dict[str, Any]) -> str:
+    """Return the hash in a description; for text it is the hash of the manifest."""
+    return str(description.get("manifest_sha256") or description.get("sha256"))
+
+
+def _describe_text(data: PreparedFolder) -> dict[str, Any]:
+    location = {"path": str(data.path.resolve()), "manifest_sha256": file_hash(data.path / MANIFEST)}
+    return location | data.manifest["source"]
+
+
+def _describe_vectors(data: Vectors) -> dict[str, Any]:
+    name, separator, label = data.source.partition(":not=")
+    path = data.source if name in PACKAGED else str(Path(name).resolve()) + separator + label
+    values: list[NDArray[Any]] = [split.x for split in data.splits.values()]
+    labels: list[NDArray[Any]] = [split.labels for split in data.splits.values() if split.labels is not None]
+    return {"path": path, "sha256": _hash(str(data.space), *values, *labels)}
+
+
+def _describe_graph(data: Graph) -> dict[str, Any]:
     features = () if data.features is None else (data.features.data, data.features.indices, data.features.indptr)
-    classes = () if data.labels is None else (data.labels,)
+    labels = () if data.labels is None else (data.labels,)
     names = json.dumps(list(data.names))
-    return {"path": str(Path(data.source).resolve()), "sha256": _hash(names, data.edges, *features, *classes)}
+    return {"path": str(Path(data.source).resolve()), "sha256": _hash(names, data.edges, *features, *labels)}
 
 
 def _hash(text: str, *arrays: NDArray[Any]) -> str:
-    """SHA-256 over a text and the values of arrays."""
     found = hashlib.sha256(text.encode())
     for array in arrays:
         found.update(array.tobytes())
     return found.hexdigest()
 
 
-def fingerprint(described: dict[str, Any]) -> str:
-    """The hash in what ``describe`` says: of a corpus that of its manifest."""
-    return str(described.get("manifest_sha256") or described.get("sha256"))
-
-
-def examples_of(model: Model, data: Data, split: str, seed: int) -> Examples:
-    """What a model learns from, or is measured on: a split of its data.
-
-    ``seed`` decides which edges of a graph are held out; all other splits are part of the data.
-    """
-    if isinstance(data, PreparedFolder):
-        corpus = Corpus(data, split, context=model.context_tokens if isinstance(model, TextModel) else 0)
-        return model.pairs(corpus) if isinstance(model, Summarizer) else corpus
-    if isinstance(data, Graph):
-        return split_edges(data, seed)[split]
-    assert isinstance(model, VectorVAE)
-    return model.examples(data.splits[split])
+DATA_TYPES = {
+    "text": DataType(PreparedFolder.open, _describe_text, lambda data, split, seed: Corpus(data, split)),
+    "vectors": DataType(open_vectors, _describe_vectors, lambda data, split, seed: data.splits[split]),
+    "graph": DataType(open_graph, _describe_graph, lambda data, split, seed: split_edges(data, seed)[split]),
+}

@@ -17,8 +17,8 @@ from tgvae.cli.output import command, print_json, print_next_steps, table_consol
 from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Examples
 from tgvae.data.schema import PreparedFolder, file_hash
-from tgvae.datasets import Data, examples_of, fingerprint
-from tgvae.distributed import is_first, joined
+from tgvae.datasets import Data, fingerprint, load_split
+from tgvae.distributed import evaluation_group, is_main_process
 from tgvae.errors import UserError
 from tgvae.evaluation.generation import ReferenceLM
 from tgvae.evaluation.html_report import render_report
@@ -65,9 +65,9 @@ def main(arguments: Sequence[str]) -> None:
     if not options.runs:
         raise UserError("give at least one run folder")
     require_device(options.device)
-    with joined():
+    with evaluation_group():
         found = measured(options)
-        if is_first():
+        if is_main_process():
             tell(options, found)
 
 
@@ -129,7 +129,7 @@ def measure(
     train, held_out = (split_of(run, model, opened, name) for name in ("train", split))
     fit = partial(fit_judge, opened, protocol.seed) if isinstance(opened, PreparedFolder) else None
     found = evaluate(model, train, held_out, protocol, judge, fit)
-    if not is_first():
+    if not is_main_process():
         return found
     about = describe(run, model, split, protocol) | {"reference_lm": None if judge is None else judge.name}
     texts = {name.replace("_", " "): in_words(value) for name, value in about.items()}
@@ -143,7 +143,7 @@ def split_of(run: Path, model: Model, data: Data, split: str) -> Examples:
     """A split of the data of a run: of text the corpus, whatever the model reads of it; of a graph the run's own."""
     if isinstance(data, PreparedFolder):
         return Corpus(data, split)
-    return examples_of(model, data, split, read_recipe(run).train.seed)
+    return load_split(model, data, split, read_recipe(run).train.seed)
 
 
 def fit_judge(folder: PreparedFolder, seed: int, texts: Sequence[str]) -> LanguageModel:

@@ -27,7 +27,7 @@ from tgvae.progress import step
 from tgvae.recipes import Recipe
 from tgvae.runs import RUN, ensure_run, load_run, open_data, read_recipe, read_run, start_run, versions
 from tgvae.training.checkpoint import CHECKPOINT, read_progress
-from tgvae.training.device import machine_of
+from tgvae.training.device import describe_machine
 
 SENTENCES = 5
 MAX_THREADS = 256  # a run from someone else may name any number
@@ -105,7 +105,7 @@ def is_finished(run: Path, recipe: Recipe) -> bool:
         return True
     progress, last = read_progress(run / CHECKPOINT), list(recipe.train.phases.values())[-1]
     in_last_phase = progress.phase == len(recipe.train.phases) - 1
-    return in_last_phase and (progress.epoch >= last.epochs or progress.stale >= last.patience)
+    return in_last_phase and progress.finished(last)
 
 
 def environment_differences(run: Path, recipe: Recipe, data: Data) -> list[str]:
@@ -113,7 +113,7 @@ def environment_differences(run: Path, recipe: Recipe, data: Data) -> list[str]:
     described = read_run(run)
     machine: dict[str, Any] = described.get("machine", {})
     torch.set_num_threads(min(machine.get("threads", torch.get_num_threads()), MAX_THREADS))
-    found = changes(described["versions"], versions()) + changes(machine, machine_of(recipe.train))
+    found = changes(described["versions"], versions()) + changes(machine, describe_machine(recipe.train))
     if isinstance(data, PreparedFolder):
         found += changes(data.manifest["versions"], data_versions())
     return list(dict.fromkeys(found))
@@ -162,7 +162,7 @@ def compare_weights(run: Path, recipe: Recipe, data: Data, out: Path) -> Compari
 def can_continue(out: Path, recipe: Recipe) -> bool:
     """Return whether ``out`` holds an unfinished run of the same environment; a finished one is trained again."""
     described = read_run(out)
-    same = described["versions"] == versions() and described.get("machine") == machine_of(recipe.train)
+    same = described["versions"] == versions() and described.get("machine") == describe_machine(recipe.train)
     return same and not is_finished(out, recipe)
 
 

@@ -12,7 +12,7 @@ import tyro
 
 from tgvae.cli.options import parse, recipe_name
 from tgvae.cli.output import command, print_json, print_next_steps
-from tgvae.distributed import is_first
+from tgvae.distributed import is_main_process
 from tgvae.errors import UserError
 from tgvae.models.base import Capability, Model
 from tgvae.recipes import RECIPES, Recipe
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
         run = options.out
         recipe = replace(recipe, model=options.model, train=options.train)
         model = start_run(recipe, options.data, run, options.overwrite)
-    if not is_first():  # of several processes, only the first prints
+    if not is_main_process():  # of several processes, only the first prints
         return
     if options.json:
         print_json({"run": str(run), "model": model.kind, "weights": sum(p.numel() for p in model.parameters())})

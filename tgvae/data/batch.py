@@ -28,7 +28,7 @@ class Documents:
     index: Tensor
 
     @property
-    def counted(self) -> dict[str, Tensor]:
+    def sizes(self) -> dict[str, Tensor]:
         """Words, tokens and document of every row, each (U,): topic words, and the document itself."""
         words = self.counts.sizes.long()
         return {"words": words, "tokens": words, "documents": self.index}
@@ -89,7 +89,7 @@ class Batch:
         return self.noisy or (self.targets, self.lengths)
 
     @property
-    def counted(self) -> dict[str, Tensor]:
+    def sizes(self) -> dict[str, Tensor]:
         """Words, tokens and document of every row, each (B,)."""
         return {"words": self.words, "tokens": self.lengths, "documents": self.documents.index[self.parent]}
 

@@ -98,7 +98,7 @@ class BagOfWords:
         return _sums(self.rows[self.by_word], table, self.word_starts, weights[self.by_word])
 
 
-def counted(words: NDArray[np.int32], starts: NDArray[np.int64], size: int) -> csr_array:
+def bag_matrix(words: NDArray[np.int32], starts: NDArray[np.int64], size: int) -> csr_array:
     """Counts with shape (documents, ``size``) of words given one document after another, from ``starts`` on."""
     bags = csr_array((np.ones(len(words), dtype=np.float32), words, starts), shape=(len(starts) - 1, size))
     bags.sum_duplicates()
@@ -113,7 +113,7 @@ def count_words(documents: Sequence[Sequence[int]], size: int) -> csr_array:
         [[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
     words = np.fromiter(chain.from_iterable(documents), dtype=np.int32)
-    return counted(words, np.cumsum([0, *map(len, documents)]), size)
+    return bag_matrix(words, np.cumsum([0, *map(len, documents)]), size)
 
 
 class _Product(torch.autograd.Function):

@@ -15,7 +15,7 @@ import torch
 from scipy.sparse import csr_array
 
 from tgvae.data.batch import Batch, Documents, Passages
-from tgvae.data.bow import BagOfWords, counted
+from tgvae.data.bow import BagOfWords, bag_matrix
 from tgvae.data.corruption import Corruption, corrupt_sentences
 from tgvae.data.dataset import Ints, Rows, Unit, not_corrupted, shuffled
 from tgvae.data.schema import DOCUMENT, PreparedFolder
@@ -78,7 +78,9 @@ class Corpus:
         lengths = end - first
         starts = np.concatenate(([0], np.cumsum(lengths)))
         places = np.arange(starts[-1]) + np.repeat(first - starts[:-1], lengths)
-        return counted(self._topic_words.values[places], starts, len(self.folder.topic_vocabulary))
+        return bag_matrix(self._topic_words.values[places], starts, len(self.folder.topic_vocabulary))
+
+    description = ""
 
     @cached_property
     def passages(self) -> Ints:

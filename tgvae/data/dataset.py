@@ -24,8 +24,8 @@ class Rows:
         unit: what a row is, as latents and observations of a trace say it.
         batches: indices of rows from a size and a seed; with None as seed each row once, for evaluation. The size
             is in padded tokens for sentences, in rows for documents and vectors.
-        gather: the batch of some rows. Any batch has ``to(device)`` and ``counted``.
-        names: how users know the rows, for messages, from ``counted["documents"]``.
+        gather: the batch of some rows. Any batch has ``to(device)`` and ``sizes``.
+        names: how users know the rows, for messages, from ``sizes["documents"]``.
         corrupt: a batch as a denoising model sees it.
     """
 
@@ -35,8 +35,8 @@ class Rows:
     names: Callable[[Ints], list[str]]
     corrupt: Callable[[Any, Corruption], Any]
 
-    def seen(self, batch: Any, corruption: Corruption) -> Any:
-        """A batch as the encoder is to see it."""
+    def corrupted(self, batch: Any, corruption: Corruption) -> Any:
+        """Return a batch as a denoising model reads it."""
         return batch if corruption.kind == "none" else self.corrupt(batch, corruption)
 
 
@@ -44,7 +44,11 @@ class Examples(Protocol):
     """A split of some data: a corpus, pairs, vectors or a graph."""
 
     def rows(self, unit: Unit) -> Rows:
-        """Its rows of that kind. Raises UserError where it has none."""
+        """Return the rows of a unit. Raises UserError where the split has none."""
+
+    @property
+    def description(self) -> str:
+        """What a user should know before training, such as how many rows were left out; '' for nothing."""
 
 
 def shuffled(count: int, size: int, seed: int | None = None) -> list[Ints]:

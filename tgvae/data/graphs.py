@@ -111,7 +111,7 @@ class GraphBatch:
     index: Tensor
 
     @property
-    def counted(self) -> dict[str, Tensor]:
+    def sizes(self) -> dict[str, Tensor]:
         """Ends of pairs at every node, as words and as tokens, and the node itself, each (N,)."""
         ends = torch.bincount(self.pairs.flatten(), minlength=len(self.index))
         return {"words": ends, "tokens": ends, "documents": self.index}
@@ -152,6 +152,10 @@ class GraphSplit:
             raise UserError(f"{self.graph.source}: a graph has no {unit}s; choose a model of graphs, such as graph-vae")
         nodes = np.arange(self.graph.nodes)
         return Rows(unit, lambda size, seed: [nodes], self.gather, self.names, not_corrupted)
+
+    @property
+    def description(self) -> str:
+        return str(self.graph) if self.name == "train" else ""
 
     def gather(self, nodes: Ints) -> GraphBatch:
         """The whole graph with the pairs of this split."""

@@ -133,7 +133,8 @@ class Pairs:
         self.require_sentences()
         return length_batches(self.lengths, tokens, seed)
 
-    def __str__(self) -> str:
+    @property
+    def description(self) -> str:
         return (
             f"{self.split}: {len(self.lengths):,} documents with a {self.field}, {self.left_out:,} without, "
             f"{self.cut:,} longer than the model reads and cut"

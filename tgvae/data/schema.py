@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tgvae.config_io import read_described
+from tgvae.config_io import read_versioned
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError, meant_path, out_of_memory
@@ -40,7 +40,7 @@ FORM = {
     "skipped": dict,
     "versions": dict,
 }
-"""What a manifest must hold; see ``tgvae.config_io.misfit``."""
+"""What a manifest must hold; see ``tgvae.config_io.describe_mismatch``."""
 
 DOCUMENT = pa.schema(
     [
@@ -180,7 +180,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         remedy = f"rename {replaced}, which was here" if replaced.is_dir() else "make it with `tgvae prepare`"
         raise UserError(f"{folder}: no such folder{meant_path(folder) or f'; {remedy}.'}")
     try:
-        manifest = read_described(path, FORMAT, FORM, remedy)
+        manifest = read_versioned(path, FORMAT, FORM, remedy)
     except FileNotFoundError:
         raise UserError(f"{folder}: no {MANIFEST}, so not a prepared folder; make one with `tgvae prepare`.") from None
     if not {TOPIC_WORDS, *map(arrow_file, SPLITS)} <= manifest["files"].keys():

@@ -76,7 +76,7 @@ class VectorBatch:
     index: Tensor
 
     @property
-    def counted(self) -> dict[str, Tensor]:
+    def sizes(self) -> dict[str, Tensor]:
         """Values predicted in every row, and the row, each (B,)."""
         values = torch.full_like(self.index, self.x.shape[1])
         return {"words": values, "tokens": values, "documents": self.index}
@@ -100,6 +100,7 @@ class VectorSplit:
     name: str
     x: Floats
     labels: NDArray[np.str_] | None
+    description = ""
 
     def rows(self, unit: Unit) -> Rows:
         """Its vectors. Raises UserError where there are none."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tgvae.data.corruption import Corruption
 from tgvae.data.dataset import Examples, Ints, Rows, Unit
-from tgvae.distributed import sharded
+from tgvae.distributed import sharded_map
 from tgvae.errors import UserError
 from tgvae.evaluation.metric import Parts
 from tgvae.models.base import Model
@@ -137,7 +137,7 @@ def bound_of(model: Model, examples: Examples, unit: Unit, seed: int = 0, corrup
     rows = examples.rows(unit)
 
     def terms(batch: Any) -> dict[str, Tensor]:
-        return model.trace(rows.seen(batch, corruption)).terms(unit)
+        return model.trace(rows.corrupted(batch, corruption)).terms(unit)
 
     return _bound(model, rows, rows.batches(AT_ONCE[unit], None), terms, seed)
 
@@ -216,7 +216,7 @@ def importance_weighted_nll(
 
     def weighted(batch: Any) -> dict[str, Tensor]:
         parts = [min(draws, samples - done) for done in range(0, samples, draws)]
-        weights = [model.trace(found.seen(batch, corruption), part).log_weights(unit) for part in parts]
+        weights = [model.trace(found.corrupted(batch, corruption), part).log_weights(unit) for part in parts]
         return {"nll/iw": -importance_weighted(torch.cat(weights))}
 
     return ImportanceWeighted(_bound(model, found, index, weighted, seed), torch.from_numpy(chosen), samples)
@@ -237,11 +237,11 @@ def _bound(
         with evaluating(model, derive_seed(seed, number)):
             batch = rows.gather(part)
             found = terms(batch.to(model.device))
-        return {name: value.cpu().double() for name, value in found.items()}, batch.counted
+        return {name: value.cpu().double() for name, value in found.items()}, batch.sizes
 
     order = torch.from_numpy(np.concatenate(index)).argsort()
     found, counts = (
         {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
-        for parts in zip(*sharded(of_batch, index), strict=True)
+        for parts in zip(*sharded_map(of_batch, index), strict=True)
     )
     return Bound(found, **counts)

@@ -103,7 +103,7 @@ def evaluate_text(
     """All figures of a model of text; ``judge`` is another model than this."""
     found, seed = Evaluation(), protocol.seed
     if isinstance(model, Summarizer):
-        pairs = model.pairs(held_out)
+        pairs = model.examples(held_out)
         pairs.require_sentences()
         found.report["language"] = language_figures(model, pairs, protocol)
         found.summarized = summarize_held_out(model, pairs, protocol.summaries, seed)

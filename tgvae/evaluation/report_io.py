@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from tgvae.config_io import misfit, plain, read_json, require_format
+from tgvae.config_io import describe_mismatch, plain, read_json, require_format
 from tgvae.data.schema import file_hash
 from tgvae.errors import UserError, meant_path
 from tgvae.evaluation.metric import Metric, Parts, Report
@@ -112,9 +112,9 @@ def load_evaluation(run: Path) -> tuple[dict[str, Any], Report]:
     path = run / FOLDER / REPORT
     try:
         about = read_json(path, REMEDY)
-        if not misfit(about, {"format": int}) and about["format"] != 1:
+        if not describe_mismatch(about, {"format": int}) and about["format"] != 1:
             require_format(path, about["format"], FORMAT, REMEDY)
-        if wrong := misfit(about, {"format": int, **SCHEMA}):
+        if wrong := describe_mismatch(about, {"format": int, **SCHEMA}):
             raise UserError(f"{path}: damaged ({wrong}); {REMEDY}")
         if about["weights_sha256"] != file_hash(run / WEIGHTS):
             raise UserError(f"{run}: trained further since it was evaluated; run `tgvae evaluate {run}` again")
@@ -138,7 +138,7 @@ def load_evaluation(run: Path) -> tuple[dict[str, Any], Report]:
 
 
 def _metric(key: str, saved: Mapping[str, Any], arrays: Mapping[str, Any]) -> Metric:
-    if wrong := misfit(saved, METRIC_SCHEMA):
+    if wrong := describe_mismatch(saved, METRIC_SCHEMA):
         raise ValueError(f"{key}: {wrong}")
     fields = dict(saved)
     flags, value, baselines = fields.pop("parts", None), _number(fields.pop("value")), fields.pop("baselines")

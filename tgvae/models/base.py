@@ -14,9 +14,10 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
-from tgvae.config_io import from_json, migrate_settings, read_described
+from tgvae.config_io import from_json, migrate_settings, read_versioned
+from tgvae.data.corpus import Corpus
 from tgvae.data.corruption import Corruption
-from tgvae.data.dataset import Unit
+from tgvae.data.dataset import Examples, Unit
 from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
@@ -107,6 +108,11 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
             UserError: it is missing or damaged.
         """
 
+    def examples(self, split: Any) -> Examples:
+        """Return a split as this model reads it."""
+        found: Examples = split
+        return found
+
     @classmethod
     def capabilities_of(cls, config: Any) -> frozenset[Capability]:
         """Return what a model with these settings can do."""
@@ -174,7 +180,7 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 
     @classmethod
     def _load(cls, folder: Path, map_location: str) -> Self:
-        kind, config = read_config(folder)
+        kind, config = read_model_config(folder)
         found = Model.kinds.get(kind)
         if found is None or not issubclass(found, cls):
             raise UserError(f"{folder / CONFIG}: holds a model of kind {kind!r}, which is not a {cls.__name__}")
@@ -205,6 +211,11 @@ class TextModel(Model):
     def from_data(cls, config: Any, data: PreparedFolder) -> Self:
         return cls(config, data.tokenizer, data.topic_vocabulary)
 
+    def examples(self, split: Corpus) -> Examples:
+        if not self.context_tokens:
+            return split
+        return Corpus(split.folder, split.split, split.table, context=self.context_tokens)
+
     def save_data(self, folder: Path) -> list[Path]:
         self.vocabulary.save(folder / TOPIC_WORDS)
         return [self.tokenizer.save(folder), folder / TOPIC_WORDS]
@@ -219,14 +230,14 @@ def add_noise(z: Tensor, scale: float) -> Tensor:
     return z + scale * torch.randn_like(z) if scale else z
 
 
-def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
+def read_model_config(folder: Path) -> tuple[str, dict[str, Any]]:
     """Kind and settings of a saved model.
 
     Raises:
         UserError: the folder is not a saved model, or one of another format.
     """
     try:
-        saved = read_described(folder / CONFIG, FORMAT, {"model": str, "config": dict}, ANEW, oldest=1)
+        saved = read_versioned(folder / CONFIG, FORMAT, {"model": str, "config": dict}, ANEW, oldest=1)
     except FileNotFoundError:
         raise UserError(f"{folder}: no {CONFIG} here; give the folder that `tgvae train` wrote") from None
     return saved["model"], migrate_settings(saved["config"], saved["format"])

@@ -138,9 +138,9 @@ class Summarizer(SummaryGenerator):
     def stochastic(self) -> bool:
         return self.config.latent != "none"
 
-    def pairs(self, corpus: Corpus) -> Pairs:
-        """Documents and summaries of a split as this model reads them."""
-        return Pairs(corpus, self.config.target, self.config.source_tokens)
+    def examples(self, split: Corpus) -> Pairs:
+        """Return the documents and summaries of a split as this model reads them."""
+        return Pairs(split, self.config.target, self.config.source_tokens)
 
     def read(self, ids: Tensor, lengths: Tensor) -> Source:
         states = self.encoder.states(self.decoder.embed(ids), lengths)
@@ -157,7 +157,7 @@ class Summarizer(SummaryGenerator):
             self.require_topics()
             return self.topic.trace(batch, samples)
         if not isinstance(batch, PairBatch):
-            raise UserError("a summarizer reads documents with summaries: draw batches from its `pairs(corpus)`")
+            raise UserError("a summarizer reads documents with summaries: draw batches from its `examples(corpus)`")
         topics, words = self.topic.trace_with_words(batch.documents, samples) if self.guided else (Trace(), None)
         source = self.read(batch.source, batch.source_lengths)
         latents = self._latents(source, words, batch.sentence_bow, samples, temperature)

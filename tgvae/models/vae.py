@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
-from tgvae.config_io import read_settings, require_range
+from tgvae.config_io import read_config, require_range
 from tgvae.data.vectors import Space, VectorBatch, Vectors, VectorSplit
 from tgvae.distributions import diagonal_normal, gumbel_softmax, standard_normal
 from tgvae.errors import UserError
@@ -192,4 +192,4 @@ class VectorVAE(Model):
 
     @classmethod
     def read_data(cls, config: VectorConfig, folder: Path) -> Self:
-        return cls(config, read_settings(Space, folder / SPACE, ANEW))
+        return cls(config, read_config(Space, folder / SPACE, ANEW))

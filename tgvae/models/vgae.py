@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tgvae.config_io import read_settings, require_range
+from tgvae.config_io import read_config, require_range
 from tgvae.data.graphs import Graph, GraphBatch
 from tgvae.distributions import diagonal_normal, standard_normal
 from tgvae.errors import UserError
@@ -120,7 +120,7 @@ class GraphVAE(Model):
 
     @classmethod
     def read_data(cls, config: GraphConfig, folder: Path) -> Self:
-        return cls(config, read_settings(GraphSpace, folder / DATA, ANEW).features)
+        return cls(config, read_config(GraphSpace, folder / DATA, ANEW).features)
 
     def read(self, batch: GraphBatch) -> Tensor:
         """Hidden states of the nodes with shape (N, H). Raises UserError for a graph with other features."""

@@ -1,4 +1,4 @@
-"""What a run is computed on, and in which precision."""
+"""The device and the precision that a run is computed with."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tgvae.training.config import TrainConfig
 
 
 def on_cpu(config: TrainConfig) -> bool:
-    """Whether to train on the CPU: as asked, or for want of an accelerator. Processes find each other only if told."""
+    """Whether to train on the CPU: as configured, or because there is no accelerator."""
     return config.device == "cpu" or not torch.accelerator.is_available()
 
 
-def machine_of(config: TrainConfig) -> dict[str, str | int]:
-    """What the last digits of weights depend on beside seed and versions, for run.json."""
+def describe_machine(config: TrainConfig) -> dict[str, str | int]:
+    """Return what the last digits of weights depend on apart from seed and versions, for run.json."""
     return {
         "device": "cpu" if on_cpu(config) else torch.cuda.get_device_name() if torch.cuda.is_available() else "other",
         "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
@@ -26,20 +26,14 @@ def machine_of(config: TrainConfig) -> dict[str, str | int]:
     }
 
 
-def precision_of(config: TrainConfig) -> Literal["no", "bf16"]:
-    """The precision that is asked for; ``auto`` is bfloat16 where the hardware multiplies it faster than float32."""
+def resolve_precision(config: TrainConfig) -> Literal["no", "bf16"]:
+    """Return the precision; ``auto`` is bfloat16 where the hardware multiplies it faster than float32."""
     if config.precision != "auto":
         return config.precision
-    return "bf16" if (_cpu_has_bfloat16() if on_cpu(config) else _gpu_has_bfloat16()) else "no"
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether there are instructions for it; torch tells since 2.11, and before that the answer is no."""
-    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(found.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
-
-
-def _gpu_has_bfloat16() -> bool:
-    """Whether it is an NVIDIA GPU with tensor cores for it; of others nothing is known here."""
-    nvidia = torch.cuda.is_available() and torch.version.cuda is not None
-    return nvidia and torch.cuda.get_device_capability() >= (8, 0)
+    if on_cpu(config):
+        features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+        fast = features.get("amx_bf16", False) or features.get("avx512_bf16", False)
+    else:  # NVIDIA tensor cores multiply bfloat16 since compute capability 8.0; other GPUs are not known here
+        fast = torch.cuda.is_available() and torch.version.cuda is not None
+        fast = fast and torch.cuda.get_device_capability() >= (8, 0)
+    return "bf16" if fast else "no"

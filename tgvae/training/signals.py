@@ -7,14 +7,14 @@ import threading
 import time
 from typing import Any, Self
 
-ECHO = 2.0  # seconds in which a launcher passes on to its processes what the terminal has sent them already
+ECHO = 2.0  # seconds in which launchers pass on to their processes what the terminal has sent them already
 
 
 class StopSignals:
-    """While entered, takes the first SIGINT or SIGTERM as a wish to stop; ``signal`` says which it was.
+    """Context in which the first SIGINT or SIGTERM is only noted, in ``signal``.
 
-    A second one does at once what it does elsewhere; within ``ECHO`` seconds it counts as the first one's echo.
-    Outside the main thread, which alone gets signals, it does nothing.
+    A second signal has its usual effect, unless it comes within ``ECHO`` seconds. Outside the main thread, which alone
+    receives signals, the context has no effect.
     """
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ SHRINK = 2.0  # co-occurrences that halve a PMI: a pair seen once or twice is no
 SHARPNESS = 10.0  # norm of a topic's start: its closest words get e^10 times the weight of unrelated ones
 
 
-def start_topics(topic: MixtureTopics, bags: csr_array, seed: int) -> None:
+def init_topics(topic: MixtureTopics, bags: csr_array, seed: int) -> None:
     """Start the embeddings and the background of ``topic`` from document counts with shape (documents, D).
 
     Raises:
