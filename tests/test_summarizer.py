@@ -292,7 +292,7 @@ def test_what_cannot_be_is_refused(name: str, arguments: dict[str, Any], message
 
 
 def test_other_batches_are_refused(titled: PreparedFolder, corpus: Corpus) -> None:
-    with pytest.raises(UserError, match="pairs"):
+    with pytest.raises(UserError, match="documents with summaries"):
         build("full", titled).trace(corpus.gather([0]))
     with pytest.raises(UserError, match="no topics"):
         build("plain", titled).trace(corpus.gather_documents([0]))
