@@ -207,7 +207,7 @@ def test_runs_are_loaded_by_capability(guided_run: Path) -> None:
         assert load_run(guided_run, require=capability).kind == "tgvae"
     with pytest.raises(UserError, match=r"a tgvae does not support summaries; .* recipes summarizer, summarizer-vae, "):
         load_run(guided_run, require=Capability.SUMMARIES)
-    assert recipes_with(Capability.GUIDANCE) == ["tgvae", "demo"]
+    assert recipes_with(Capability.SUMMARIES) == ["summarizer", "summarizer-vae", "summarizer-plain"]
     assert {kind for kind in Model.kinds if not Model.kinds[kind].units} == set()
 
 
