@@ -83,6 +83,7 @@ class Timed:
     seconds: float
     moments: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    description = ""
 
     def rows(self, unit: Unit) -> Rows:
         rows = self.corpus.rows(unit)
