@@ -13,11 +13,12 @@ from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from numpy.typing import NDArray
 
-from tgvae.data.dataset import Ints
 from tgvae.progress import track
 
 TIMEOUT = timedelta(days=1)
@@ -86,7 +87,7 @@ def sharded_map(function: Callable[[int, T], R], batches: Sequence[T]) -> list[R
     return [values[number] for number in range(len(batches))]
 
 
-def share_of_batch(index: Ints, process: int, processes: int) -> tuple[Ints, float]:
+def share_of_batch(index: NDArray[np.int64], process: int, processes: int) -> tuple[NDArray[np.int64], float]:
     """Return the rows of a training batch that one of W processes takes, and their share of the batch, n_r / n.
 
     Terms are means over rows, and the gradients of processes are averaged. With weight W n_r / n on the loss of
