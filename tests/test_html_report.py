@@ -10,12 +10,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tgvae.evaluation.embeddings import Embeddings
 from tgvae.evaluation.html_report import render_report
 from tgvae.evaluation.metric import Metric
 from tgvae.evaluation.plots.catalog import CATALOG
 from tgvae.evaluation.projections import topic_distances
-from tgvae.evaluation.report_data import ReportData, SummaryRow, TopicRow
+from tgvae.evaluation.report_data import Embeddings, ReportData, SummaryRow, TopicRow
 
 VOID_TAGS = {"meta", "br", "link", "img", "hr", "input"}
 HOSTILE = (

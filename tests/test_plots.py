@@ -247,7 +247,7 @@ def test_one_or_two_topics_can_be_plotted(topics: int) -> None:
 
 
 def test_document_map_is_a_sample_with_numbered_topics(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topic_plots, "MAX_MAP_DOCUMENTS", 50)
+    monkeypatch.setattr(topic_plots, "MAX_DOCUMENTS", 50)
     proportions = np.random.default_rng(0).dirichlet(np.full(3, 0.2), 500)
     *groups, numbers = topic_plots.document_map(proportions, [f"d{i}" for i in range(500)], ["a", "b", "c"]).data
     assert sum(len(group.x) for group in groups) == 50
@@ -255,18 +255,8 @@ def test_document_map_is_a_sample_with_numbered_topics(monkeypatch: pytest.Monke
     assert list(numbers.text) == ["0", "1", "2"]
     for group, x in zip(groups, numbers.x, strict=True):
         assert x == np.median(group.x)
-
-
-def test_large_data_is_sampled() -> None:
-    proportions = np.random.default_rng(4).dirichlet(np.ones(3), 1000)
-    shown = topic_plots.document_topics(proportions, ["a", "b", "c"]).data[0]
-    assert np.shape(shown.z) == (3, 300)
-    main_topic = np.argmax(shown.z, axis=0)
-    assert (np.diff(main_topic) >= 0).all(), "sorted by main topic"
-    expected = np.bincount(proportions.argmax(1)) / 1000
-    assert np.bincount(main_topic) / 300 == pytest.approx(expected, abs=0.01)
     traces = latent_plots.latent_map(np.zeros((5000, 2)), np.zeros(5000, int), ["s"] * 5000, ["a"]).data
-    assert sum(len(trace.x) for trace in traces) == 2000
+    assert sum(len(trace.x) for trace in traces) == latent_plots.MAX_POINTS
 
 
 def test_prevalence_plots_show_means_of_their_documents() -> None:

@@ -21,14 +21,19 @@ from tgvae.data.graphs import split_edges
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import Space, VectorSplit
 from tgvae.evaluation import vector_figures as module
-from tgvae.evaluation.embeddings import node_embeddings, reconstruct_images, sample_images, vector_embeddings
 from tgvae.evaluation.eval_config import EvalConfig
 from tgvae.evaluation.latent import mutual_information
 from tgvae.evaluation.likelihood import importance_weighted_nll
 from tgvae.evaluation.links import link_figures
 from tgvae.evaluation.metric import Metrics, Report, difference
 from tgvae.evaluation.plots.catalog import render_section
-from tgvae.evaluation.report_data import ReportData
+from tgvae.evaluation.report_data import (
+    ReportData,
+    node_embeddings,
+    reconstruct_images,
+    sample_images,
+    vector_embeddings,
+)
 from tgvae.evaluation.vector_figures import (
     Categories,
     baselines,

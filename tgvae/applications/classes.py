@@ -28,7 +28,7 @@ from tgvae.evaluation.links import RESAMPLES, bootstrap_error
 from tgvae.evaluation.metric import Metric, Metrics, Parts, Report
 from tgvae.evaluation.plots.latent_plots import latent_map
 from tgvae.evaluation.plots.plot_style import GRAY_DOTTED, figure_with_axes, styled_line
-from tgvae.evaluation.vector_figures import embedded, row_of
+from tgvae.evaluation.vector_figures import embedded
 from tgvae.models.vae import VectorVAE
 
 Floats = NDArray[np.float64]
@@ -72,10 +72,10 @@ def clusters(models: Sequence[VectorVAE], data: Vectors, seed: int = 0) -> Resul
     labels = np.concatenate([split.labels for split in splits if split.labels is not None])
     classes, class_index = np.unique(labels, return_inverse=True)
     size = min(z.shape[1], *x.shape)
-    spaces = {"raw_values": x, f"pca_{size}": PCA(size, random_state=seed).fit_transform(x)}
+    spaces = {"raw_values": x, "pca": PCA(size, random_state=seed).fit_transform(x)}
     baselines = {name: k_means(points, len(classes), seed) for name, points in spaces.items()}
     found = k_means(z, len(classes), seed)
-    how = f"k-means, k = {len(classes)}, best of {KMEANS_STARTS} starts, train and test {row_of(model)}s"
+    how = f"k-means, k = {len(classes)}, best of {KMEANS_STARTS} starts; PCA with {size} components"
 
     def measure(name: str, score: Callable[..., float], unit: str) -> Metric:
         marks = {space: score(labels, clusters) for space, clusters in baselines.items()}

@@ -76,10 +76,10 @@ def log_loss_metric(
     count = min(NEIGHBOUR_COUNTS, key=validation_loss)
     baselines = {
         "pixel_means": independent_values(train, binary).base_dist.expand((1, *x.shape)),
-        f"{count}_nearest_training_images": nearest_neighbours(train, x, known, count, binary),
+        "nearest_training_images": nearest_neighbours(train, x, known, count, binary),
     }
     losses = {name: log_loss(p, x, known).mean().item() for name, p in baselines.items()}
-    how = f"mean of p(x|z) over {len(given_z.mean)} draws of z; number of neighbours by validation"
+    how = f"mean of p(x|z) over {len(given_z.mean)} draws of z; {count} neighbours, by validation"
     metric = Metric.of(Parts.mean(log_loss(given_z, x, known)), "nats per missing value", how, seed, **losses)
     return replace(metric, name="log-loss")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from tgvae.evaluation.metric import Report
@@ -17,38 +18,7 @@ if TYPE_CHECKING:
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 CONFIG = {"responsive": True, "displayModeBar": False, "typesetMath": False}
-STYLE = """
-:root { color-scheme: light dark; --page: #fff; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --link: #0059a8 }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #14171a; --ink: #e6e8ea; --soft: #a3abb3; --line: #3a4149; --link: #7cc0ff }
-}
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1rem; max-width: 1100px; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
-a { color: var(--link) }
-h1, h2, h3 { line-height: 1.25; scroll-margin-top: 1rem }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
-h2 a, h3 a { color: inherit; text-decoration: none }
-h2 a:hover, h3 a:hover { text-decoration: underline }
-nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0; list-style: none }
-dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .25rem 1.5rem }
-dt, figcaption, th, small { color: var(--soft) }
-dd, figure { margin: 0 }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; overflow-wrap: normal }
-th, td { padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
-.number { text-align: right; white-space: nowrap }
-td details { min-width: 10rem }
-.words { columns: 16rem; padding: 0; list-style: none }
-meter { width: 6rem }
-summary { cursor: pointer }
-figure { margin: 1.5rem 0 2.5rem }
-figcaption { margin-top: .5rem }
-.wide { min-width: 600px }
-.plotly-graph-div text { fill: var(--ink) !important }
-.plotly-graph-div .hoverlayer text { fill: #fff !important }
-.plotly-graph-div .textpoint text { paint-order: stroke; stroke: var(--page); stroke-width: 3px }
-"""
+STYLE = files("tgvae.evaluation").joinpath("report.css").read_text(encoding="utf-8")
 
 
 def render_report(data: ReportData) -> str:

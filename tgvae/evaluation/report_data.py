@@ -12,26 +12,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
 
 from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Examples
+from tgvae.data.graphs import GraphSplit
+from tgvae.data.vectors import VectorSplit
 from tgvae.evaluation.bleu import ORDERS
-from tgvae.evaluation.embeddings import (
-    Embeddings,
-    node_embeddings,
-    reconstruct_images,
-    sample_images,
-    vector_embeddings,
-)
+from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.metric import Report
 from tgvae.evaluation.projections import Floats, topic_distances
 from tgvae.evaluation.report import Evaluation
-from tgvae.evaluation.summary_figures import Summarized
 from tgvae.evaluation.topics import WithTopics, nearest_sentences, top_words
+from tgvae.evaluation.vector_figures import embedded, row_of
 from tgvae.models.base import Capability, Model
+from tgvae.models.vae import VectorVAE
+from tgvae.models.vgae import GraphVAE
 from tgvae.progress import step
 
 SUMMARY_EXAMPLES, SENTENCES_PER_TOPIC, NEAREST_SENTENCES = 20, 5, 3
+SAMPLE_ROWS, SAMPLE_COLUMNS = 3, 20
 MAX_DOCUMENT_TEXT = 200  # characters
 
 
@@ -75,6 +76,25 @@ class SummaryRow:
     document: str
     references: Sequence[str]
     summary: str
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Posterior means of a split.
+
+    Attributes:
+        items: what is embedded, in the plural: sentences, images, vectors, nodes.
+        means: with shape (N, Z).
+        group: index into ``group_names`` of each item, with shape (N,).
+        group_names: labels or topics; a single name if there are none.
+        texts: text or name of each item.
+    """
+
+    items: str
+    means: Floats
+    group: NDArray[np.integer]
+    group_names: Sequence[str]
+    texts: Sequence[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,15 +273,60 @@ def _guidance_data(data: ReportData, evaluation: Evaluation, *_: Any) -> dict[st
 
 
 def _summary_data(data: ReportData, evaluation: Evaluation, *_: Any) -> dict[str, Any]:
-    summarized = evaluation.summarized
-    return {} if summarized is None else {"summaries": _summary_examples(summarized)}
-
-
-def _summary_examples(summarized: Summarized) -> list[SummaryRow]:
     """Return a random sample of the summaries, the same for every run."""
-    rows = np.random.default_rng(0).permutation(len(summarized.index))[:SUMMARY_EXAMPLES].tolist()
-    beam = summarized.written["beam"]
-    return [SummaryRow(summarized.ids[i], summarized.texts[i], summarized.references[i], beam[i]) for i in rows]
+    found = evaluation.summarized
+    if found is None:
+        return {}
+    rows = np.random.default_rng(0).permutation(len(found.index))[:SUMMARY_EXAMPLES].tolist()
+    beam = found.written["beam"]
+    return {"summaries": [SummaryRow(found.ids[i], found.texts[i], found.references[i], beam[i]) for i in rows]}
+
+
+def vector_embeddings(model: VectorVAE, split: VectorSplit) -> Embeddings:
+    """Return the embeddings of the vectors of a split, grouped by label if they have labels."""
+    items, names = f"{row_of(model)}s", split.names(np.arange(len(split.x)))
+    group_names, group = [items], np.zeros(len(names), np.int64)
+    if split.labels is not None:
+        labels, group = np.unique(split.labels, return_inverse=True)
+        group_names = labels.tolist()
+    return Embeddings(items, embedded(model, split), group, group_names, names)
+
+
+def node_embeddings(model: GraphVAE, split: GraphSplit) -> Embeddings:
+    """Return the embeddings of the nodes of a graph, grouped by label if they have labels."""
+    graph = split.graph
+    nodes = np.arange(graph.nodes)
+    with evaluating(model, seed=0):
+        means = model.embed(split.gather(nodes).to(model.device)).cpu().double().numpy()
+    group_names, group = ["nodes"], np.zeros_like(nodes)
+    if graph.labels is not None:
+        labels, group = np.unique(graph.labels, return_inverse=True)
+        group_names = ["no label" if label < 0 else f"label {label}" for label in labels]
+    return Embeddings("nodes", means, group, group_names, graph.names)
+
+
+def sample_images(model: VectorVAE) -> Floats | None:
+    """Return E[x | z] of samples z from the prior, with shape (rows, columns, height, width).
+
+    None for a deterministic autoencoder, which has no prior, and for vectors that are not images.
+    """
+    if model.config.latent == "point" or not model.space.picture:
+        return None
+    return model.sample(SAMPLE_ROWS * SAMPLE_COLUMNS).cpu().view(SAMPLE_ROWS, -1, *model.space.picture).numpy()
+
+
+def reconstruct_images(model: VectorVAE, split: VectorSplit) -> Floats | None:
+    """Return the first images of a split and their reconstructions from E_q[z | x]; splits are in random order.
+
+    Returns:
+        With shape (2, columns, height, width); None for vectors that are not images.
+    """
+    if not model.space.picture:
+        return None
+    x = torch.from_numpy(split.x[:SAMPLE_COLUMNS])
+    with evaluating(model, seed=0):
+        reconstruction = model.likelihood(model.embed(x.to(model.device))).mean.cpu()
+    return torch.stack((x, reconstruction)).unflatten(-1, model.space.picture).numpy()
 
 
 def _vector_data(data: ReportData, evaluation: Evaluation, model: Any, train: Any, held_out: Any) -> dict[str, Any]:
@@ -272,10 +337,6 @@ def _vector_data(data: ReportData, evaluation: Evaluation, model: Any, train: An
     }
 
 
-def _graph_data(data: ReportData, evaluation: Evaluation, model: Any, train: Any, held_out: Any) -> dict[str, Any]:
-    return {"embeddings": node_embeddings(model, held_out)}
-
-
 COLLECTORS: dict[Capability, Callable[..., dict[str, Any]]] = {  # topics first: embeddings use their names
     Capability.TOPICS: _topic_data,
     Capability.LATENT: _sentence_embeddings,
@@ -283,5 +344,5 @@ COLLECTORS: dict[Capability, Callable[..., dict[str, Any]]] = {  # topics first:
     Capability.GUIDANCE: _guidance_data,
     Capability.SUMMARIES: _summary_data,
     Capability.VECTORS: _vector_data,
-    Capability.GRAPH: _graph_data,
+    Capability.GRAPH: lambda data, evaluation, model, train, split: {"embeddings": node_embeddings(model, split)},
 }

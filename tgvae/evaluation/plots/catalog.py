@@ -15,14 +15,13 @@ from plotly.graph_objects import Figure
 from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Examples
 from tgvae.evaluation.coherence import npmi
-from tgvae.evaluation.embeddings import Embeddings
 from tgvae.evaluation.latent import posteriors
 from tgvae.evaluation.metric import Parts
 from tgvae.evaluation.plots import latent_plots, text_plots, topic_plots, training_plots
 from tgvae.evaluation.projections import Floats
 from tgvae.evaluation.registry import measure
 from tgvae.evaluation.report import Evaluation
-from tgvae.evaluation.report_data import ReportData, collect_report_data, read_history
+from tgvae.evaluation.report_data import Embeddings, ReportData, collect_report_data, read_history
 from tgvae.evaluation.topics import has_topics, theta, top_words
 from tgvae.models.base import Capability, Model
 from tgvae.progress import track
@@ -31,7 +30,6 @@ PlotId = Literal["topics", "map", "similarity", "time", "labels", "documents", "
 PLOT_IDS: tuple[PlotId, ...] = get_args(PlotId)
 """Plots that need a model and its data but no evaluation."""
 NO_TOPICS = "the model has no topics"
-NO_EVALUATION = "needs an evaluation of a model that generates sentences"
 CLICK = "Click a name in the legend to hide its group, double-click to show it alone."
 PCA_AXES = "The axes are the first two principal components of the posterior means, with their shares of the variance."
 
@@ -63,7 +61,7 @@ class PlotSpec:
         needs: attributes of ``ReportData`` that must not be None or empty.
         draw: takes these attributes and returns the figure; None if there is nothing to show, such as a single year.
         caption: what the plot shows and how to read it, or a function that returns it.
-        missing: why there may be no figure.
+        missing: why there may be no figure, for plots of ``PLOT_IDS``.
     """
 
     id: str
@@ -72,7 +70,7 @@ class PlotSpec:
     needs: tuple[str, ...]
     draw: Callable[..., Figure | None]
     caption: str | Callable[[ReportData], str]
-    missing: str
+    missing: str = ""
 
     def render(self, data: ReportData) -> Plot:
         values = [getattr(data, name) for name in self.needs]
@@ -201,16 +199,6 @@ CATALOG: dict[str, PlotSpec] = {
             NO_TOPICS,
         ),
         PlotSpec(
-            "document-topics",
-            "Documents",
-            "Topics per document",
-            ("theta", "topic_names"),
-            topic_plots.document_topics,
-            "Topic proportions: one column per document, one row per topic. Columns are sorted by main topic, so a "
-            "clean staircase means that most documents have a single dominant topic.",
-            NO_TOPICS,
-        ),
-        PlotSpec(
             "time",
             "Documents",
             "Topics over time",
@@ -237,7 +225,6 @@ CATALOG: dict[str, PlotSpec] = {
             text_plots.guidance_curve,
             "Each point is a guidance strength. Fidelity is the share of sentences that are about the requested topic; "
             "perplexity is that of a reference language model. The upper left corner is best: on topic and fluent.",
-            "needs an evaluation with a reference language model, of a model that topics guide",
         ),
         PlotSpec(
             "lengths",
@@ -246,7 +233,6 @@ CATALOG: dict[str, PlotSpec] = {
             ("lengths",),
             lambda lengths: text_plots.length_histogram(*lengths) if all(map(len, lengths)) else None,
             "Words per sentence. Bars of equal height mean that generated sentences are as long as real ones.",
-            NO_EVALUATION,
         ),
         PlotSpec(
             "bleu",
@@ -257,7 +243,6 @@ CATALOG: dict[str, PlotSpec] = {
             "test-BLEU: n-gram overlap of generated sentences with held-out text; higher is closer to real text. "
             "self-BLEU: overlap of generated sentences with each other; lower is more diverse. Compare both with the "
             "values of real text.",
-            NO_EVALUATION,
         ),
         PlotSpec(
             "samples",
@@ -266,7 +251,6 @@ CATALOG: dict[str, PlotSpec] = {
             ("samples", "reconstructions"),
             _draw_samples,
             "Each image is the mean E[x | z] of the decoder for a sample z from the prior.",
-            "needs a VAE of images",
         ),
         PlotSpec(
             "reconstructions",
@@ -275,7 +259,6 @@ CATALOG: dict[str, PlotSpec] = {
             ("reconstructions",),
             lambda images: _draw_samples(images, images),
             "Top row: held-out images, not selected. Bottom row: their reconstructions from the posterior mean.",
-            "needs a model of images",
         ),
         PlotSpec(
             "latent",
@@ -306,7 +289,6 @@ CATALOG: dict[str, PlotSpec] = {
             "Each point is a validation in the last phase of training. The rate (x) is the KL, the information in the "
             "latent variables; the distortion (y) is the reconstruction error. Their sum is -ELBO, so lower left is "
             "better.",
-            "fewer than two validations, or a model without KL",
         ),
     )
 }

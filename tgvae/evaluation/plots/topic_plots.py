@@ -35,7 +35,7 @@ from tgvae.evaluation.projections import (
 from tgvae.evaluation.report_data import TopicRow
 
 MAX_BAR_CHARTS, BAR_COLUMNS, BAR_CHART_HEIGHT = 30, 3, 230
-MAX_HEATMAP_DOCUMENTS, MAX_MAP_DOCUMENTS, MAX_LINES = 300, 1000, 8
+MAX_DOCUMENTS, MAX_LINES = 1000, 8
 MAP_WIDTH, MAP_HEIGHT, MAP_MARGIN = 900, 460, 20  # pixels
 MIN_RADIUS, MAX_RADIUS, CIRCLE_SHARE = 9, 34, 0.2  # pixels; circles cover at most this share of the topic map
 
@@ -112,16 +112,9 @@ def topic_similarity(distances: Floats, names: Sequence[str]) -> go.Figure:
     return figure.update_xaxes(showticklabels=False, showgrid=False)
 
 
-def document_topics(theta: Floats, names: Sequence[str]) -> go.Figure:
-    """Plot theta as a heatmap of at most 300 documents, sorted by main topic."""
-    order = np.lexsort((-theta.max(1), theta.argmax(1)))[evenly_spaced(len(theta), MAX_HEATMAP_DOCUMENTS)]
-    figure = heatmap(theta[order].T, [f"document {i}" for i in order], names)
-    return figure.update_xaxes(showticklabels=False, title="documents, sorted by main topic")
-
-
 def document_map(theta: Floats, texts: Sequence[str], names: Sequence[str]) -> go.Figure:
     """Plot at most 1,000 documents in a t-SNE plane of theta, grouped by main topic."""
-    sample = evenly_spaced(len(theta), MAX_MAP_DOCUMENTS)
+    sample = evenly_spaced(len(theta), MAX_DOCUMENTS)
     # Euclidean distances of square roots are Hellinger distances of the proportions.
     plane, main = tsne_plane(np.sqrt(theta[sample])), theta[sample].argmax(1)
     traces = grouped_points(plane, main, [texts[row] for row in sample], names)
