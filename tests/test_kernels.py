@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgvae.kernels.cross_entropy import CHUNK, FEWEST_TOKENS, linear_cross_entropy
+from tgvae.kernels.cross_entropy import CHUNK, MIN_TOKENS, linear_cross_entropy
 from tgvae.kernels.parallel import concurrently, threads, threads_for_calls
 from tgvae.nn.gru import FEWEST_ROWS, GRUEncoder, run_gru
 
@@ -163,7 +163,7 @@ def test_within_calls_have_the_threads_and_all_else_has_one(four_threads: None) 
 
 @pytest.mark.parametrize("gradient", [True, False])
 def test_cross_entropy_in_threads_is_that_of_one(gradient: bool, four_threads: None) -> None:
-    (h, weight, bias), target = softmax_case(4 * FEWEST_TOKENS + 3)
+    (h, weight, bias), target = softmax_case(4 * MIN_TOKENS + 3)
     with torch.set_grad_enabled(gradient), threads_for_calls():
         found = linear_cross_entropy(h, weight, bias, target)
     wanted = F.cross_entropy(F.linear(h, weight, bias), target, reduction="none")

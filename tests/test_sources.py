@@ -94,7 +94,7 @@ def test_what_cannot_be_trained_on_leaves_no_folder(recipe: str, source: str, me
 
 def test_corruption_that_would_do_nothing_is_refused_at_once(prepared: PreparedFolder, tmp_path: Path) -> None:
     noise = Corruption("drop", 0.5)
-    for name, match in (("language-model", "has nothing to corrupt"), ("sentence-vae", "is for images")):
+    for name, match in (("language-model", "does not support denoising"), ("sentence-vae", "is for images")):
         recipe = RECIPES[name]()
         wrong = noise if name == "language-model" else Corruption("gaussian", 0.5)
         small = replace(denoising(recipe, wrong), model=SentenceConfig(8, 8, 4, 0))

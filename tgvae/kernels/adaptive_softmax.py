@@ -1,12 +1,15 @@
-"""The vocabulary softmax by clusters of ids (Grave et al. 2017, arXiv 1609.04309): exact, and cheap where V is large.
+"""The vocabulary softmax in clusters of ids (Grave et al. 2017, arXiv 1609.04309): normalised, and cheap for large V.
 
     p(y | h) = s(h)[y]              for y < V / 2^C, the head
     p(y | h) = s(h)[c] s_c(h)[y]    for y of cluster c = 1 ... C, from V / 2^(C - c + 1) to V / 2^(C - c)
 
-s is a softmax over the ids of the head and the C clusters, s_c one over the ids of its cluster. With ids in order of
-frequency few words need a large cluster; in any other order the likelihood is as exact and the step less cheap.
-Every cluster is as large as all before it, so one rule serves every V: of Zipf's law each has about the same share.
-All rows of W are as wide as h, unlike in the paper and in torch's module, so that W can be the embedding.
+s is a softmax over the ids of the head and the C clusters, s_c one over the ids of cluster c. If ids are in order of
+frequency, few words need a large cluster; any other order gives a valid likelihood too, at a higher cost. Each cluster
+is as large as everything before it, so one rule serves every V: under Zipf's law all have about the same probability.
+
+``torch.nn.AdaptiveLogSoftmaxWithLoss`` gives rare words narrower vectors. Here all rows of W are as wide as h, so W can
+be the embedding.
+
 Shape legend: N tokens, R rows, E embedding, V vocabulary, C clusters.
 """
 
@@ -21,18 +24,18 @@ from torch import Tensor, nn
 from tgvae.kernels.cross_entropy import linear_cross_entropy
 from tgvae.kernels.parallel import concurrently
 
-MOST_CLUSTERS = 5  # at V = 50,000 four take 1.3 times as long and six 0.85; at 5,000 a sixth saves nothing
-Clusters = tuple[Tensor, Tensor]  # their rows of s: weights with shape (C, E), biases with shape (C,)
+MAX_CLUSTERS = 5  # a step at V = 50,000 takes 1.3 times as long with 4 and 0.85 times with 6; at 5,000 6 save nothing
+Clusters = tuple[Tensor, Tensor]  # the clusters' rows of s: weights (C, E) and biases (C,)
 
 
 def new_clusters(features: int, size: int) -> nn.Linear:
-    """The clusters' rows of s for a vocabulary of ``size``: where h is zero, all words are equally likely.
+    """Create the clusters' rows of s, such that all words are equally probable at h = 0.
 
     Args:
         features: E.
-        size: V, at least 2; fewer than 32 words have fewer clusters.
+        size: V, at least 2; below 32 there are fewer clusters.
     """
-    count = min(MOST_CLUSTERS, size.bit_length() - 1)
+    count = min(MAX_CLUSTERS, size.bit_length() - 1)
     layer = nn.Linear(features, count)
     with torch.no_grad():
         layer.bias.copy_(torch.tensor(_sizes(size, count)[1:]).log())
@@ -40,7 +43,7 @@ def new_clusters(features: int, size: int) -> nn.Linear:
 
 
 def adaptive_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, clusters: Clusters, target: Tensor) -> Tensor:
-    """-log p(y | h) of every token, in nats, in float32, with shape (N,).
+    """Return -log p(y | h) of every token in nats, float32, with shape (N,).
 
     Each of the two factors of a probability is floored as in ``linear_cross_entropy``.
 
@@ -48,14 +51,14 @@ def adaptive_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, clusters: Cl
         h: with shape (N, E).
         weight: W with shape (V, E).
         bias: b with shape (V,).
-        clusters: their weights and biases.
+        clusters: weights and biases of the clusters in s.
         target: y with shape (N,).
     """
     sizes = _sizes(len(weight), len(clusters[1]))
     starts = list(accumulate(sizes[:-1]))
     past = torch.stack([target >= start for start in starts])
     cluster = past.sum(0)
-    order = cluster.argsort(stable=True)  # tokens of a cluster side by side: one copy, and one wait for the device
+    order = cluster.argsort(stable=True)  # tokens of a cluster become adjacent: one copy, one device sync
     counts = [a - b for a, b in pairwise([len(target), *past.sum(1).tolist(), 0])]
     h, target, cluster = h[order], target[order], cluster[order]
     (head, *weights), (head_bias, *biases) = weight.split(sizes), bias.split(sizes)
@@ -63,12 +66,13 @@ def adaptive_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, clusters: Cl
     head_rows = h, torch.cat((head, clusters[0])), torch.cat((head_bias, clusters[1])), in_head
     each = zip(h.split(counts)[1:], weights, biases, target.split(counts)[1:], starts, strict=True)
     within = [(rows, w, b, ids - start) for rows, w, b, ids, start in each]
-    *nll_within, nll = concurrently(linear_cross_entropy, [*reversed(within), head_rows])  # the largest cluster first
+    # The largest cluster comes first, so that no thread starts on it when the others are done.
+    *nll_within, nll = concurrently(linear_cross_entropy, [*reversed(within), head_rows])
     return (nll + torch.cat((nll.new_zeros(counts[0]), *reversed(nll_within))))[order.argsort()]
 
 
 def adaptive_log_probs(h: Tensor, weight: Tensor, bias: Tensor, clusters: Clusters) -> Tensor:
-    """log p(. | h) in nats of all words, in float32, with shape (R, V), for h with shape (R, E)."""
+    """Return log p(. | h) of all words in nats, float32, with shape (R, V), for h with shape (R, E)."""
     sizes = _sizes(len(weight), len(clusters[1]))
     head, *logits = F.linear(h, weight, bias).float().split(sizes, -1)
     s = torch.cat((head, F.linear(h, *clusters).float()), -1).log_softmax(-1)
@@ -78,6 +82,6 @@ def adaptive_log_probs(h: Tensor, weight: Tensor, bias: Tensor, clusters: Cluste
 
 
 def _sizes(size: int, clusters: int) -> list[int]:
-    """Words of the head, and of each cluster."""
+    """Return the number of words in the head and in each cluster."""
     starts = [size >> k for k in range(clusters, -1, -1)]
     return [starts[0], *(end - start for start, end in pairwise(starts))]

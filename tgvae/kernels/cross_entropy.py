@@ -1,11 +1,13 @@
-"""The vocabulary softmax and its cross-entropy in one, with the least that backward needs.
+"""The vocabulary softmax fused with its cross-entropy.
 
     nll_n = -log p_n[y_n],   p_n = softmax(W h_n + b)
     d nll_n / d logits_n = p_n - 1[y_n]
 
-Torch's own keeps logits, their float32 copy and their log-softmax, and goes over each of them again on the way back.
-Here p - 1[y] alone is kept, in the precision of the products; the gradient of nll scales the rows of h and of its
-gradient, which are narrow, and never those of p, which are as wide as the vocabulary.
+The vocabulary softmax costs more than the GRUs of a model. ``F.cross_entropy`` of a linear layer keeps logits, their
+float32 copy and their log-softmax, and reads all of them in the backward pass. Here only p - 1[y] is kept, in the
+precision of the products. The incoming gradient scales rows of h and of its gradient, which are narrow, and never those
+of p, which are as wide as the vocabulary.
+
 Shape legend: N tokens, E embedding, V vocabulary.
 """
 
@@ -20,16 +22,16 @@ from torch.autograd.function import once_differentiable
 
 from tgvae.kernels.parallel import concurrently, threads
 
-CHUNK = 512  # tokens whose logits are formed at a time
-FEWEST_TOKENS = 256  # for a thread of its own
-MULTIPLE = 64  # of rows in bfloat16: on the CPU its products are compiled anew for every number of rows
+CHUNK = 512  # tokens whose logits are computed at a time
+MIN_TOKENS = 256  # per thread
+MULTIPLE = 64  # of rows in bfloat16: oneDNN compiles its CPU products once per number of rows
 
 
 def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
-    """-log softmax(W h + b)[y] of every token, in nats, in float32, with shape (N,).
+    """Return -log softmax(W h + b)[y] of every token in nats, float32, with shape (N,).
 
-    Under autocast products are in its precision, as those of ``torch.nn.functional.linear``. Where a gradient is wanted
-    a probability is floored at the smallest normal number, so that no token costs more than 87 nats.
+    Autocast applies as to ``torch.nn.functional.linear``. If a gradient is needed, probabilities are floored at the
+    smallest normal number, so no token costs more than 87 nats.
 
     Args:
         h: with shape (N, E).
@@ -37,7 +39,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, target: Tensor
         bias: b with shape (V,).
         target: y with shape (N,).
     """
-    share = max(1, min(threads(), len(h) // FEWEST_TOKENS))
+    share = max(1, min(threads(), len(h) // MIN_TOKENS))
     pieces = zip(h.tensor_split(share), target.tensor_split(share), strict=True)
     return torch.cat(concurrently(_cross_entropy, [(rows, weight, bias, y) for rows, y in pieces]))
 
@@ -62,10 +64,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for rows, out in zip(low_h.split(CHUNK), p.split(CHUNK), strict=True):
                 torch.softmax(torch.addmm(low_bias, rows, low_weight.T), -1, out=out)
         every = torch.arange(count, device=p.device)
-        own = p[every, target]
-        p[every, target] = own - 1
+        p_target = p[every, target]
+        p[every, target] = p_target - 1  # now p is the gradient with respect to the logits
         ctx.save_for_backward(low_h, low_weight, p)
-        return -own.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+        return -p_target.float().clamp_min(torch.finfo(torch.float32).tiny).log()
 
     @staticmethod
     @once_differentiable

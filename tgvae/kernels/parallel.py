@@ -1,10 +1,10 @@
-"""Independent pieces of a step at the same time, a thread each, forward and backward.
+"""Run independent parts of a training step in parallel threads, forward and backward.
 
-A GRU goes token by token, and every token's product is too small to be worth sharing: on two threads torch's own GRU
-takes as long as on one. Rows of a batch have nothing to do with each other, so here each thread takes some rows
-through all tokens by itself. Torch's backward pass runs the nodes of the CPU one after another; these run side by side.
+A GRU advances token by token, and the product of one token is too small to be split: torch's GRU takes as long on two
+threads as on one. Rows of a batch are independent, so here each thread runs some rows through all tokens. Autograd runs
+the backward nodes of the CPU one after another; those of these calls run in parallel.
 
-In training they are all that runs in several threads, see ``threads_for_calls``.
+In training nothing else uses several threads, see ``threads_for_calls``.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Function = Callable[..., Tensor]
-_threads: int | None = None  # that calls have while torch has one; None where torch has them
-_here = threading.local()
+_threads: int | None = None  # number for ``concurrently`` while torch is limited to one; None outside of training
+_local = threading.local()
 
 
 def threads() -> int:
-    """Threads that calls are shared among: in one of them no others, or each would wait for the rest."""
-    return 1 if hasattr(_here, "shares") else _threads or torch.get_num_threads()
+    """Return the number of worker threads; 1 inside a worker, to prevent nested parallelism (it would deadlock)."""
+    return 1 if hasattr(_local, "is_worker") else _threads or torch.get_num_threads()
 
 
 @contextmanager
 def threads_for_calls() -> Iterator[None]:
-    """Within, torch's threads are those of ``concurrently``, and an operation by itself has one.
+    """Reserve all threads for ``concurrently``; a single operation uses one thread inside the block.
 
-    A training step has hundreds of operations of some fifty microseconds between its few large ones; to wake a second
-    thread for each costs as much as it saves.
+    A training step has hundreds of operations of about fifty microseconds between a few large ones. Waking a second
+    thread for each of them costs as much as it saves.
     """
     global _threads
     if _threads is not None:
@@ -53,31 +53,31 @@ def threads_for_calls() -> Iterator[None]:
 
 
 def concurrently(function: Function, calls: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
-    """``[function(*call) for call in calls]``, at the same time where torch may use several threads.
+    """Return ``[function(*call) for call in calls]``, computed in parallel threads if there are several.
 
-    Calls that share out threads have one each, and the autocast of the caller. The function must be pure and draw
-    nothing at random: torch has one source of draws for all threads. One can go backward through them once.
+    Each call uses one thread and the caller's autocast. One backward pass is possible.
 
     Args:
-        function: of tensors, to a tensor.
-        calls: its arguments, as many for each call. Gradients go to all that need one.
+        function: maps tensors to a tensor. It must be pure and must not use random numbers, because all threads share
+            torch's global generator and their order varies.
+        calls: its arguments, the same number for each call. Gradients reach all that require one.
     """
     if len(calls) < 2 or threads() < 2 or calls[0][0].device.type != "cpu":
         return [function(*call) for call in calls]
     if not torch.is_grad_enabled():
-        return _in_threads(_as_here(function, gradient=False), calls)
+        return _in_threads(_with_context(function, gradient=False), calls)
     return list(_Concurrently.apply(function, len(calls), *(tensor for call in calls for tensor in call)))
 
 
 class _Concurrently(torch.autograd.Function):
-    """Keeps a graph for every call, and has each thread go back through its own."""
+    """Keeps one autograd graph per call; the backward pass runs each in a thread."""
 
     @staticmethod
     def forward(ctx: Any, function: Function, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         needs, size = ctx.needs_input_grad[2:], len(tensors) // count
         inputs = [tensor.detach().requires_grad_(need) for tensor, need in zip(tensors, needs, strict=True)]
         calls = [inputs[i : i + size] for i in range(0, len(inputs), size)]
-        results = _in_threads(_as_here(function, gradient=any(needs)), calls)
+        results = _in_threads(_with_context(function, gradient=any(needs)), calls)
         ctx.calls_and_results = calls, results
         return tuple(result.detach() for result in results)
 
@@ -85,7 +85,7 @@ class _Concurrently(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         calls, results = ctx.calls_and_results
-        del ctx.calls_and_results  # else the memory of a step lasts into the next one
+        del ctx.calls_and_results  # otherwise the memory of a step is held during the next one
 
         def run(call: list[Tensor], result: Tensor, gradient: Tensor) -> list[Tensor | None]:
             wanted = [tensor for tensor in call if tensor.requires_grad]
@@ -96,8 +96,8 @@ class _Concurrently(torch.autograd.Function):
         return None, None, *(gradient for call in found for gradient in call)
 
 
-def _as_here(function: Function, gradient: bool) -> Callable[[Sequence[Tensor]], Tensor]:
-    """The function in other threads: autocast and inference mode as they are here, and gradients or none."""
+def _with_context(function: Function, gradient: bool) -> Callable[[Sequence[Tensor]], Tensor]:
+    """Return the function for other threads, with autocast and inference mode of this one (both are thread-local)."""
     enabled, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
     inference = torch.is_inference_mode_enabled()
 
@@ -118,25 +118,25 @@ def _in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads in each of which torch uses one thread."""
+    """Return a pool of threads in each of which torch uses one thread."""
     pool, started = ThreadPoolExecutor(threads, "tgvae"), threading.Barrier(threads + 1)
 
     def start() -> None:
-        torch.get_num_threads()  # the first question sets the number to that of the process, so ask before setting it
+        torch.get_num_threads()  # the first call resets the number to that of the process, so call before setting it
         torch.set_num_threads(1)
-        _here.shares = True
+        _local.is_worker = True
         started.wait()
 
     try:
         for _ in range(threads):
             pool.submit(start)
         started.wait()
-    except BaseException:  # the system has no more threads: those that wait would do so for ever
+    except BaseException:  # the system has no more threads: release those that wait at the barrier
         started.abort()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
-    torch.set_num_threads(threads)  # else every thread yet to come, and the process when next asked, would have one
+    torch.set_num_threads(threads)  # setting it in a worker changes the process default, too
     return pool
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

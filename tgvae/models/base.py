@@ -1,4 +1,4 @@
-"""What every model shares: one trace, and one way to be saved, loaded and published."""
+"""The base classes of models: trace, capabilities, and how a model is saved, loaded and published."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
 from tgvae.files import read_bytes, write_text
-from tgvae.models.serialization import ANEW, WithoutValues, load_weights, save_weights
+from tgvae.models.serialization import REMEDY, SkipInitialization, load_weights, save_weights
 from tgvae.trace import Trace
 
 
 class Capability(StrEnum):
-    """What a model can do. Commands, evaluation, page and model card ask for these, never for a class."""
+    """What a model can do. Commands, evaluation, web page and model card check these instead of the class."""
 
     TOPICS = "topics"
     """Topic proportions of documents and distributions over words: ``model.topic``."""
     GENERATION = "generation"
-    """Free sentences: ``generate(num, settings, seed)``."""
+    """Sentences from the prior: ``generate(num, settings, seed)``."""
     LATENT = "latent"
     """Sentences to latents and back: ``encode``, ``reconstruct``, ``interpolate``."""
     GUIDANCE = "guidance"
@@ -43,7 +43,7 @@ class Capability(StrEnum):
     VECTORS = "vectors"
     """Latents of vectors: ``embed``, ``sample``."""
     GRAPH = "graph"
-    """Latents of nodes and probabilities of links: ``embed``, ``scores``."""
+    """Latents of nodes and log-odds of links: ``embed``, ``scores``."""
 
 
 FORMAT = 2
@@ -51,21 +51,20 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/tgvae/tgvae", tags=["tgvae"]):
-    """Abstract: a config dataclass, what is known of the data, and ``trace``.
+    """Abstract: a model with a config dataclass, data such as vocabularies, and ``trace``.
 
-    A saved model is a folder with ``config.json``, ``model.safetensors`` and what belongs to the data, such as
-    vocabularies: no pickle.
-
+    A saved model is a folder with ``config.json``, ``model.safetensors`` and files with the data; nothing is pickled.
+    A subclass that names its ``kind`` is registered and can be loaded.
     """
 
     card: str | None = None
-    """The model card of the folder that it was loaded from, which is published with it."""
+    """Model card of the folder that the model was loaded from; it is published with the model."""
     supports_denoising: ClassVar[bool] = False
-    """Whether its encoder reads what corruption leaves, and its decoder z with noise."""
+    """Whether the encoder reads corrupted inputs and the decoder accepts noise on z."""
 
     kind: ClassVar[str]
     units: ClassVar[tuple[Unit, ...]]
-    """Rows that it can be trained on."""
+    """Kinds of rows that it can be trained on."""
     data_type: ClassVar[Literal["text", "vectors", "graph"]]
     config_class: ClassVar[type]
     kinds: ClassVar[dict[str, type[Model]]] = {}
@@ -82,7 +81,7 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
     @classmethod
     @abstractmethod
     def from_data(cls, config: Any, data: Any) -> Self:
-        """A fresh model for data of the kind that it learns from."""
+        """Create an untrained model for the given data."""
 
     @abstractmethod
     def trace(self, batch: Any, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0) -> Trace:
@@ -97,15 +96,15 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 
     @abstractmethod
     def save_data(self, folder: Path) -> list[Path]:
-        """Write what belongs to the data into the folder of a saved model; returns the files."""
+        """Write vocabularies and the like into the folder of a saved model; return the files."""
 
     @classmethod
     @abstractmethod
     def read_data(cls, config: Any, folder: Path) -> Self:
-        """A model without weights yet, from what ``save_data`` wrote: anybody may have written it.
+        """Create a model without weights from what ``save_data`` wrote; the folder is not trusted.
 
         Raises:
-            UserError: it is missing or damaged.
+            UserError: a file is missing or damaged.
         """
 
     def examples(self, split: Any) -> Examples:
@@ -130,9 +129,9 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         return self.trace(batch, samples, temperature, latent_noise).terms()
 
     def require_supports_denoising(self, corruption: Corruption) -> None:
-        """Raises UserError where corruption would do nothing."""
+        """Raise UserError if corruption would have no effect."""
         if corruption != Corruption() and not self.supports_denoising:
-            raise UserError(f"a {self.kind} has nothing to corrupt; leave out corruption, or train a VAE")
+            raise UserError(f"a {self.kind} does not support denoising; leave out corruption, or train a VAE")
 
     @property
     def device(self) -> torch.device:
@@ -140,11 +139,11 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
-        if self.card is not None:  # else the mixin writes one
+        if self.card is not None:  # otherwise the mixin writes one
             write_text(save_directory / CARD, self.card)
 
     def save(self, save_directory: Path) -> None:
-        """Write the model into a folder, the weights last; every file that is there already is replaced in one step."""
+        """Write the model into a folder, the weights last; existing files are replaced atomically."""
         config = {"format": FORMAT, "model": self.kind, "config": asdict(self.config)}
         write_text(save_directory / CONFIG, json.dumps(config, indent=2) + "\n")
         others = [save_directory / CONFIG, *self.save_data(save_directory)]
@@ -154,19 +153,19 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path, *, map_location: str = "cpu", **hub: Any
     ) -> Self:
-        """A saved model from a folder, or by name from the Hub, made by whomever.
+        """Load a saved model from a folder or from the Hub; the folder is not trusted.
 
-        In place of the mixin's own, which reads config.json before it can be checked. Only JSON, safetensors, words and
-        a model of sentencepiece are read, and only of this folder (its files may be links, as the Hub's cache has it).
-        No memory is taken for weights before they are known to fit.
+        The mixin's own method reads config.json before it can be checked. This one reads JSON, safetensors, word lists
+        and a sentencepiece model, all in this folder (they may be links, as in the cache of the Hub), and allocates
+        memory for weights only after their names and shapes have been checked.
 
         Args:
             pretrained_model_name_or_path: a run folder, or OWNER/NAME on the Hub.
             map_location: device of the weights.
-            hub: further options of ``snapshot_download``: revision, token, local_files_only, ...
+            hub: further options of ``snapshot_download``, such as revision, token and local_files_only.
 
         Raises:
-            UserError: not a saved model of this class, damaged, or of another format.
+            UserError: not a saved model of this class, damaged, or of an unknown format.
         """
         path = Path(pretrained_model_name_or_path)
         if not path.is_dir():
@@ -175,7 +174,9 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
             try:
                 path = Path(snapshot_download(str(path), **hub))
             except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-                raise UserError(f"{path}: no such folder, and not to be had from the Hub ({error})") from error
+                raise UserError(
+                    f"{path}: no such folder, and it cannot be downloaded from the Hub ({error})"
+                ) from error
         return cls._load(path, map_location)
 
     @classmethod
@@ -186,10 +187,10 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
             raise UserError(f"{folder / CONFIG}: holds a model of kind {kind!r}, which is not a {cls.__name__}")
         settings: Any = from_json(found.config_class, config, str(folder / CONFIG))
         try:
-            with torch.device("meta"), WithoutValues():
+            with torch.device("meta"), SkipInitialization():
                 model = found.read_data(settings, folder)
         except RuntimeError as error:
-            raise UserError(f"{folder / CONFIG}: of sizes that no model can have; {ANEW}") from error
+            raise UserError(f"{folder / CONFIG}: impossible sizes ({error}); {REMEDY}") from error
         load_weights(model, folder / WEIGHTS)
         if (folder / CARD).is_file():
             model.card = read_bytes(folder / CARD).decode("utf-8", "replace")
@@ -197,7 +198,7 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
 
 
 class TextModel(Model):
-    """Abstract: a model of text, with the two vocabularies of a prepared folder."""
+    """Abstract: a model of text with the two vocabularies of a prepared folder."""
 
     data_type = "text"
     context_tokens: int = 0
@@ -231,20 +232,20 @@ def add_noise(z: Tensor, scale: float) -> Tensor:
 
 
 def read_model_config(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Kind and settings of a saved model.
+    """Return kind and settings of a saved model.
 
     Raises:
-        UserError: the folder is not a saved model, or one of another format.
+        UserError: the folder holds no saved model, or one of an unknown format.
     """
     try:
-        saved = read_versioned(folder / CONFIG, FORMAT, {"model": str, "config": dict}, ANEW, oldest=1)
+        saved = read_versioned(folder / CONFIG, FORMAT, {"model": str, "config": dict}, REMEDY, oldest=1)
     except FileNotFoundError:
-        raise UserError(f"{folder}: no {CONFIG} here; give the folder that `tgvae train` wrote") from None
+        raise UserError(f"{folder}: no {CONFIG}; give the folder that `tgvae train` wrote") from None
     return saved["model"], migrate_settings(saved["config"], saved["format"])
 
 
 def load(folder: str | Path, map_location: str = "cpu") -> Model:
-    """Any saved model, of whatever kind, from a folder or the Hub.
+    """Load a saved model of any kind from a folder or from the Hub.
 
     Examples:
         >>> from pathlib import Path

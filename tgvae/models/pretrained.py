@@ -36,7 +36,7 @@ from tgvae.files import read_bytes, write_text
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.base import WEIGHTS, Capability, TextModel
 from tgvae.models.sentence import LanguageModel
-from tgvae.models.serialization import ANEW
+from tgvae.models.serialization import REMEDY
 from tgvae.models.text_generation import Sentence, decode_tokens, readable, write
 from tgvae.models.topic import MixtureTopics, TopicConfig
 from tgvae.models.topic_guidance import TopicGuidedGenerator
@@ -182,7 +182,7 @@ def require_base_of(run: Path, files: Mapping[str, str]) -> None:
         saved = json.loads(read_bytes(run / BASE))
         name, wanted = saved["base"], dict(saved["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run / BASE}: cannot be read ({error!r}); {ANEW}") from error
+        raise UserError(f"{run / BASE}: cannot be read ({error!r}); {REMEDY}") from error
     require_base(f"{run}: trained with the base model {name!r}", files, wanted)
 
 

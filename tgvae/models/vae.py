@@ -30,7 +30,7 @@ from tgvae.distributions import diagonal_normal, gumbel_softmax, standard_normal
 from tgvae.errors import UserError
 from tgvae.files import write_text
 from tgvae.models.base import Capability, Model, add_noise
-from tgvae.models.serialization import ANEW
+from tgvae.models.serialization import REMEDY
 from tgvae.nn.heads import NormalHead, mlp
 from tgvae.random import fork_rng
 from tgvae.trace import Latent, Observed, Trace
@@ -192,4 +192,4 @@ class VectorVAE(Model):
 
     @classmethod
     def read_data(cls, config: VectorConfig, folder: Path) -> Self:
-        return cls(config, read_config(Space, folder / SPACE, ANEW))
+        return cls(config, read_config(Space, folder / SPACE, REMEDY))

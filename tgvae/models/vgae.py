@@ -37,7 +37,7 @@ from tgvae.distributions import diagonal_normal, standard_normal
 from tgvae.errors import UserError
 from tgvae.files import write_text
 from tgvae.models.base import Capability, Model, add_noise
-from tgvae.models.serialization import ANEW
+from tgvae.models.serialization import REMEDY
 from tgvae.nn.graph import GraphConvolution, Links, log_odds
 from tgvae.nn.heads import scale_of
 from tgvae.trace import Latent, Observed, Trace
@@ -120,7 +120,7 @@ class GraphVAE(Model):
 
     @classmethod
     def read_data(cls, config: GraphConfig, folder: Path) -> Self:
-        return cls(config, read_config(GraphSpace, folder / DATA, ANEW).features)
+        return cls(config, read_config(GraphSpace, folder / DATA, REMEDY).features)
 
     def read(self, batch: GraphBatch) -> Tensor:
         """Hidden states of the nodes with shape (N, H). Raises UserError for a graph with other features."""
