@@ -126,9 +126,23 @@ def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: 
         "source": corpus.describe(),
         "settings": asdict(replace(settings, group_by=splitter.group_by)),
         "counts": {**totals, **vocabularies, **found},
-        "skipped": dict(sorted(Counter(s.reason for s in counts.skipped).items())),
+        "skipped": dict(sorted(Counter(s.reason.partition(";")[0] for s in counts.skipped).items())),
+        "notes": notes(counts),
         "versions": versions(),
     }
+
+
+def notes(counts: Counts) -> list[str]:
+    """Return what the user should know about the corpus."""
+    found = []
+    if dates := counts.unread_dates:
+        found.append(
+            f"{dates.total():,} dates were not understood, such as {dates.most_common(1)[0][0]}; give a year, "
+            "2024-05-17 or 17.05.2024"
+        )
+    if repeats := counts.repeats.total():
+        found.append(f"{repeats:,} documents repeat the text of an earlier one (--duplicates skip leaves them out)")
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -176,8 +190,9 @@ def check_counts(counts: Counts, settings: PrepareSettings) -> None:
     reasons = "".join(f", {number} as {reason}" for reason, number in sorted(counted.items()))
     for split, share in zip(SPLITS[:2], settings.splits, strict=False):
         if share > 0 and not counts.documents[split]:
+            same = f" {counts.repeats.total()} repeat others and share their split." if counts.repeats else ""
             raise UserError(
-                f"The {split} split is empty: of {usable + skipped} documents {skipped} were skipped{reasons}. "
+                f"The {split} split is empty: of {usable + skipped} documents {skipped} were skipped{reasons}.{same} "
                 "Give more documents, other --splits, a lower --min-document-words, or a --group-by with more groups."
             )
     if not counts.sentences:

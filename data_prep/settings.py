@@ -33,6 +33,10 @@ class PrepareSettings:
     """
 
     fields: Fields = field(default_factory=Fields)
+    encoding: str | None = None
+    """Encoding of the text files, such as windows-1252; None: found for each file."""
+    strict: bool = False
+    """Refuse a corpus with files that cannot be read, instead of listing them in skipped.jsonl."""
     language: str = "english"
     """Language of the stop words, and of the wiki corpus (english, spanish, french)."""
     stop_words: str | None = None

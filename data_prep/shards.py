@@ -54,6 +54,7 @@ class Counts:
     document_frequency: Counter[str] = field(default_factory=Counter)
     words: Counter[str] = field(default_factory=Counter)
     repeats: Counter[str] = field(default_factory=Counter)
+    unread_dates: Counter[str] = field(default_factory=Counter)
     sentences: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -68,6 +69,7 @@ class Counts:
         """Add the counts of a later chunk."""
         self.documents += other.documents
         self.repeats += other.repeats
+        self.unread_dates += other.unread_dates
         self.document_frequency.update(other.document_frequency)
         self.words.update(other.words)
         self.sentences += other.sentences
@@ -90,6 +92,8 @@ def count_chunk(chunk: Chunk) -> Counts:
         split = raw.split or SPLITS[0]
         counts.documents[split] += 1
         counts.repeats[split] += raw.repeats
+        if raw.unread_date:
+            counts.unread_dates[raw.unread_date] += 1
         if split == "train":
             counts.add_training(document.words, modelled)
         rows.append({"split": split, "texts": modelled_texts(document, modelled), **vars(document)})

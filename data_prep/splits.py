@@ -78,12 +78,14 @@ class Splitter:
         group_by: the field that groups documents, or "none".
         splits: split of each group.
         texts: split of each text so far, by its hash.
+        valid_share: share of the train split that becomes valid, where the corpus gives train and test alone.
     """
 
     settings: PrepareSettings
     group_by: str = NO_GROUPS
     splits: dict[str, str] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
+    valid_share: float = 0.0
 
     @classmethod
     def of(cls, corpus: Corpus, documents: Iterable[RawDocument | Skipped], settings: PrepareSettings) -> Splitter:
@@ -94,6 +96,8 @@ class Splitter:
         """
         group_by = settings.group_by or corpus.group_by or NO_GROUPS
         splitter = cls(settings, group_by)
+        if {"train"} <= corpus.given_splits and "valid" not in corpus.given_splits:
+            splitter.valid_share = settings.splits[1] / sum(settings.splits[:2])
         if group_by == NO_GROUPS:
             return splitter
         sizes: Counter[str] = Counter()
@@ -127,13 +131,16 @@ class Splitter:
         if self.settings.duplicates == "skip":
             return Skipped(document.id, document.where, "duplicate")
         if self.settings.duplicates == "together" and first != split:
-            if document.split is not None or self.fields(document).get(self.group_by) is not None:
+            moved = self.valid_share and {first, split} == {"train", "valid"}
+            if not moved and (document.split or self.fields(document).get(self.group_by) is not None):
                 return Skipped(document.id, document.where, "duplicate in another split")
             split = first
         return replace(document, split=split, repeats=True)
 
     def split_of(self, document: RawDocument) -> str:
         """Return the split that the corpus gives, else that of the document's group, else one by the hash of its id."""
+        if document.split == "train" and hash_position(self.settings.seed, document.id) < self.valid_share:
+            return "valid"
         if document.split is not None:
             return document.split
         if self.group_by == NO_GROUPS:

@@ -30,6 +30,7 @@ def summarize_folder(path: Path | str, documents: int = 3) -> dict[str, Any]:
         "source": folder.manifest["source"],
         "counts": folder.manifest["counts"],
         "skipped": folder.manifest["skipped"],
+        "notes": folder.manifest.get("notes", []),
         "labels": dict(sorted(labels.items(), key=lambda item: (-item[1], item[0]))),
         "lengths": {
             "sentences of a document": _quantiles(np.array([len(row) for row in train["words"]])),

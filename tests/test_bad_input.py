@@ -37,7 +37,10 @@ from tgvae.data.vocabulary import bag_words
 from tgvae.errors import UserError
 from tgvae.files import write_bytes
 
-SMALL = ("--vocabulary-size", "300", "--min-document-words", "1", "--min-document-frequency", "1", "--workers", "1")
+SMALL = (
+    *("--vocabulary-size", "300", "--min-document-words", "1", "--min-document-frequency", "1", "--workers", "1"),
+    *("--duplicates", "keep"),
+)
 ALL_WORDS = ("--max-document-frequency", "1", "--stop-words", "none", "--splits", "0.8", "0.1", "0.1")
 TRAIN = (
     *("--model.topic.topics=2", "--model.topic.hidden-size=4", "--train.phases.topics.epochs=2"),
@@ -124,7 +127,7 @@ def test_lone_surrogates_in_ids_are_escaped(tmp_path: Path) -> None:
 def test_parquet_that_python_cannot_hold(tmp_path: Path) -> None:
     latin = pa.array([b"caf\xe9"], pa.binary()).view(pa.string())
     tables = {
-        "column is named twice \\(text, text\\)": pa.table([["x"], ["y"]], names=["text", "text"]),
+        "two columns are called 'text'": pa.table([["x"], ["y"]], names=["text", "text"]),
         "not a readable parquet.*'utf-8' codec": pa.table({"text": latin}),
         "not a readable parquet.*out of range": pa.table({"text": ["x"], "t": pa.array([2**62], pa.timestamp("us"))}),
     }
@@ -147,21 +150,24 @@ def make_unreadable(path: Path) -> None:
 
 
 PLACES: list[tuple[Callable[[Path], None], str]] = [
-    (make_pipe, "not a file"),
-    (Path.mkdir, "not a file"),
-    (make_dangling, "no such file"),
-    (make_unreadable, "cannot be read"),
+    (make_pipe, "special file"),
+    (make_dangling, "broken link"),
+    (make_unreadable, "empty file"),
 ]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc and pipes")
-@pytest.mark.parametrize(("make", "message"), PLACES)
-def test_what_is_named_like_a_table_is_one_or_told(make: Callable[[Path], None], message: str, tmp_path: Path) -> None:
-    """A folder's other files are not prepared without it."""
+@pytest.mark.parametrize(("make", "reason"), PLACES)
+def test_special_files_are_listed(make: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
     jsonl(tmp_path / "a.jsonl", {"text": "x"})
     make(tmp_path / "b.jsonl")
-    with pytest.raises(UserError, match=rf"b\.jsonl: {message}"):
-        read(tmp_path)
+    skipped, document = read(tmp_path)
+    assert (skipped, document.id) == (Skipped("b.jsonl", str(tmp_path / "b.jsonl"), reason), "a/1")
+    with pytest.raises(UserError, match=rf"b\.jsonl: {reason}; fix or move it"):
+        list(open_corpus(tmp_path, PrepareSettings(strict=True)).documents())
+    if make is not make_unreadable:
+        with pytest.raises(UserError, match=r"no such file|not a file"):
+            read(tmp_path / "b.jsonl")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names of files are bytes")
@@ -179,7 +185,7 @@ def test_names_of_files(tmp_path: Path) -> None:
 def test_gzipped_twice_and_gzipped_nothing(tmp_path: Path) -> None:
     twice = tmp_path / "c.jsonl.gz"
     twice.write_bytes(gzip.compress(gzip.compress(b'{"text": "x"}\n')))
-    with pytest.raises(UserError, match=r"c\.jsonl\.gz:1: not UTF-8 .* it is gzipped, so unpack it"):
+    with pytest.raises(UserError, match=r"c\.jsonl\.gz: no text in a known encoding.* if it is compressed, unpack it"):
         read(twice)
     (tmp_path / "texts" / "a").mkdir(parents=True)
     (tmp_path / "texts" / "a" / "b.txt.gz").write_bytes(gzip.compress(b""))

@@ -125,7 +125,7 @@ def test_chunks_do_not_change_the_content(corpus: Path, tmp_path: Path, monkeypa
 def test_manifest(corpus: Path, tmp_path: Path) -> None:
     out = prepare(corpus, tmp_path / "out", PrepareSettings(**SMALL), workers=1)
     manifest = json.loads((out / "manifest.json").read_text())
-    assert list(manifest) == ["format", "source", "settings", "counts", "skipped", "versions", "files"]
+    assert list(manifest) == ["format", "source", "settings", "counts", "skipped", "notes", "versions", "files"]
     hashed = hashlib.sha256(f"{hashlib.sha256(corpus.read_bytes()).hexdigest()}  corpus.jsonl\n".encode()).hexdigest()
     assert manifest["source"] == {"name": "corpus.jsonl", "licence": "not stated", "input_sha256": hashed}
     assert read_origin(out) == [str(corpus)]

@@ -174,22 +174,21 @@ BAD_INPUT: list[tuple[str, bytes, str]] = [
     ("c.txt", b"", r"c\.txt: the file is empty"),
     ("c.csv", b"", r"c\.csv: the file is empty"),
     ("c.jsonl.gz", gzip.compress(b"", mtime=0), r"c\.jsonl\.gz: the file is empty"),
-    ("c.jsonl", GOOD + b'{"text": "caf\xe9"}\n', r"c\.jsonl:2: not UTF-8 at byte 27 of the file \(0xe9\)"),
-    ("c.txt", "text".encode("utf-16"), r"c\.txt:1: not UTF-8 at byte 0"),
+    ("c.txt", bytes(range(256)), r"c\.txt: no text in a known encoding; give its --encoding"),
     ("c.jsonl", GOOD + b"{oops\n", r"c\.jsonl:2: not JSON"),
-    ("c.jsonl", b"[1]\n", r"c\.jsonl:1: \[1\] is not a JSON object"),
+    ("c.jsonl", b"[1]\n", r"c\.jsonl: item 1, 1, is not a JSON object"),
     ("c.jsonl", b'{"body": "x", "id": 1}\n', r"c\.jsonl:1: no field 'text'.*body, id.*--fields\.text"),
     ("c.jsonl", b'{"text": 5}\n', r"c\.jsonl:1: field 'text' holds 5"),
     ("c.jsonl", b'{"text": "x", "split": "dve"}\n', r"c\.jsonl:1: field 'split' says 'dve'"),
     ("c.csv", b"Some text.,1\nMore text.,2\n", r"c\.csv:2: no field 'text'.*Some text\., 1"),
-    ("c.csv", b"id,text\n1,a,b\n", r"c\.csv:2: 3 cells, but the header \(line 1\) names 2"),
-    ("c.csv", b"text,text\na,b\n", r"c\.csv:1: a column is named twice"),
-    ("c.csv", b'id,text\n1,"a\n', r"c\.csv:2: not CSV"),
+    ("c.csv", b"id,text\n1,a,b\n", r"c\.csv:2: 3 cells, .* names 2 columns; a cell that contains ',' needs quotes"),
+    ("c.csv", b"text,text\na,b\n", r"c\.csv:1: two columns are called 'text'"),
+    ("c.csv", b'id,text\n1,"a\n', r"c\.csv:2: the file ends inside a quoted cell of the row that starts in this line"),
     ("c.parquet", b"PAR1 no", r"c\.parquet: not a readable parquet file"),
     ("c.jsonl.gz", gzip.compress(GOOD * 999, mtime=0)[:-12], r"c\.jsonl\.gz: truncated or damaged gzip"),
     ("c.jsonl.gz", GOOD, r"c\.jsonl\.gz: truncated or damaged gzip"),
-    ("c.docx", b"x", r"c\.docx: unknown extension"),
-    ("c.parquet.gz", b"x", r"c\.parquet\.gz: unknown extension"),
+    ("c.docx", b"x", r"c\.docx: unsupported kind \.docx; convert it, for example with: pandoc"),
+    ("c.parquet.gz", b"x", r"c\.parquet\.gz: unsupported kind \.parquet\.gz; unpack it with gunzip"),
 ]
 
 
@@ -209,14 +208,10 @@ def test_a_field_that_the_user_named_must_be_there(tmp_path: Path) -> None:
 def test_bad_places(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         read(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"no \.txt, \.jsonl, \.csv or \.parquet"):
+    with pytest.raises(UserError, match="no file in this folder can be read"):
         read(tmp_path)
     with pytest.raises(UserError, match="No input file"):
         read([])
-    (tmp_path / "a.txt").write_text("x")
-    write_jsonl(tmp_path / "b.jsonl", ROWS)
-    with pytest.raises(UserError, match="cannot be mixed"):
-        read([tmp_path / "a.txt", tmp_path / "b.jsonl"])
 
 
 def test_hub_reads_a_local_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +243,7 @@ def test_hub_names_class_labels_and_leaves_other_splits_out(monkeypatch: pytest.
     assert [(d.label, d.split, d.id) for d in documents] == [
         ("pos", None, "train/1"),
         ("neg", None, "train/2"),
-        ("-1", None, "train/3"),
+        (None, None, "train/3"),
     ]
     assert corpus.describe()["splits left out"] == "unsupervised"
 

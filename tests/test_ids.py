@@ -28,6 +28,7 @@ class Listed:
     """Documents with these parts and ids."""
 
     group_by = None
+    given_splits: frozenset[str] = frozenset()
 
     def __init__(self, *ids: tuple[str, str]) -> None:
         self.ids = ids

@@ -173,7 +173,9 @@ def test_a_folder_stands_for_its_texts_in_order(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = find_inputs([str(tmp_path), "-"])
-    assert found == [str(tmp_path / name) for name in ("a.txt.gz", "b.txt", "c/a.txt", "d.txt/e.txt")] + ["-"]
+    assert found == [str(tmp_path / name) for name in ("a.txt.gz", "b.txt", "c/a.txt", "d.txt/e.txt", "notes.md")] + [
+        "-"
+    ]
 
 
 def test_a_pipe_is_read_once(out_of: OutOf) -> None:
@@ -249,7 +251,7 @@ def test_stopping_says_how_to_continue(
 
 def test_a_repaired_input_is_continued(status_of: Callable[..., int], out_of: OutOf, tmp_path: Path) -> None:
     table, out = tmp_path / "d.jsonl", tmp_path / "out.jsonl"
-    write_jsonl(table, [*DOCUMENTS[:12], {"id": "?"}, *DOCUMENTS[12:]])
+    write_jsonl(table, [*DOCUMENTS[:12], {"id": "?", "text": 5}, *DOCUMENTS[12:]])
     assert status_of(table, "--json", "--out", out) == 2
     assert out.read_bytes().count(b"\n") == 10
     out_of(write_jsonl(table, DOCUMENTS), "--json", "--out", out, "--skip", "10")

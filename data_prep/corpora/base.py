@@ -37,6 +37,8 @@ class RawDocument:
     """The file or split of the corpus that the document is from; ids are distinct within a part."""
     repeats: bool = False
     """Whether an earlier document has the same text."""
+    unread_date: str = ""
+    """Column and value of a date that is in no known form."""
     group: Mapping[str, str] = field(default_factory=dict)
     """Values to group by that are not stored, by name: the address of a passage."""
 
@@ -56,6 +58,10 @@ class Corpus(Protocol):
     @property
     def group_by(self) -> str | None:
         """The field whose documents share a split unless the user chooses another."""
+
+    @property
+    def given_splits(self) -> frozenset[str]:
+        """The splits that its parts are named after, as far as that is known before it is read."""
 
     def documents(self) -> Iterator[RawDocument | Skipped]:
         """Every document. Raises UserError where the input cannot be read."""

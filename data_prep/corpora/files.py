@@ -1,87 +1,174 @@
-"""Local files: which ones a source names, their splits, and their lines."""
+"""Find local files: which ones a source names, and which split each belongs to."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import os
-import zlib
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep.corpora.base import printable, split_name
+from data_prep.corpora.base import Skipped, printable, split_name
 from tgvae.data.schema import file_hash
 from tgvae.errors import UserError, meant_path
 
-TEXT, TABLES = (".txt",), (".jsonl", ".csv", ".parquet")
-GZIP = b"\x1f\x8b"
-"""What gzipped files begin with."""
+TEXT = (".txt", ".text", ".md", ".markdown", ".html", ".htm")
+TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
+BINARY = (".parquet", ".xlsx")
+"""Tables that are never gzipped: they have a compression of their own."""
+_CONVERT = {
+    ".pdf": "pdftotext FILE.pdf FILE.txt",
+    **{f".{kind}": f"pandoc FILE.{kind} --to plain --output FILE.txt" for kind in ("docx", "odt", "epub", "rtf")},
+    ".doc": "soffice --headless --convert-to txt FILE.doc",
+    ".xls": "soffice --headless --convert-to xlsx FILE.xls",
+    ".ods": "soffice --headless --convert-to xlsx FILE.ods",
+    ".zip": "unzip FILE.zip",
+    ".tar": "tar -xf FILE.tar",
+    ".bz2": "bunzip2 FILE.bz2",
+    ".xz": "unxz FILE.xz",
+    ".zst": "unzstd FILE.zst",
+}
+"""How files of other kinds become ones that can be read."""
+_BACKUP = re.compile(r"\..*|~\$.*|.*~|#.*#|.*\.(bak|swp|tmp|orig)|__MACOSX|Thumbs\.db", re.IGNORECASE)
+_ABOUT = re.compile(r"(readme|licen[cs]e|notice|changelog|citation)\b.*|dataset_infos?\.json", re.IGNORECASE)
+_SHARD = re.compile(r"(.+?)[-_.]\d+([-_]of[-_]\d+)?")
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file, its kind (the extension without .gz) and the split that its name or folder gives, if any."""
+    """A file that can be read.
+
+    Attributes:
+        path: where it is.
+        kind: its extension in lower case, without .gz.
+        split: the split that its name or its folder says, if any.
+        inside: the folder that was given as the source, if one was.
+        part: the path inside the source without extensions, as far as it takes to be distinct.
+    """
 
     path: Path
     kind: str
     split: str | None
+    inside: Path | None = None
+    part: str = ""
 
     @property
     def stem(self) -> str:
         """The name without extensions."""
-        return self.path.name.removesuffix(".gz").removesuffix(self.kind)
+        return _without_gz(self.path.name)[: -len(self.kind)]
 
 
 def input_file(path: Path, kinds: tuple[str, ...] = TEXT + TABLES) -> InputFile:
-    """The file at the path. Raises UserError for a missing file, an unknown extension, or a name not in UTF-8."""
+    """Return the file at a path.
+
+    Raises:
+        UserError: it does not exist, its kind cannot be read, or its name is not UTF-8.
+    """
     with readable(path):
         if not path.is_file():
             missing = f"no such file or folder{meant_path(path) or '.'}"
             raise UserError(f"{path}: {'not a file.' if path.exists() else missing}")
     if (name := printable(str(path))) != str(path):
         raise UserError(f"{name}: the name is not UTF-8; rename it.")
-    name = path.name.removesuffix(".gz")
-    kind = next((k for k in kinds if name.endswith(k) and not (k == ".parquet" and path.suffix == ".gz")), None)
-    if kind is None:
-        raise UserError(f"{path}: unknown extension; give one of {', '.join(kinds)} (.gz too, except for .parquet).")
-    return InputFile(path, kind, split_name(name.removesuffix(kind)))
+    if (kind := kind_of(path)) not in kinds:
+        raise UserError(f"{path}: {_unsupported(path, kinds)}.")
+    stem = _without_gz(path.name)[: -len(kind)]
+    return InputFile(path, kind, _split_of(stem), part=stem)
 
 
-def find_tables(folder: Path) -> list[InputFile]:
-    """The jsonl, csv and parquet files right inside the folder, sorted by name.
-
-    Raises UserError where one of these names is no file, as of a folder or a link to nowhere.
-    """
-    with readable(folder):
-        return [input_file(p) for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(TABLES)]
+def kind_of(path: Path | str) -> str:
+    """Return the extension in lower case, without .gz; empty for a gzipped file that is never gzipped."""
+    name = _without_gz(Path(path).name)
+    kind = Path(name).suffix.lower()
+    return "" if kind in BINARY and name != Path(path).name else kind
 
 
 def find_texts(folder: Path) -> list[InputFile]:
-    """The .txt files anywhere inside the folder, sorted; those under train, valid or test have that split."""
-    texts = []
-    for path in sorted(_files(folder)):
-        if path.name.removesuffix(".gz").endswith(TEXT):
-            file, top = input_file(path), path.relative_to(folder).parts[0]
-            texts.append(file if path.parent == folder else replace(file, split=split_name(top)))
-    return texts
+    """Return the text files anywhere inside a folder, sorted."""
+    return [file for file in find_files(folder)[0] if file.kind in TEXT]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All that is no folder, at any depth. Raises UserError for a folder that cannot be read."""
+def find_files(folder: Path) -> tuple[list[InputFile], list[Skipped]]:
+    """Return the files anywhere inside a folder that can be read, sorted, and the others with the reasons.
 
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}).") from error
+    Linked folders are followed, each once. A file belongs to a split by its name (train.csv, train-00001.parquet) or
+    by the first folder on its way (train/news/1.txt).
 
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        yield from (Path(parent, name) for name in names)
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    found, left_out = [], []
+    for path in _walk(folder, set()):
+        where = printable(str(path))
+        if reason := _reason_to_skip(path, where):
+            left_out.append(Skipped(printable(path.relative_to(folder).as_posix()), where, reason))
+            continue
+        file = input_file(path)
+        file = replace(file, inside=folder, part=path.with_name(file.stem).relative_to(folder).as_posix())
+        top = path.relative_to(folder).parts[0]
+        found.append(file if path.parent == folder else replace(file, split=split_name(top) or file.split))
+    return found, left_out
+
+
+def _walk(folder: Path, visited: set[Path]) -> Iterator[Path]:
+    """Yield all files at any depth, and hidden folders as they are, in the order of their paths."""
+    real = folder.resolve()
+    if real in visited:  # a link to a folder above it would never end
+        return
+    visited.add(real)
+    with readable(folder):
+        paths = sorted(folder.iterdir())
+    for path in paths:
+        if path.is_dir() and not _BACKUP.fullmatch(path.name):
+            yield from _walk(path, visited)
+        else:
+            yield path
+
+
+def _reason_to_skip(path: Path, printed: str) -> str:
+    if _BACKUP.fullmatch(path.name):
+        return "hidden or backup folder" if path.is_dir() else "hidden or backup file"
+    if printed != str(path):
+        return "file name not in UTF-8"
+    if not path.is_file():
+        return "special file" if path.exists() else "broken link"
+    if _ABOUT.fullmatch(path.name):
+        return "file about the corpus, such as README"
+    if kind_of(path) not in TEXT + TABLES:
+        return _unsupported(path, ())
+    return "empty file" if not path.stat().st_size and kind_of(path) in TABLES else ""
+
+
+def _unsupported(path: Path, kinds: tuple[str, ...]) -> str:
+    """Say that a file cannot be read as it is, and how it can be converted."""
+    kind = path.suffix.lower()
+    if kind == ".gz" and (inner := Path(path.stem).suffix.lower()) in BINARY:
+        return f"unsupported kind {inner}.gz; unpack it with gunzip"
+    if kind in _CONVERT:
+        return f"unsupported kind {kind}; convert it, for example with: {_CONVERT[kind]}"
+    known = f"; supported are {', '.join(kinds)}, gzipped too except for {', '.join(BINARY)}" if kinds else ""
+    return f"unsupported kind {kind or '(no extension)'}{known}"
+
+
+def _without_gz(name: str) -> str:
+    return name[:-3] if name.lower().endswith(".gz") else name
+
+
+def _split_of(stem: str) -> str | None:
+    """Return the split that a name says: train, or train-00000-of-00005."""
+    shard = _SHARD.fullmatch(stem)
+    return split_name(stem) or (split_name(shard[1]) if shard else None)
 
 
 def checked_splits(files: list[InputFile]) -> list[InputFile]:
-    """The files with their splits, which count only when two or more different ones are named.
+    """Return the files with their splits, which count only when two or more different ones are named.
 
-    A lone train.jsonl is thus a corpus to be split. Raises UserError when only some files name a split.
+    A lone train.jsonl is thus a corpus to be split.
+
+    Raises:
+        UserError: only some of the files name a split.
     """
     if len({f.split for f in files} - {None}) < 2:
         return [replace(f, split=None) for f in files]
@@ -93,8 +180,19 @@ def checked_splits(files: list[InputFile]) -> list[InputFile]:
     return files
 
 
+def distinct_parts(files: list[InputFile]) -> list[InputFile]:
+    """Return the files with distinct parts: those of a/x.csv and b/x.csv, or x.csv and x.txt, become whole paths."""
+    counts = Counter(file.part for file in files)
+    return [
+        file
+        if counts[file.part] == 1
+        else replace(file, part=(file.path.relative_to(file.inside) if file.inside else file.path).as_posix())
+        for file in files
+    ]
+
+
 def input_hash(paths: Iterable[Path], folder: Path | None = None) -> str:
-    """SHA-256 over the names (inside the folder) and contents of files: of what `sha256sum` prints of them."""
+    """Return the SHA-256 of the lines that `sha256sum` prints for the files, with names inside the folder."""
     found = hashlib.sha256()
     for path in paths:
         with readable(path):
@@ -104,42 +202,8 @@ def input_hash(paths: Iterable[Path], folder: Path | None = None) -> str:
 
 @contextmanager
 def readable(path: Path | str) -> Iterator[None]:
-    """Raises UserError where the system refuses to read the path."""
+    """Raise UserError where the system refuses to read the path."""
     try:
         yield
     except OSError as error:
         raise UserError(f"{path!s:.200}: cannot be read ({error.strerror or error}).") from error
-
-
-def read_bytes(path: Path, may_be_empty: bool = False) -> Iterator[bytes]:
-    """Lines of a plain or gzipped file. Raises UserError for a damaged one, or one that is empty."""
-    empty = not may_be_empty
-    with readable(path):
-        try:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                for line in file:
-                    empty = False
-                    yield line
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{path}: truncated or damaged gzip file ({error}).") from error
-    if empty:
-        raise UserError(f"{path}: the file is empty.")
-
-
-def read_lines(path: Path, may_be_empty: bool = False) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 and lines of a UTF-8 file; a byte order mark is dropped.
-
-    Raises UserError naming the line and the byte where the file is not UTF-8.
-    """
-    offset = 0
-    for number, line in enumerate(read_bytes(path, may_be_empty), 1):
-        try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            packed = number == 1 and line.startswith(GZIP)
-            remedy = "it is gzipped, so unpack it" if packed else "convert it, for example with iconv -t UTF-8"
-            raise UserError(
-                f"{path}:{number}: not UTF-8 at byte {offset + error.start} of the file "
-                f"(0x{line[error.start]:02x}); {remedy}."
-            ) from error
-        offset += len(line)

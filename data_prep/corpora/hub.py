@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from data_prep.corpora.base import RawDocument, Skipped, split_name
-from data_prep.corpora.tables import to_document
+from data_prep.corpora.rows import require_columns, to_document
+from data_prep.corpora.tables import Placed
 from data_prep.settings import Fields
 from tgvae.errors import UserError
 
@@ -24,17 +25,28 @@ class HubCorpus:
     fields: Fields
     group_by: ClassVar[None] = None
 
+    @property
+    def given_splits(self) -> frozenset[str]:
+        names = [name for split in self._dataset if (name := split_name(split))]
+        return frozenset(names if len(names) > 1 else ())
+
     def documents(self) -> Iterator[RawDocument | Skipped]:
         """Rows in order, split by split; a row without id gets "split/row"."""
         used = [split for split in self._dataset if split_name(split)]
         for split in used:
-            data = self._dataset[split]
-            names = {k: f for k, f in data.features.items() if hasattr(f, "int2str")}
-            for number, row in enumerate(data, 1):
-                row |= {k: f.int2str(row[k]) for k, f in names.items() if row[k] is not None and row[k] >= 0}
-                where = f"{self.name}[{split}]:row {number}"
-                given = split_name(split) if len(used) > 1 else None
+            given = split_name(split) if len(used) > 1 else None
+            rows = require_columns(self._rows(split), self.fields, split == used[0])
+            for number, (where, row) in enumerate(rows, 1):
                 yield to_document(row, self.fields, where, number, split, given)
+
+    def _rows(self, split: str) -> Iterator[Placed]:
+        """Yield the rows of a split; classes by their names, and none for -1, which means that there is no label."""
+        data = self._dataset[split]
+        classes = {name: feature for name, feature in data.features.items() if hasattr(feature, "int2str")}
+        for number, row in enumerate(data, 1):
+            for name, feature in classes.items():
+                row[name] = None if row[name] is None or row[name] < 0 else feature.int2str(row[name])
+            yield f"{self.name}[{split}]:row {number}", row
 
     def describe(self) -> dict[str, str]:
         """Name, licence and citation as the dataset states them."""

@@ -15,8 +15,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import ClassVar
 
-from data_prep.corpora.base import RawDocument, split_name
-from data_prep.corpora.files import InputFile, checked_splits, input_hash, read_bytes, read_lines
+from data_prep.corpora.base import RawDocument, Skipped, split_name
+from data_prep.corpora.encoding import find_encoding
+from data_prep.corpora.files import InputFile, checked_splits, input_hash
+from data_prep.corpora.tables import numbered_lines
 from tgvae.data.tokenizers import clean_text
 from tgvae.errors import UserError
 
@@ -42,14 +44,17 @@ class PairedCorpus:
 
     folder: Path
     files: tuple[PairedFiles, ...]
+    left_out: tuple[Skipped, ...] = ()
     group_by: ClassVar[None] = None
+    given_splits: ClassVar[frozenset[str]] = frozenset()
 
-    def documents(self) -> Iterator[RawDocument]:
+    def documents(self) -> Iterator[RawDocument | Skipped]:
         """Lines in order; the id is "file/line". Further references are `reference_1`, ... in the metadata.
 
         A blank line is no reference. Raises UserError, at the latest after the last line, where files
         that belong together have different numbers of lines.
         """
+        yield from self.left_out
         for paired in self.files:
             file = paired.documents
             for number, (text, summary, *more) in enumerate(_rows(file.path, *paired.references), 1):
@@ -74,13 +79,19 @@ class PairedCorpus:
 
 def _rows(*paths: Path) -> Iterator[tuple[str, ...]]:
     """The same line of every file, line by line."""
-    for lines in zip_longest(*map(read_lines, paths)):
+    for lines in zip_longest(*map(_lines, paths)):
         if None in lines:
-            counts = ", ".join(f"{path}: {sum(1 for _ in read_bytes(path))}" for path in paths)
+            counts = ", ".join(f"{path}: {sum(1 for _ in _lines(path))}" for path in paths)
             raise UserError(
                 f"Different numbers of lines, but the same line is the same document; make them equal ({counts})."
             )
         yield tuple(line.strip() for _, line in lines)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    if (encoding := find_encoding(path)) is None:
+        raise UserError(f"{path}: no text in a known encoding; convert it, for example with iconv -t UTF-8.")
+    return numbered_lines(path, encoding)
 
 
 def find_pairs(folder: Path, texts: Iterable[InputFile]) -> list[PairedFiles]:

@@ -30,6 +30,7 @@ class SotuCorpus:
 
     since: int | None = None
     group_by: ClassVar[str] = "address"
+    given_splits: ClassVar[frozenset[str]] = frozenset()
 
     def documents(self) -> Iterator[RawDocument]:
         """Passages in order of time, with year, president, party and form in the metadata."""

@@ -1,146 +1,193 @@
-"""Tables: .jsonl, .csv and .parquet files with a document a row."""
+"""Read the rows of tables: .csv, .tsv, .jsonl, .json, .parquet and .xlsx, with a document per row."""
 
 from __future__ import annotations
 
 import csv
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from data_prep.corpora.base import RawDocument, Scalar, Skipped, printable, split_name
-from data_prep.corpora.files import InputFile, input_hash, read_lines
-from data_prep.settings import Fields
-from tgvae.errors import UserError, meant
+from data_prep.corpora.encoding import read_text_lines
+from tgvae.errors import UserError
 
 Row = Mapping[str, Any]
-NUMBERED = "none"
-"""Name of the id column where rows are to be numbered."""
+Placed = tuple[str, Row]
+"""A row, and where it is: "file:line"."""
+SAMPLE_LINES = 1000
+"""Lines by which the form of a CSV file is found."""
+_FORMS: tuple[dict[str, Any], ...] = (
+    {"strict": True},
+    {"strict": True, "skipinitialspace": True},
+    {"strict": True, "doublequote": False, "escapechar": "\\"},
+    {"quoting": csv.QUOTE_NONE},
+)
+"""How quotes can be meant: doubled; after a blank; escaped by a backslash; as plain characters, in TSV."""
+_PARTITION = re.compile(r"([A-Za-z_]\w*)=(.+)")
 
 
-@dataclass(frozen=True)
-class TableCorpus:
-    """Files of rows; `fields` names the columns, every other scalar column goes into the metadata."""
+def read_rows(path: Path, kind: str, encoding: str, columns: Sequence[str]) -> Iterator[Placed]:
+    """Yield the rows of a table, with the columns that folders such as year=2015 on its way give.
 
-    files: tuple[InputFile, ...]
-    fields: Fields
-    group_by: ClassVar[None] = None
+    Args:
+        path: the file.
+        kind: its extension.
+        encoding: of text files.
+        columns: names of columns that may be there, by which the delimiter of a CSV file is found.
 
-    def documents(self) -> Iterator[RawDocument | Skipped]:
-        """Rows in order; a row without id gets "file/row"."""
-        for file in self.files:
-            for number, (where, row) in enumerate(READERS[file.kind](file.path), 1):
-                yield to_document(row, self.fields, where, number, file.stem, file.split)
-
-    def describe(self) -> dict[str, str]:
-        """Names and hash of the files."""
-        paths = [f.path for f in self.files]
-        return {
-            "name": ", ".join(path.name for path in paths),
-            "licence": "not stated",
-            "input_sha256": input_hash(paths),
-        }
-
-
-def to_document(
-    row: Row, fields: Fields, where: str, number: int, part: str, split: str | None
-) -> RawDocument | Skipped:
-    """The document that a row holds; skipped where its text is missing: null, NaN or "".
-
-    Other cells that are missing are as if there were no such column. Raises UserError for a missing
-    column (the text, or one that the user named) and for a text that is neither a string nor a list of strings.
+    Raises:
+        UserError: it cannot be read; the message names the line and the cause.
     """
-    for name, column in vars(fields).items():
-        if column not in row and (name == "text" or column != name) and (name, column) != ("id", NUMBERED):
-            found = ", ".join(str(key)[:40] for key in row)
-            raise UserError(
-                f"{where}: no field '{column}' for the {name} (fields here: {found})"
-                + (meant(column, map(str, row)) or f"; name the right one with --fields.{name}.")
-            )
-    given = None if fields.id == NUMBERED else _optional(row.get(fields.id))
-    identity = printable(given or f"{part}/{number}")
-    text = row[fields.text]
-    if _is_missing(text):
-        return Skipped(identity, where, "empty")
-    if isinstance(text, (list, tuple)) and all(isinstance(s, str) for s in text):
-        text = tuple(text)
-    elif not isinstance(text, str):
-        raise UserError(
-            f"{where}: field '{fields.text}' holds {text!r:.40}, not text or a list of sentences; "
-            "name another one with --fields.text."
-        )
-    return RawDocument(
-        id=identity,
-        text=text,
-        where=where,
-        title=_optional(row.get(fields.title)),
-        label=_optional(row.get(fields.label)),
-        summary=_optional(row.get(fields.summary)),
-        split=split or _row_split(row.get(fields.split), fields.split, where),
-        part=part,
-        metadata={k: v for k, v in row.items() if k not in vars(fields).values() and _is_scalar(v)},
-    )
+    if kind == ".parquet":
+        rows = read_parquet(path)
+    elif kind == ".xlsx":
+        rows = read_xlsx(path)
+    elif kind in (".csv", ".tsv"):
+        rows = read_csv(path, encoding, columns, "\t" if kind == ".tsv" else ",")
+    else:
+        rows = read_json(path, encoding)
+    found = filter(None, map(_PARTITION.fullmatch, path.parts[:-1]))
+    partition = {match[1]: match[2] for match in found}
+    return ((where, {**partition, **row}) for where, row in rows) if partition else rows
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+def numbered_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file and their numbers from 1. Raises UserError where it is empty or still gzipped."""
+    number = 0
+    for number, line in enumerate(read_text_lines(path, encoding), 1):
+        yield number, line
+    if not number:
+        raise UserError(f"{path}: the file is empty.")
 
 
-def _optional(value: Any) -> str | None:
-    return None if _is_missing(value) else str(value)
+def read_json(path: Path, encoding: str) -> Iterator[Placed]:
+    """Yield the objects of JSON Lines, of one array, or of the only array that one object holds.
+
+    An array is read into memory as a whole.
+    """
+    lines = numbered_lines(path, encoding)
+    head = list(islice((pair for pair in lines if pair[1].strip()), 1))
+    first = head[0][1].strip() if head else ""
+    if first.startswith("[") or first == "{" or (first.startswith("{") and not _is_json(first)):
+        yield from _json_array(path, [line for _, line in chain(head, lines)], head[0][0])
+        return
+    for number, line in chain(head, lines):
+        if line.strip():
+            row = _parse(line, f"{path}:{number}")
+            if not isinstance(row, dict):
+                raise UserError(f"{path}:{number}: {line.strip()[:40]} is not a JSON object with named fields.")
+            yield f"{path}:{number}", row
 
 
-def _row_split(value: Any, column: str, where: str) -> str | None:
-    if _is_missing(value):
-        return None
-    if (name := split_name(str(value))) is None:
-        raise UserError(f"{where}: field '{column}' says '{value!s:.40}'; a split is train, valid or test.")
-    return name
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, Scalar) and not (isinstance(value, float) and not math.isfinite(value))
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
-    """Place and object of every line; blank lines are passed over."""
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # the second: lists in lists, too deep to be read
-            raise UserError(f"{where}: not JSON ({error}); a .jsonl file holds one JSON object a line.") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: {line.strip()[:40]} is not a JSON object with named fields.")
-        yield where, row
-
-
-def read_csv(path: Path) -> Iterator[tuple[str, Row]]:
-    """Place and row of a comma-separated file with a header."""
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.reader((line for _, line in read_lines(path)), strict=True)
+def _is_json(text: str) -> bool:
     try:
-        header = next(reader)
-        _require_distinct(header, f"{path}:1")
-        for cells in reader:
-            where = f"{path}:{reader.line_num}"
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise UserError(f"{where}: {len(cells)} cells, but the header (line 1) names {len(header)} columns.")
-            yield where, dict(zip(header, cells, strict=True))
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _json_array(path: Path, lines: list[str], first: int) -> Iterator[Placed]:
+    """Yield the objects of a whole JSON document; JSON Lines of which the first is damaged are named as such."""
+    text = "".join(lines)
+    if len(lines) > 1 and not _is_json(text) and _is_json(lines[-1]):
+        found = _parse(lines[0], f"{path}:{first}")
+    else:
+        found = _parse(text, str(path))
+    if isinstance(found, dict):
+        arrays = [value for value in found.values() if isinstance(value, list) and value]
+        if len(arrays) != 1:
+            raise UserError(f"{path}: one JSON object; give an array of objects, or one object per line.")
+        found = arrays[0]
+    for number, row in enumerate(found, 1):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: item {number}, {str(row)[:40]}, is not a JSON object with named fields.")
+        yield f"{path}: item {number}", row
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # the second: lists nested too deep
+        hint = "names and texts need double quotes" if re.match(r"\s*[\[{]+\s*'", text) else "one JSON object per line"
+        raise UserError(f"{where}: not JSON ({error}); expected {hint}.") from error
+
+
+def read_csv(path: Path, encoding: str, columns: Sequence[str], delimiter: str = ",") -> Iterator[Placed]:
+    """Yield the rows of a file with a header, whose delimiter and quotes are found from its first lines.
+
+    The delimiter is a comma, semicolon, TAB or bar: the one that gives the header the most of ``columns``, else the
+    most cells, else ``delimiter``.
+    """
+    lines = (line for _, line in numbered_lines(path, encoding))
+    head = list(islice(lines, SAMPLE_LINES))
+    skipped = int(head[0].strip().lower().startswith("sep="))  # a line for Excel
+    form = find_form(head[skipped:], columns, delimiter)
+    return _csv_rows(path, chain(head[skipped:], lines), form, skipped)
+
+
+def find_form(head: list[str], columns: Sequence[str], delimiter: str) -> dict[str, Any]:
+    """Return the arguments of `csv.reader` for a file that begins with these lines."""
+
+    def merit(candidate: str) -> tuple[int, int, bool]:
+        header = [name.strip() for name in next(csv.reader(head, delimiter=candidate), [])]
+        return len(set(header) & set(columns)), len(header), candidate == delimiter
+
+    csv.field_size_limit(2**31 - 1)
+    found = max((",", ";", "\t", "|"), key=merit)
+    escaped = any('\\"' in line for line in head)  # without them that form takes any stray quote for the end of a cell
+    forms = [form for form in _FORMS if "escapechar" not in form or escaped]
+    if found != "\t":
+        forms = [form for form in forms if "quoting" not in form]
+    faults = [_faults(head, form | {"delimiter": found}) for form in forms]
+    return forms[faults.index(min(faults))] | {"delimiter": found}
+
+
+def _faults(head: list[str], form: dict[str, Any]) -> int:
+    """Return how many of the first lines do not fit a form; a quote that is open at their end may be closed later."""
+    reader = csv.reader(head, **form)
+    try:
+        header = next(reader, [])
+        return sum(bool(cells) and len(cells) != len(header) for cells in reader)
     except csv.Error as error:
+        at_end = reader.line_num == len(head) == SAMPLE_LINES and "unexpected end" in str(error)
+        return 0 if at_end else len(head)
+
+
+def _csv_rows(path: Path, lines: Iterable[str], form: dict[str, Any], skipped: int) -> Iterator[Placed]:
+    reader = csv.reader(lines, **form)
+    start, delimiter = 1, {"\t": "TAB"}.get(form["delimiter"], f"'{form['delimiter']}'")
+    try:
+        header = [name.strip() or f"column {i}" for i, name in enumerate(next(reader), 1)]
+        _require_distinct(header, f"{path}:{skipped + 1}")
+        start = reader.line_num + 1
+        for cells in reader:
+            where = f"{path}:{skipped + reader.line_num}"
+            if len(cells) > len(header) and not any(cells[len(header) :]):  # Excel pads rows
+                cells = cells[: len(header)]
+            if cells and len(cells) != len(header):
+                more = len(cells) > len(header)
+                cause = f"a cell that contains {delimiter} needs quotes around it" if more else "cells are missing"
+                raise UserError(f"{where}: {len(cells)} cells, but the header names {len(header)} columns; {cause}.")
+            if cells:
+                yield where, dict(zip(header, cells, strict=True))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise UserError(
+                f"{path}:{skipped + start}: the file ends inside a quoted cell of the row that starts in this line; "
+                'close its quote, or double a quote that belongs to the text ("").'
+            ) from error
         raise UserError(
-            f"{path}:{reader.line_num}: not CSV ({error}); put quotes around cells of several lines."
+            f"{path}:{skipped + reader.line_num}: a quoted cell goes on after its closing quote; double a quote that "
+            f'belongs to the text (""), or put {delimiter} after the cell ({error}).'
         ) from error
 
 
-def read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
-    """Place and row of a parquet file, a thousand rows in memory at a time."""
+def read_parquet(path: Path) -> Iterator[Placed]:
+    """Yield the rows of a Parquet file; a thousand are in memory at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -159,9 +206,26 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
         raise UserError(f"{path}: not a readable parquet file (after row {number}: {error}).") from error
 
 
+def read_xlsx(path: Path) -> Iterator[Placed]:
+    """Yield the rows of the first sheet of an Excel file, whose first row names the columns."""
+    try:
+        from openpyxl import load_workbook
+    except ImportError as error:
+        raise UserError(f"{path}: reading .xlsx needs openpyxl: pip install 'tgvae[excel]'") from error
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+        rows = book.worksheets[0].iter_rows(values_only=True)
+        header = [str(name).strip() if name is not None else f"column {i}" for i, name in enumerate(next(rows, ()), 1)]
+    except Exception as error:  # openpyxl raises errors of zipfile, of its XML parser and many of its own
+        raise UserError(f"{path}: not a readable .xlsx file ({error}).") from error
+    _require_distinct(header, f"{path}:1")
+    for number, cells in enumerate(rows, 2):
+        if any(cell is not None for cell in cells):
+            yield f"{path}:row {number}", dict(zip(header, cells, strict=False))
+    book.close()
+
+
 def _require_distinct(columns: Sequence[str], where: str) -> None:
     if len(set(columns)) < len(columns):
-        raise UserError(f"{where}: a column is named twice ({', '.join(columns)}).")
-
-
-READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".parquet": read_parquet}
+        twice = next(name for i, name in enumerate(columns) if name in columns[:i])
+        raise UserError(f"{where}: two columns are called '{twice}'; rename one.")

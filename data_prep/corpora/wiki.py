@@ -25,6 +25,7 @@ class WikiCorpus:
 
     language: str = "english"
     group_by: ClassVar[None] = None
+    given_splits: ClassVar[frozenset[str]] = frozenset()
 
     def documents(self) -> Iterator[RawDocument]:
         """Articles in the order of the file."""

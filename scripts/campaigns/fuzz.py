@@ -34,7 +34,12 @@ BATCH = 100  # inputs between two looks at the clock
 TEXT = "The army was near the border. Nobody saw the general with his soldiers, again."
 ANY_LENGTH = PrepareSettings(min_document_words=1)
 TINY = PrepareSettings(
-    vocabulary_size=2000, min_document_words=1, min_document_frequency=1, max_document_frequency=1, stop_words="none"
+    vocabulary_size=2000,
+    min_document_words=1,
+    min_document_frequency=1,
+    max_document_frequency=1,
+    stop_words="none",
+    duplicates="keep",
 )
 # fmt: off
 STRINGS = [

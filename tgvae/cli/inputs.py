@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from data_prep.corpora.base import RawDocument, Skipped
-from data_prep.corpora.files import TABLES, find_texts, input_file
-from data_prep.corpora.tables import TableCorpus
+from data_prep.corpora.files import TABLES, find_texts, input_file, kind_of
+from data_prep.corpora.text import FileCorpus
 from data_prep.settings import Fields
 from tgvae.errors import UserError, meant_path
 
@@ -87,13 +87,13 @@ def read_documents(files: Iterable[str], fields: Fields) -> Iterator[Document]:
     for name in files:
         if _is_table(name):
             table = replace(input_file(Path(name)), split="test")  # so that a column `split` is not validated
-            yield from map(_row, TableCorpus((table,), fields).documents())
+            yield from map(_row, FileCorpus((table,), fields=fields).documents())
         else:
             yield Document(name, _read(name))
 
 
 def _is_table(name: str) -> bool:
-    return name.removesuffix(".gz").endswith(TABLES)
+    return kind_of(name) in TABLES
 
 
 def _row(row: RawDocument | Skipped) -> Document:

@@ -65,7 +65,10 @@ def show(found: dict[str, Any], console: Console) -> None:
         console.print(f"{name}: median {middle}, 5 % to 95 %: {low} to {high}, longest {most}")
     if found["labels"]:
         console.print("labels: " + ", ".join(f"{label} {n}" for label, n in found["labels"].items()), markup=False)
-    console.print("skipped: " + (", ".join(f"{n} {why}" for why, n in found["skipped"].items()) or "nothing"))
+    skipped = ", ".join(f"{count:,} {reason}" for reason, count in found["skipped"].items())
+    console.print(f"skipped: {skipped or 'nothing'}", markup=False)
+    for note in found["notes"]:
+        console.print(f"note: {note}", markup=False)
     for document in found["examples"]:
         console.print(f"\n[bold]{escape(document['title'] or document['id'])}[/bold]")
         for sentence in document["sentences"]:

@@ -13,7 +13,7 @@ from data_prep.pipeline import Engine, prepare
 from data_prep.settings import RECIPES, PrepareSettings
 from tgvae.cli.options import parse, recipe_name
 from tgvae.cli.output import command, print_json, print_next_steps
-from tgvae.data.schema import PreparedFolder
+from tgvae.data.schema import SKIPPED, PreparedFolder
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Prepare:
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """sotu, wiki, hf:NAME, files (.txt, .jsonl, .csv, .parquet, plain or .gz), or a folder of them.
-    In a folder, train.article.txt and train.title.txt are pairs by line (valid and test likewise), and
-    input.txt with task1_ref0.txt, task1_ref1.txt, ... is a test split with several references."""
+    """sotu, wiki, hf:NAME, files, or a folder of files: .txt, .md, .html, .csv, .tsv, .jsonl, .json, .parquet, .xlsx,
+    text files also gzipped. In a folder, train.article.txt and train.title.txt are pairs by line (valid and test
+    likewise), and input.txt with task1_ref0.txt, task1_ref1.txt, ... is a test split with several references."""
     out: Path
-    """The folder to make."""
+    """The folder to create."""
     workers: int = 2
     """Processes, or CPUs of this machine that Ray may use."""
     engine: Engine = "processes"
@@ -57,13 +57,18 @@ def main(arguments: Sequence[str]) -> None:
         engine=options.engine,
         overwrite=options.overwrite,
     )
-    report = {name: PreparedFolder.open(out).manifest[name] for name in ("source", "counts", "skipped")}
+    report = {name: PreparedFolder.open(out).manifest[name] for name in ("source", "counts", "skipped", "notes")}
     if options.json:
         print_json({"path": str(out), **report})
         return
     counts = {name: sum(report["counts"][name].values()) for name in ("documents", "sentences", "words")}
     print(f"{report['source']['name']}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
     print(f"licence: {report['source']['licence']}")
-    if repeats := sum(report["counts"]["duplicates"].values()):
-        print(f"{repeats:,} documents repeat the text of an earlier one (leave them out with --duplicates skip)")
+    if encodings := report["source"].get("encodings"):
+        print(f"encodings: {encodings}")
+    if skipped := report["skipped"]:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
+        print(f"skipped {sum(skipped.values()):,}: {reasons}; listed in {out / SKIPPED}")
+    for note in report["notes"]:
+        print(f"note: {note}")
     print_next_steps([out], [command("inspect", out), command("train", out, "--out", Path("runs") / out.name)])
