@@ -19,6 +19,7 @@ TORCH_FREE_DATA = {
     "tgvae.data.vocabulary",
     "tgvae.data.tokenizers",
     "tgvae.data.html",
+    "tgvae.data.languages",
     "tgvae.data.bpe",
     "tgvae.data.base_models",
 }
