@@ -104,12 +104,18 @@ def metric_tables(report: Report) -> str:
 
 
 def _topic_table(topics: Sequence[TopicRow]) -> str:
-    columns = ("topic", "share", "NPMI", "KL of z, nats", "words (open for probabilities and sentences)")
-    rows = [
-        (str(t.number), f"{t.share:.1%}", f"{t.npmi:.3f}", f"{t.kl:.2f}" if t.sentences else "", _topic_words(t))
-        for t in topics
-    ]
-    return _scrollable(Table(columns, rows, numeric={0, 1, 2, 3}).to_html(), "table of topics") if rows else ""
+    if not topics:
+        return ""
+    columns: dict[str, Sequence[str]] = {
+        "topic": [str(topic.number) for topic in topics],
+        "share": [f"{topic.share:.1%}" for topic in topics],
+        "NPMI": [f"{topic.npmi:.3f}" for topic in topics],
+        "KL of z, nats": [f"{topic.kl:.2f}" if topic.sentences else "" for topic in topics],
+        "words (open for probabilities and sentences)": [_topic_words(topic) for topic in topics],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cells)}  # models without z have no KL
+    table = Table(list(shown), list(zip(*shown.values(), strict=True)), numeric=range(len(shown) - 1))
+    return _scrollable(table.to_html(), "table of topics")
 
 
 def _topic_words(topic: TopicRow) -> Markup:

@@ -83,8 +83,8 @@ def rate_distortion(
         f"{escape_markup(name)}<br>rate {r:.2f}<br>distortion {d:.2f}<br>-ELBO {r + d:.2f}"
         for name, r, d in zip(names, rate, distortion, strict=True)
     ]
-    # Labels alternate above and below the line, because neighbouring points can be close to each other.
-    sides = [f"{('top', 'bottom')[i % 2]} right" for i in range(len(labels))]
+    # The curve falls, so both corners are free; labels alternate because neighbouring points can be close.
+    sides = [("top right", "bottom left")[i % 2] for i in range(len(labels))]
     texts = [escape_markup(label) for label in labels]
     shown = {"mode": "lines+markers+text", "text": texts, "textposition": sides, "showlegend": lines > 0}
     traces = [styled_line(rate, distortion, "models", 0, hover, **shown)]
