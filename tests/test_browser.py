@@ -1,6 +1,6 @@
-"""The page in a browser: everything that it offers, by mouse and by keyboard, on wide and narrow screens.
+"""The page in a browser: every section, by mouse and keyboard, on wide and narrow screens.
 
-Anything on the browser's console, and any request to another place than the server, fails a test.
+A message on the browser's console or a request to another server fails a test.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Visit = Callable[..., Any]
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Visit]:
-    """Opens a page, and looks at the end that nothing was said on its console or asked of another place."""
+    """Open pages; fail if there was a console message or a request to another server."""
     complaints: list[str] = []
     pages = []
 
@@ -75,25 +75,25 @@ def visit(browser: Any) -> Iterator[Visit]:
 
 
 def lines(page: Any, place: str) -> list[str]:
-    """The sentences of a place, once it is filled, without the mark of those that were cut."""
+    """Return the sentences of a region once it is filled, without the mark of cut sentences."""
     page.wait_for_selector(f"{place}:not([aria-busy]) .sentences li")
     return [text.removesuffix(" …") for text in page.locator(f"{place} .sentences li").all_text_contents()]
 
 
 def written(model: TGVAE, **call: Any) -> list[str]:
-    """What the page shows of the same."""
+    """Return the same sentences from the model in Python."""
     return [s.text or "(empty)" for s in model.generate(settings=READABLE, **call)]
 
 
 def drawn(page: Any) -> None:
-    """Goes to the maps, which are drawn when they are nearly in sight."""
+    """Scroll to the plots, which are loaded when they come into view."""
     page.locator("#contents a").last.wait_for()
     page.locator("#plots").scroll_into_view_if_needed()
     page.locator(".main-svg").first.wait_for(state="attached")
 
 
 def soon(page: Any, place: str, expected: list[str]) -> None:
-    """Waits for these sentences."""
+    """Wait for these sentences."""
     for _ in range(200):
         if lines(page, place) == expected:
             return
@@ -101,7 +101,7 @@ def soon(page: Any, place: str, expected: list[str]) -> None:
     assert lines(page, place) == expected
 
 
-def test_sliders_write(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
+def test_sliders_generate_sentences(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
     page = visit(url)
     large, small = page_data.topics.topics[:2], page_data.topics.topics[2:]
     first, second, third = (t.topic for t in [*sorted(large, key=lambda t: -t.npmi), *small])
@@ -124,7 +124,7 @@ def test_sliders_write(visit: Visit, url: str, guided: TGVAE, page_data: PageDat
     soon(page, "#generated", written(guided, mixture={third: 1}, strength=2, seed=1, num=2))
 
 
-def test_topics_are_there_to_read_and_to_use(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
+def test_topic_cards(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
     page = visit(url)
     topics = page_data.topics.topics
     cards = page.locator(".card")
@@ -161,7 +161,7 @@ def test_topics_are_sorted(visit: Visit, url: str, page_data: PageData) -> None:
         assert page.locator(".card h3").all_inner_texts() == expected
 
 
-def test_many_topics_are_shown_when_they_are_asked_for(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
+def test_more_topics_are_shown_on_request(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
     many = [replace(page_data.topics.topics[i % 3], topic=i) for i in range(20)]
     about = replace(page_data.run, capabilities=["topics"])  # the model has three, and could write on no other
     with serving(
@@ -181,8 +181,7 @@ def test_many_topics_are_shown_when_they_are_asked_for(visit: Visit, guided: TGV
         assert page.evaluate(own) == f"Topic {sorted(many, key=lambda t: -t.share)[12].topic}"
 
 
-def test_prevalence_is_drawn_and_told_in_numbers(visit: Visit, url: str, page_data: PageData) -> None:
-    """A line over the years that is read by pointing; labels that have most of it; tables of both."""
+def test_prevalence_plots_and_tables(visit: Visit, url: str, page_data: PageData) -> None:
     page, topic = visit(url), page_data.topics.topics[0]
     card = page.locator(".card").first
     years, labels = (page_data.topics.groups[kind] for kind in ("year", "label"))
@@ -203,11 +202,11 @@ def test_prevalence_is_drawn_and_told_in_numbers(visit: Visit, url: str, page_da
 
 
 def percent(share: float) -> str:
-    """As the page writes it: one digit more below 10 %."""
+    """Format as the page does: one more digit below 10 %."""
     return f"{100 * share:.{int(0 < share < 0.0995)}f} %"
 
 
-def test_a_document_is_shown_word_by_word(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
+def test_document_analysis(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
     page = visit(url)
     page.locator("#text").fill(TEXT)
     page.keyboard.press("Control+Enter")
@@ -216,7 +215,7 @@ def test_a_document_is_shown_word_by_word(visit: Visit, url: str, guided: TGVAE,
     reading = service.infer_topics(guided, DocumentRequest(text=TEXT))
     pieces = [p for paragraph in reading.paragraphs for p in paragraph if p.topic is not None]
     shown = [f"{piece.text}{piece.topic}" for piece in pieces]
-    assert marks.all_inner_texts() == shown, "the number tells the topic, without any colour"
+    assert marks.all_inner_texts() == shown
     assert page.locator("#analysis .text p").count() == 2
     titles = [mark.get_attribute("title") for mark in marks.all()]
     assert all(title.startswith(f"topic {p.topic} ") for title, p in zip(titles, pieces, strict=True))
@@ -228,7 +227,7 @@ def test_a_document_is_shown_word_by_word(visit: Visit, url: str, guided: TGVAE,
     assert page.locator("#text").input_value() == page_data.run.examples.document
 
 
-def test_an_answer_that_comes_late_does_not_take_the_place_of_a_newer_one(visit: Visit, url: str) -> None:
+def test_late_responses_do_not_replace_newer_ones(visit: Visit, url: str) -> None:
     page, held = visit(url), []
     page.route("**/api/document", lambda route: route.continue_() if held else held.append(route))
     page.locator("#text").fill("army")
@@ -245,7 +244,7 @@ def test_an_answer_that_comes_late_does_not_take_the_place_of_a_newer_one(visit:
     assert page.locator("#analysis").get_attribute("aria-busy") is None
 
 
-def test_from_one_sentence_to_another(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
+def test_interpolation(visit: Visit, url: str, guided: TGVAE, page_data: PageData) -> None:
     page, examples = visit(url), page_data.run.examples
     page.get_by_role("button", name="Interpolate").click()
     found = guided.interpolate(examples.start, examples.end, 7, READABLE)
@@ -264,7 +263,7 @@ def test_from_one_sentence_to_another(visit: Visit, url: str, guided: TGVAE, pag
     page.locator("#interpolated .error", has_text="Enter two sentences").wait_for()
 
 
-def test_maps_are_read_by_pointing_and_by_keys(visit: Visit, url: str, page_data: PageData) -> None:
+def test_plots_are_read_by_mouse_and_keyboard(visit: Visit, url: str, page_data: PageData) -> None:
     page = visit(url)
     headings = [p.heading for p in page_data.plots.plots]
     drawn(page)
@@ -272,14 +271,14 @@ def test_maps_are_read_by_pointing_and_by_keys(visit: Visit, url: str, page_data
     assert page.locator("#figures h3").all_inner_texts() == headings
     for heading in headings:
         figure = page.locator("#figures figure", has=page.get_by_role("heading", name=heading, exact=True))
-        plot, told = figure.get_by_role("application"), figure.get_by_role("status")
+        plot, message = figure.get_by_role("application"), figure.get_by_role("status")
         plot.focus()
         page.keyboard.press("ArrowRight")
-        first = told.inner_text()
+        first = message.inner_text()
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowRight")
         assert first
-        assert told.inner_text() not in ("", first)
+        assert message.inner_text() not in ("", first)
         assert "<" not in first
         assert plot.locator(".hoverlayer text").count()
     point = page.locator("#figures figure").first.locator(".points path").first
@@ -289,7 +288,7 @@ def test_maps_are_read_by_pointing_and_by_keys(visit: Visit, url: str, page_data
     page.locator("#figures figure").first.locator(".hoverlayer text", has_text="share").wait_for()
 
 
-def test_mistakes_are_told_in_the_page(visit: Visit, url: str) -> None:
+def test_invalid_input_is_explained(visit: Visit, url: str) -> None:
     page = visit(url)
     lines(page, "#generated")
     page.locator("#num").fill("99")
@@ -302,8 +301,8 @@ def test_mistakes_are_told_in_the_page(visit: Visit, url: str) -> None:
     page.locator("#analysis .error", has_text="no text").wait_for()
 
 
-def test_refusals_and_silence_are_told_in_the_page(browser: Any, url: str) -> None:
-    """As `visit` has it, but for the console, where the browser notes what was refused."""
+def test_errors_of_the_server_are_shown(browser: Any, url: str) -> None:
+    """Without ``visit``, because the browser logs failed requests to its console."""
     page = browser.new_page()
     page.goto(url)
     page.locator("#text").fill("12 34")
@@ -324,7 +323,7 @@ def test_refusals_and_silence_are_told_in_the_page(browser: Any, url: str) -> No
     page.close()
 
 
-def test_a_text_that_is_too_long_is_told(visit: Visit, url: str) -> None:
+def test_long_texts_are_rejected(visit: Visit, url: str) -> None:
     page = visit(url)
     page.locator("#contents a").last.wait_for()
     page.locator("#text").fill("army " * 4001)
@@ -333,8 +332,8 @@ def test_a_text_that_is_too_long_is_told(visit: Visit, url: str) -> None:
     page.locator("#analysis .error", has_text="limit is 20,000").wait_for()
 
 
-def test_the_keyboard_is_enough(visit: Visit, url: str) -> None:
-    """By Tab alone one comes to everything, in the order of the page, and sees where one is."""
+def test_everything_is_reached_by_keyboard(visit: Visit, url: str) -> None:
+    """The Tab key reaches every control, and the focus is visible."""
     page = visit(url)
     drawn(page)
     lines(page, "#generated")
@@ -354,8 +353,8 @@ def test_the_keyboard_is_enough(visit: Visit, url: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_is_cut_off_or_out_of_reach(visit: Visit, url: str, scheme: str, width: int, tmp_path: Path) -> None:
-    """The whole page with all its answers; axe-core's script is put in past the page's policy."""
+def test_layout_and_accessibility(visit: Visit, url: str, scheme: str, width: int, tmp_path: Path) -> None:
+    """The whole page with all results; axe-core needs to bypass the page's content security policy."""
     page = visit(url, width, color_scheme=scheme, bypass_csp=True)
     page.locator("#text").fill(TEXT)
     page.get_by_role("button", name="Analyze").click()
@@ -379,14 +378,14 @@ def test_nothing_is_cut_off_or_out_of_reach(visit: Visit, url: str, scheme: str,
     assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found] == []
 
 
-def test_motion_can_be_left_out(visit: Visit, url: str) -> None:
+def test_reduced_motion(visit: Visit, url: str) -> None:
     moving = "getComputedStyle(document.documentElement).scrollBehavior"
     assert visit(url).evaluate(moving) == "smooth"
     assert visit(url, reduced_motion="reduce").evaluate(moving) == "auto"
 
 
 def test_hostile_text_stays_text(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
-    """Words, sentences, names and pictures with markup in them are shown as they are."""
+    """Markup in words, sentences and names is shown literally."""
     words = [TopicWord(word, 0.1) for word in EVIL]
     topics = [replace(t, name=EVIL[0], words=words, sentences=list(EVIL)) for t in page_data.topics.topics]
     groups = page_data.topics.groups | {"label": Groups(list(EVIL[:3]), [1, 1, 1])}
@@ -404,20 +403,20 @@ def test_hostile_text_stays_text(visit: Visit, guided: TGVAE, page_data: PageDat
         assert page.locator("img").count() == 0
 
 
-def test_a_page_without_its_corpus_says_what_is_missing(visit: Visit, guided: TGVAE) -> None:
+def test_a_page_without_the_corpus(visit: Visit, guided: TGVAE) -> None:
     with serving(create_app(guided, collect_page_data(guided, "run", None, "It is gone."))) as url:
         page = visit(url)
         assert len(lines(page, "#generated")) == 5
         assert "It is gone." in page.locator("#missing").inner_text()
-        told = page.locator("#topics").inner_text()
-        assert not re.search("coherence|share", told, re.IGNORECASE)
+        message = page.locator("#topics").inner_text()
+        assert not re.search("coherence|share", message, re.IGNORECASE)
         assert page.locator(".card .facts").count() == 0
         drawn(page)
         assert page.get_by_role("button", name="Example from the corpus").is_hidden()
         assert page.get_by_label("Sort by").locator("option").all_inner_texts() == ["first word", "number"]
 
 
-def test_a_summarizer_has_a_page_of_its_own(visit: Visit, summarizer_run: Path, titled: PreparedFolder) -> None:
+def test_page_of_a_summarizer(visit: Visit, summarizer_run: Path, titled: PreparedFolder) -> None:
     model = load_run(summarizer_run, require=Capability.SUMMARIES)
     text = "Yesterday Bofikela saw the army. No soldier was near the moon."
     with serving(create_app(model, collect_page_data(model, "run", Corpus(titled, "train")))) as url:
@@ -432,29 +431,29 @@ def test_a_summarizer_has_a_page_of_its_own(visit: Visit, summarizer_run: Path, 
         soon(page, "#analysis", [model.summarize([text], topic=1)[0][0].text])
 
 
-def test_the_token_goes_from_the_address(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
+def test_the_token_is_removed_from_the_address(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
     with serving(create_app(guided, page_data, token="sesame-1")) as url:
         page = visit(url, path="?token=sesame-1")
         assert page.url == url
         assert len(lines(page, "#generated")) == 5
 
 
-def test_who_comes_without_the_token_is_asked_for_it(browser: Any, guided: TGVAE, page_data: PageData) -> None:
-    """Not `visit`: the browser notes on its console that it was refused."""
+def test_visitors_without_the_token_are_asked_for_it(browser: Any, guided: TGVAE, page_data: PageData) -> None:
+    """Without ``visit``, because the browser logs failed requests to its console."""
     with serving(create_app(guided, page_data, token="sesame-1")) as url:
         page = browser.new_context().new_page()
         page.goto(url)
         page.get_by_text("missing or wrong token").wait_for()
-        for token, told in (("sesame-2", "wrong token"), ("sesame-1", "Move a slider")):
+        for token, message in (("sesame-2", "wrong token"), ("sesame-1", "Move a slider")):
             page.get_by_label("Token").fill(token)
             page.keyboard.press("Enter")
-            page.get_by_text(told).wait_for()
+            page.get_by_text(message).wait_for()
         assert page.url == url
         page.context.close()
 
 
 @pytest.mark.parametrize(
-    ("make", "told", "titles"),
+    ("make", "message", "titles"),
     [
         (lambda data: LanguageModel.from_data(SMALL, data), "A language model, .* It has no topics", ["Generate"]),
         (lambda data: SentenceVAE.from_data(SMALL, data), "A sentence VAE, .* no topics", ["Generate", "Interpolate"]),
@@ -465,15 +464,15 @@ def test_who_comes_without_the_token_is_asked_for_it(browser: Any, guided: TGVAE
         ),
     ],
 )
-def test_other_runs_show_what_they_can(
-    visit: Visit, make: Any, told: str, titles: list[str], prepared: PreparedFolder, corpus: Corpus
+def test_pages_of_other_models(
+    visit: Visit, make: Any, message: str, titles: list[str], prepared: PreparedFolder, corpus: Corpus
 ) -> None:
     model = make(prepared).eval()
     with serving(create_app(model, collect_page_data(model, "run", corpus))) as url:
         page = visit(url)
         page.locator("#contents a").last.wait_for()
         assert page.locator("#contents a").all_inner_texts() == titles
-        assert re.match(told, page.locator("#about").inner_text())
+        assert re.match(message, page.locator("#about").inner_text())
         assert page.get_by_role("button", name="Generate: topic").count() == 0
         if "Generate" in titles:
             assert len(lines(page, "#generated")) == 5

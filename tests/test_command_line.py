@@ -1,4 +1,4 @@
-"""What all commands have in common: help, results alone on standard output, closing words, --json, exit status."""
+"""What all commands share: help, results on standard output, next steps on standard error, --json, exit status."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def small_demo() -> Recipe:
 def place(
     guided_run: Path, titled: PreparedFolder, prepared: PreparedFolder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """A working folder: articles, a prepared corpus, runs of three kinds, two of them evaluated."""
+    """A working folder with articles, a prepared corpus, and runs of three kinds, two of them evaluated."""
     place, before = tmp_path_factory.mktemp("place"), Path.cwd()
     for name, source in {"run": guided_run, "twin": guided_run, "data": prepared.path}.items():
         shutil.copytree(source, place / name)
@@ -70,7 +70,7 @@ def place(
 
 
 def calls() -> dict[str, list[str]]:
-    """A call of every command that has --json; files are made in the working folder."""
+    """Arguments for every command with --json; files are created in the working folder."""
     sizes = ["--model.topics", "3", "--train.phases.topics.epochs", "1", "--train.device", "cpu"]
     prepare = ["--min-document-frequency", "1", "--min-document-words", "3", "--workers", "1"]
     return {
@@ -92,7 +92,7 @@ def calls() -> dict[str, list[str]]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A demo of one epoch on few addresses; a server that ends at once."""
+    """A demo of one epoch on few addresses, and a server that stops at once."""
     monkeypatch.setattr(demo_command, "demo", small_demo)
     monkeypatch.setattr(demo_command, "SETTINGS", replace(demo_command.SETTINGS, since=2022))
     monkeypatch.setattr(
@@ -107,20 +107,18 @@ def fresh(place: Path) -> None:
 
 
 def sections() -> dict[str, str]:
-    """The parts of the page of commands, by command."""
+    """Sections of docs/reference/commands.md by command."""
     return dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
 
 
-def test_every_command_is_called_and_described() -> None:
+def test_every_command_is_tested_and_documented() -> None:
     assert calls().keys() | WITHOUT_JSON == COMMANDS.keys()
     assert set(sections()) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", calls())
-def test_json_is_alone_on_standard_output(
-    name: str, place: Path, small: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An object as the page of commands says; no closing words beside it."""
+def test_json_is_printed_alone(name: str, place: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its keys are those in the documentation; there are no next steps."""
     fresh(place)
     captured = obeyed(capsys, name, *calls()[name], "--json")
     rows = captured.out.splitlines() if name in ("generate", "summarize") else [captured.out]
@@ -135,10 +133,10 @@ def test_json_is_alone_on_standard_output(
 
 
 @pytest.mark.parametrize("name", calls())
-def test_closing_words_stand_beside_the_result(
+def test_next_steps_are_printed_to_standard_error(
     name: str, place: Path, small: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Files that it says it wrote are there; what comes next are words, or a command line that can be parsed."""
+    """Files named as written exist, and commands named as next steps can be parsed."""
     fresh(place)
     captured = obeyed(capsys, name, *calls()[name])
     assert not re.search(r"^(wrote|next): ", captured.out, flags=re.MULTILINE)
@@ -151,11 +149,11 @@ def test_closing_words_stand_beside_the_result(
             parsed(line)
 
 
-def closing(told: str) -> tuple[list[str], list[str]]:
-    """What was written, and what is next."""
+def closing(stderr: str) -> tuple[list[str], list[str]]:
+    """Return the files written and the next steps."""
     found: dict[str, list[str]] = {"wrote": [], "next": []}
     name = ""
-    for line in told.splitlines():
+    for line in stderr.splitlines():
         if match := re.fullmatch(r"(wrote|next): (.+)", line):
             name = match[1]
             found[name].append(match[2])
@@ -167,7 +165,7 @@ def closing(told: str) -> tuple[list[str], list[str]]:
 
 
 def parsed(line: str) -> Any:
-    """The options of a command line. Raises SystemExit where it has an option that is not there."""
+    """Parse a command line. Raises SystemExit for an unknown option."""
     program, name, *arguments = shlex.split(line, comments=True)
     assert program == "tgvae"
     arguments = [a for i, a in enumerate(arguments) if not {"<", ">"} & {a, *arguments[i - 1 : i]}]
@@ -179,13 +177,13 @@ def parsed(line: str) -> Any:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_examples_of_help_and_page_are_command_lines(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_in_help_and_documentation_can_be_parsed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
     assert stop.value.code == 0
     before, _, examples = capsys.readouterr().out.partition("Examples:\n")
     lines = [line.strip() for line in examples.split("\n\n")[0].splitlines()]
-    assert lines, "there are examples"
+    assert lines
     assert before.startswith(f"usage: tgvae {name}")
     shown = re.findall(r"^tgvae .*$", sections()[name], flags=re.MULTILINE)
     assert shown
@@ -195,19 +193,19 @@ def test_examples_of_help_and_page_are_command_lines(name: str, capsys: pytest.C
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
-def test_commands_that_made_figures_are_command_lines(page: Path) -> None:
+def test_commands_in_results_can_be_parsed(page: Path) -> None:
     text = page.read_text(encoding="utf-8").replace("\\\n", " ").replace("$SIZES", "")
     for line in re.findall(r"^    (tgvae [a-z].*)$", text, flags=re.MULTILINE):
         parsed(line)
 
 
-def test_choices_are_compared_with_the_values_of_their_option() -> None:
+def test_values_are_compared_with_the_choices_of_their_option() -> None:
     assert suggest_choices(Plot, ["topic", "--what", "mapp", "latent"]) == ["'map'"]
     assert suggest_choices(Plot, ["run", "--out=mapp"]) == []
     assert suggest_choices(Show, ["smaples"]) == ["'samples'"]
 
 
-def test_the_help_says_where_to_begin_and_what_a_status_means(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_explains_first_steps_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     for line in re.findall(r"^  (tgvae .*?)(?:   .*)?$", shown, flags=re.MULTILINE):
@@ -218,17 +216,17 @@ def test_the_help_says_where_to_begin_and_what_a_status_means(capsys: pytest.Cap
     assert "docs/reference/commands.md" in shown
 
 
-def test_paragraphs_of_help_are_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_is_wrapped_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     words = " ".join(f"word{number}" for number in range(40))
     text = wrap_paragraphs(f"{words}\n\nExamples:\n  tgvae {words}")
     first, _, examples = text.partition("\n\n")
     assert max(map(len, first.splitlines())) <= 60
     assert " ".join(first.split()) == words
-    assert examples == f"Examples:\n  tgvae {words}", "to be copied as it is"
+    assert examples == f"Examples:\n  tgvae {words}"
 
 
-def test_status_1_is_a_difference(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_1_for_a_difference(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = Path(shutil.copytree(place / "digits", tmp_path / "other"))
     model = load_run(other)
     next(model.parameters()).data.view(-1)[0] += 1
@@ -252,7 +250,7 @@ def test_status_1_is_a_difference(place: Path, tmp_path: Path, capsys: pytest.Ca
         (MemoryError(), 2),
     ],
 )
-def test_status_of_what_ends_a_command(
+def test_exit_status(
     error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
@@ -280,7 +278,7 @@ def test_home_is_expanded_in_every_path(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert parse(Generate, "generate", ["run", "--topic", "~5"]).topic == ("~5",)
 
 
-def test_a_bug_has_status_1_and_a_traceback(place: Path) -> None:
+def test_status_1_and_a_traceback_for_a_bug(place: Path) -> None:
     code = (
         "import sys, tgvae.cli.inspect as c; c.summarize_folder = None; "
         "from tgvae.cli.main import main; sys.exit(main(['inspect', 'data']))"
@@ -333,27 +331,27 @@ def test_mistyped_choices_and_options_get_a_suggestion(
     assert message in capsys.readouterr().err
 
 
-def test_what_is_close() -> None:
+def test_closest() -> None:
     assert closest("Econmy", ["war", "Economy"]) == "Economy"
     assert closest("xyz", ["war", "economy"]) is None
     assert closest("war", []) is None
     assert meant("xyz", ["war"]) == ""
 
 
-def test_any_part_of_a_path_may_be_mistyped(tmp_path: Path) -> None:
+def test_suggestions_for_any_part_of_a_path(tmp_path: Path) -> None:
     (tmp_path / "runs" / "sotu").mkdir(parents=True)
     assert meant_path(tmp_path / "rusn" / "sout") == f"; did you mean {tmp_path / 'runs' / 'sotu'}?"
     assert meant_path(tmp_path / "runs" / "wiki") == ""
     assert meant_path(tmp_path / "elsewhere" / "sotu") == ""
-    assert meant_path(tmp_path / "runs" / "sotu") == "", "it is there"
+    assert meant_path(tmp_path / "runs" / "sotu") == ""
 
 
-def test_a_share_of_nothing_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nan_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"value": math.nan, "parts": [1, {"a": (math.nan, "nan")}]})
     assert json.loads(capsys.readouterr().out) == {"value": None, "parts": [1, {"a": [None, "nan"]}]}
 
 
-def test_closing_words_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_next_steps_are_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
     print_next_steps([Path("my runs/a"), "b"], [command("topics", Path("my runs/a")), "open it"])
     captured = capsys.readouterr()
     assert captured.out == ""

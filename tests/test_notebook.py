@@ -1,4 +1,4 @@
-"""What notebooks show: topics in their order, sentences with their probability, and no markup from text."""
+"""HTML tables for notebooks: topics in order, sentences with their log probability, all text escaped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tgvae
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import top_words
-from tgvae.models.display import Texts, Topic, Topics, table
+from tgvae.models.display import Texts, Topic, Topics
 from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.models.text_generation import Sentence
 from tgvae.models.topic import TopicConfig, TopicModel
@@ -20,7 +20,7 @@ EVIL = ("<script>alert(1)</script>", "</td><b>", '"><img src=x onerror=alert(1)>
 
 
 class Cells(HTMLParser):
-    """Text of a table's cells, a list a row, and all its tags."""
+    """Cells of a table, one list per row, and the names of all tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ def test_topics_are_the_rows_of_beta(prepared: PreparedFolder, likelihood: str) 
         np.testing.assert_allclose(topic.probabilities, row[best], rtol=1e-6)
 
 
-def test_more_words_than_there_are_is_all_of_them(prepared: PreparedFolder) -> None:
+def test_more_words_than_the_vocabulary_returns_all(prepared: PreparedFolder) -> None:
     model = TopicModel.from_data(TopicConfig(topics=1, hidden_size=8), prepared).eval()
     (topic,) = tgvae.topics(model, words=10**6)
     assert sorted(topic.words) == sorted(model.vocabulary.words)
     assert sum(topic.probabilities) == pytest.approx(1, abs=1e-4)
 
 
-def test_a_model_without_topics_says_so(prepared: PreparedFolder) -> None:
+def test_a_model_without_topics_is_rejected(prepared: PreparedFolder) -> None:
     model = LanguageModel.from_data(SentenceConfig(embedding_size=4, hidden_size=4, flow_length=0), prepared)
     with pytest.raises(UserError, match="language-model has no topics"):
         tgvae.topics(model)
@@ -68,7 +68,7 @@ def test_topics_are_a_table() -> None:
     found = Topics([Topic(0, EVIL, (0.2,) * 5), Topic(1, ("war", "peace"), (0.6, 0.4))])
     shown = Cells(found._repr_html_())
     assert shown.rows == [["topic", "words"], ["0", ", ".join(EVIL)], ["1", "war, peace"]]
-    assert shown.tags == {"table", "thead", "tbody", "tr", "th", "td"}, "text is no markup"
+    assert shown.tags == {"table", "thead", "tbody", "tr", "th", "td"}
 
 
 def test_sentences_are_a_list_and_a_table() -> None:
@@ -80,6 +80,5 @@ def test_sentences_are_a_list_and_a_table() -> None:
     assert "script" not in shown.tags
 
 
-def test_nothing_is_a_table_without_rows() -> None:
+def test_no_sentences_are_a_table_without_rows() -> None:
     assert Cells(Texts()._repr_html_()).rows == [["text", "log p, nats"]]
-    assert Cells(table((), ())).rows == [[]]

@@ -1,4 +1,4 @@
-"""`tgvae summarize`: inputs of every kind, order, what becomes of output files, and what is said of odd documents."""
+"""`tgvae summarize`: inputs, order, output files, continuing, and remarks about unusual documents."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def status_of(summarizer_run: Path) -> Callable[..., int]:
 
 @pytest.fixture
 def out_of(status_of: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> OutOf:
-    """Standard output and error of a command that ends well."""
+    """Return standard output and error of a command that succeeds."""
 
     def run(*arguments: str | Path) -> tuple[str, str]:
         capsys.readouterr()
@@ -60,14 +60,14 @@ def out_of(status_of: Callable[..., int], capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def refused(status_of: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Refused:
-    """What is told of a mistake; nothing was written to standard output."""
+    """Return the error message of a command that fails without output."""
 
     def run(*arguments: str | Path) -> str:
         capsys.readouterr()
         assert status_of(*arguments) == 2
-        shown, told = capsys.readouterr()
+        shown, stderr = capsys.readouterr()
         assert shown == ""
-        return told
+        return stderr
 
     return run
 
@@ -78,7 +78,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def files_in(folder: Path) -> dict[Path, tuple[bytes, int]]:
-    """Content and time of change of every file."""
+    """Return content and modification time of every file."""
     return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
 
 
@@ -95,7 +95,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, note: Callable[[list[Document]], None
 
 
 def stop_after(done: int, status_of: Callable[..., int], *arguments: str | Path) -> None:
-    """A command that is interrupted when it has written so many windows."""
+    """Interrupt a command after ``done`` batches."""
     seen = []
 
     def note(window: list[Document]) -> None:
@@ -108,7 +108,7 @@ def stop_after(done: int, status_of: Callable[..., int], *arguments: str | Path)
         assert status_of(*arguments) == 130
 
 
-def test_a_table_comes_in_order(out_of: OutOf, summarizer_run: Path, tmp_path: Path) -> None:
+def test_tables_are_summarized_in_order(out_of: OutOf, summarizer_run: Path, tmp_path: Path) -> None:
     """More documents than a batch, of different lengths: ids in order, texts as from Python."""
     documents = [d | {"text": d["text"] * (1 + i % 2)} for i, d in enumerate(DOCUMENTS)]
     rows = [
@@ -141,7 +141,7 @@ def test_no_more_than_a_batch_is_in_memory(
     assert ahead == [5, 10, 15, 20, 23]
 
 
-def test_a_row_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text('{"id": "a", "text": "One."}\nbroken\n', encoding="utf-8")
     documents = read_documents([str(path)], Fields())
@@ -168,7 +168,7 @@ def test_every_kind_of_input(out_of: OutOf, tmp_path: Path, monkeypatch: pytest.
     assert out_of(split, "--fields.text", "split")[0] == f"{title}\n"
 
 
-def test_a_folder_stands_for_its_texts_in_order(tmp_path: Path) -> None:
+def test_folders_are_read_in_order(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt.gz", "c/a.txt", "d.txt/e.txt", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -187,25 +187,25 @@ def test_a_pipe_is_read_once(out_of: OutOf) -> None:
     os.close(reading)
 
 
-def test_odd_documents_have_rows_and_are_counted(out_of: OutOf, tmp_path: Path) -> None:
+def test_empty_and_long_documents_are_counted(out_of: OutOf, tmp_path: Path) -> None:
     texts = ["", DOCUMENTS[0]["text"], "<i>Zoë</i>\u2028saw “軍”\n\nno\tarmy.", DOCUMENTS[1]["text"] * 9, None]
     table = write_jsonl(tmp_path / "d.jsonl", [{"id": str(i), "text": t} for i, t in enumerate(texts)])
-    shown, told = out_of(table, "--num", "2")
+    shown, stderr = out_of(table, "--num", "2")
     lines = shown.splitlines()
     assert len(lines) == 10
     assert lines[:2] == lines[8:] == ["(empty document)"] * 2
     assert all(line.isprintable() and line != "(empty document)" for line in lines[2:8])
-    assert "of 5 documents cut after 14 tokens" in told
-    assert "2 of 5 documents empty" in told
+    assert "of 5 documents cut after 14 tokens" in stderr
+    assert "2 of 5 documents empty" in stderr
     alike = sum(first == second for first, second in zip(lines[2:8:2], lines[3:8:2], strict=True))
-    assert re.findall(r"(\d+) of 5 documents have fewer", told) == [str(alike)] * (alike > 0)
+    assert re.findall(r"(\d+) of 5 documents have fewer", stderr) == [str(alike)] * (alike > 0)
     rows = [json.loads(line) for line in out_of(table, "--json")[0].splitlines()]
     assert [row["empty"] for row in rows] == [True, False, False, False, True]
     assert rows[0]["summaries"] == []
 
 
 def test_lone_surrogates_are_escaped(out_of: OutOf, tmp_path: Path) -> None:
-    """In an id from JSON, in a text, and in the name of a file that is not UTF-8."""
+    """In an id, in a text, and in a file name."""
     table = tmp_path / "d.jsonl"
     table.write_text(json.dumps({"id": "\ud800x", "text": f"\udfff{DOCUMENTS[0]['text']}"}) + "\n", encoding="ascii")
     odd = Path(os.fsdecode(os.fsencode(tmp_path / "odd") + b"\xff.txt"))
@@ -231,8 +231,8 @@ def test_an_interrupted_file_is_continued(
         if done:
             before = files_in(tmp_path)
             for skip in ("0", "99"):
-                told = refused(table, *form, "--out", out, "--skip", skip)
-                assert f"continue its {5 * done} documents with --skip {5 * done}" in told
+                stderr = refused(table, *form, "--out", out, "--skip", skip)
+                assert f"continue its {5 * done} documents with --skip {5 * done}" in stderr
             assert files_in(tmp_path) == before
         out_of(table, *form, "--out", out, "--skip", str(5 * done))
         assert out.read_bytes() == whole, done
@@ -244,8 +244,8 @@ def test_stopping_says_how_to_continue(
 ) -> None:
     whole = out_of(table)[0]
     stop_after(2, status_of, table)
-    first, told = capsys.readouterr()
-    assert "stopped after 10 documents; continue with --skip 10" in told
+    first, stderr = capsys.readouterr()
+    assert "stopped after 10 documents; continue with --skip 10" in stderr
     assert first + out_of(table, "--skip", "10")[0] == whole
 
 
@@ -303,7 +303,7 @@ def test_the_output_is_not_an_input(
 
 
 @pytest.mark.parametrize("other", ["missing.txt", "missing.jsonl", "empty", "x" * 300])
-def test_all_inputs_are_looked_at_before_any_is_summarized(
+def test_all_inputs_are_checked_first(
     other: str, refused: Refused, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -347,7 +347,7 @@ def test_options_reach_the_model(way: dict[str, object], out_of: OutOf, summariz
     ],
 )
 @pytest.mark.parametrize("to_file", [False, True])
-def test_mistakes_are_told_with_a_remedy(
+def test_errors_are_explained(
     arguments: list[str],
     message: str,
     to_file: bool,
@@ -369,24 +369,24 @@ def test_mistakes_are_told_with_a_remedy(
 
 def test_summaries_that_are_cut_or_alike_are_counted(out_of: OutOf, table: Path) -> None:
     def summaries(*options: str) -> tuple[list[list[dict[str, object]]], str]:
-        shown, told = out_of(table, "--json", "--num", "3", *options)
-        return [json.loads(line)["summaries"] for line in shown.splitlines()], told
+        shown, stderr = out_of(table, "--json", "--num", "3", *options)
+        return [json.loads(line)["summaries"] for line in shown.splitlines()], stderr
 
     def alike(rows: list[list[dict[str, object]]]) -> int:
         return sum(len({summary["text"] for summary in row}) < 3 for row in rows)
 
-    rows, told = summaries()
+    rows, stderr = summaries()
     more = "--decode.strategy sample varies more"
     assert alike(rows) > 0
-    assert f"\n{alike(rows)} of 23 documents have fewer than 3 different summaries; {more}\n" in f"\n{told}"
+    assert f"\n{alike(rows)} of 23 documents have fewer than 3 different summaries; {more}\n" in f"\n{stderr}"
     assert "different" not in out_of(table)[1]
     sample = ["--decode.strategy", "sample", "--decode.max-length", "6", "--decode.temperature"]
-    rows, told = summaries(*sample, "2")
+    rows, stderr = summaries(*sample, "2")
     long = sum(not summary["finished"] for row in rows for summary in row)
     assert 0 < long < 69
-    assert f"{long} of 69 summaries cut at 6 tokens\n" in told
-    rows, told = summaries(*sample, "0.01")
-    assert f"{alike(rows)} of 23 documents have fewer than 3 different summaries\n" in told
+    assert f"{long} of 69 summaries cut at 6 tokens\n" in stderr
+    rows, stderr = summaries(*sample, "0.01")
+    assert f"{alike(rows)} of 23 documents have fewer than 3 different summaries\n" in stderr
 
 
 class Terminal(io.StringIO):
@@ -411,10 +411,10 @@ def test_progress_is_not_mixed_with_summaries(
     monkeypatch.setattr("tgvae.progress.PATIENCE", 0.01)
     watch(monkeypatch, lambda batch: time.sleep(0.1))
     assert status_of(table, "--json", *(["--out", tmp_path / "out"] if to_file else [])) == 0
-    shown, told = (stream.getvalue() for stream in streams.values())
+    shown, stderr = (stream.getvalue() for stream in streams.values())
     rows = (tmp_path / "out").read_text(encoding="utf-8") if to_file else shown
     assert [json.loads(line)["id"] for line in rows.splitlines()] == [d["id"] for d in DOCUMENTS]
-    assert ("summarizing documents" in told) == (to_file or stdout == "pipe")
+    assert ("summarizing documents" in stderr) == (to_file or stdout == "pipe")
 
 
 def test_batched() -> None:
