@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tgvae.kernels.cross_entropy import CHUNK, MIN_TOKENS, linear_cross_entropy
 from tgvae.kernels.parallel import concurrently, threads, threads_for_calls
-from tgvae.nn.gru import FEWEST_ROWS, GRUEncoder, run_gru
+from tgvae.nn.gru import MIN_ROWS, GRUEncoder, run_gru
 
 E, H, V = 6, 8, 40
 
@@ -199,7 +199,7 @@ def test_rows_in_threads_in_bfloat16_are_those_of_one_thread(four_threads: None)
     assert 1e-4 < (shared - exact).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("rows", [1, FEWEST_ROWS, 4 * FEWEST_ROWS + 5])
+@pytest.mark.parametrize("rows", [1, MIN_ROWS, 4 * MIN_ROWS + 5])
 @pytest.mark.parametrize("threads", [1, 4])
 def test_runs_are_those_of_torch(rows: int, threads: int) -> None:
     grus = [nn.GRU(E, H, batch_first=True) for _ in range(2)]

@@ -1,8 +1,9 @@
-"""Distributions of the model: Householder posterior, topic mixture and token sequences.
+"""Distributions of latents and token sequences: Householder posterior, Gaussian mixture, softmax and pointer-generator.
 
-Shape legend: S samples, B batch, L tokens, V sequence vocabulary, D bag-of-words vocabulary,
-T topics, Z latent size, K flow length. Every distribution is a ``torch.distributions.Distribution``;
-log-probabilities are in nats.
+All are ``torch.distributions.Distribution``s; log-probabilities are in nats.
+
+Shape legend: S samples, B batch, L tokens, N source tokens, V vocabulary, X words beyond it, T topics, Z latent size,
+K flow length, E embedding.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Shape = torch.Size | list[int] | tuple[int, ...]
 
 
 def safe_log(probabilities: Tensor) -> Tensor:
-    """log p, with p floored at the smallest normal number: an impossible event costs 87 nats, not infinitely many.
+    """Return log p with p floored at the smallest normal number: an impossible event costs 87 nats instead of infinity.
 
     Examples:
         >>> import torch
@@ -33,7 +34,7 @@ def safe_log(probabilities: Tensor) -> Tensor:
 
 
 def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
-    """N(loc, diag(scale^2)) over the last dimension; batch shape is the rest.
+    """N(loc, diag(scale^2)) over the last dimension; the others are the batch shape.
 
     Examples:
         >>> import torch
@@ -52,18 +53,15 @@ def standard_normal(size: int, device: torch.device | None = None) -> Independen
 
 
 def householder(z: Tensor, vectors: Tensor) -> Tensor:
-    """H_K ... H_1 z with H_k = I - 2 v_k v_k' / |v_k|^2 (Tomczak & Welling 2016, arXiv 1611.09630).
+    """Return H_K ... H_1 z with H_k = I - 2 v_k v_k' / |v_k|^2 (Tomczak & Welling 2016, arXiv 1611.09630).
 
     Args:
         z: with shape (..., Z).
-        vectors: the v_k with shape (..., K, Z), leading dimensions broadcasting with those of ``z``.
-            K = 0 is the identity.
-
-    Returns:
-        The reflected z, with the same norm.
+        vectors: the v_k with shape (..., K, Z), whose leading dimensions broadcast with those of ``z``; K = 0 is the
+            identity.
 
     Examples:
-        A reflection along (1, -1) exchanges the two values:
+        A reflection along (1, -1) swaps the two values:
 
         >>> import torch
         >>> reflected = householder(torch.tensor([3.0, 4.0]), torch.tensor([[1.0, -1.0]]))
@@ -76,21 +74,21 @@ def householder(z: Tensor, vectors: Tensor) -> Tensor:
 
 
 class HouseholderNormal(Distribution):
-    """Law of z = centre + U z_0, z_0 ~ N(loc, diag(scale^2)), U = H_K ... H_1.
+    """Distribution of z = centre + U z_0, z_0 ~ N(loc, diag(scale^2)), U = H_K ... H_1.
 
-    U is orthogonal and depends on the context alone, so this is exactly the full-covariance Gaussian
-    N(centre + U loc, U diag(scale^2) U') and log q(z) = log q(z_0).
+    U is orthogonal and does not depend on z_0, so this is exactly the full-covariance Gaussian
+    N(centre + U loc, U diag(scale^2) U'), and log q(z) = log q(z_0).
 
     Args:
         loc: mean of z_0 with shape (B, Z).
         scale: standard deviation of z_0 with shape (B, Z).
         vectors: the v_k with shape (B, K, Z); K = 0 gives the diagonal Gaussian.
-        centre: shift after the flow with shape (..., Z), broadcasting with (B, Z); zero by default. With
-            the mean of a mixture component as centre, the posterior is a deviation from that component.
-            The batch shape is that of the broadcast: S centres of every row have draws of their own.
+        centre: shift after the flow with shape (..., Z), which broadcasts with (B, Z); zero by default. With the mean
+            of a mixture component as centre, z_0 is the deviation from that component. The batch shape is that of the
+            broadcast, so S centres per row give S independent samples per row.
 
     Examples:
-        A diagonal Gaussian whose axes a reflection exchanges:
+        A diagonal Gaussian whose axes are swapped by a reflection:
 
         >>> import torch
         >>> loc, scale, vectors = torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]), torch.tensor([[[1.0, -1.0]]])
@@ -115,7 +113,7 @@ class HouseholderNormal(Distribution):
         return self.place(self.loc.new_empty((*sample_shape, *self.loc.shape)).normal_())
 
     def place(self, noise: Tensor) -> Tensor:
-        """The z that standard normal noise with shape (..., B, Z) becomes."""
+        """Return the z of standard normal noise with shape (..., B, Z)."""
         return self.centre + householder(self.loc + self.scale * noise, self.vectors)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -123,7 +121,7 @@ class HouseholderNormal(Distribution):
         return Normal(self.loc, self.scale, validate_args=False).log_prob(z_0).sum(-1)
 
     def entropy(self) -> Tensor:
-        """H[q] in nats: the reflections do not change the volume."""
+        """Return H[q] in nats; reflections do not change volumes."""
         return Normal(self.loc, self.scale, validate_args=False).entropy().sum(-1)
 
     @property
@@ -148,10 +146,10 @@ class HouseholderNormal(Distribution):
 
 
 class GaussianMixture(Distribution):
-    """The topic prior p(z | beta, t) = sum_i t_i N(z; loc_i, diag(scale_i^2)), one Gaussian a topic.
+    """The topic prior p(z | t) = sum_i t_i N(z; loc_i, diag(scale_i^2)), one Gaussian per topic.
 
-    (``torch.distributions.MixtureSameFamily`` with components not expanded to the batch reports a wrong
-    batch shape and cannot sample.)
+    (``torch.distributions.MixtureSameFamily`` reports a wrong batch shape and cannot sample if its components are not
+    expanded to the batch.)
 
     Args:
         weights: topic proportions t with shape (B, T), each row a distribution.
@@ -159,7 +157,7 @@ class GaussianMixture(Distribution):
         scale: component standard deviations with shape (T, Z).
 
     Examples:
-        Two topics at -1 and 1, of variance 1, alike in weight:
+        Two topics at -1 and 1 with variance 1 and equal weights:
 
         >>> import torch
         >>> weights, loc = torch.tensor([[0.5, 0.5]]), torch.tensor([[-1.0], [1.0]])
@@ -187,7 +185,7 @@ class GaussianMixture(Distribution):
         return diagonal_normal(self.loc, self.scale)
 
     def given(self, component: Tensor) -> Independent:
-        """p(z | c) for a one-hot (or relaxed) choice c with shape (..., T): batch shape (...)."""
+        """Return p(z | c) with batch shape (...) for a one-hot or relaxed c with shape (..., T)."""
         return diagonal_normal(component @ self.loc, component @ self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -333,12 +331,12 @@ def pointer_generator_log_probs(
 
 
 def gumbel_softmax(logits: Tensor, temperature: float, hard: bool) -> Tensor:
-    """A relaxed one-hot draw from Categorical(softmax(logits)) (Jang et al. 2017; Maddison et al. 2017).
+    """Return a relaxed one-hot sample of Categorical(softmax(logits)) (Jang et al. 2017; Maddison et al. 2017).
 
     Args:
         logits: with shape (..., C).
-        temperature: tau > 0; the draw tends to one-hot as tau falls.
-        hard: straight-through: one-hot forward, gradient of the relaxed draw backward.
+        temperature: tau > 0; the sample approaches one-hot as tau falls.
+        hard: straight-through: one-hot forward, with the gradient of the relaxed sample.
 
     Examples:
         >>> import torch

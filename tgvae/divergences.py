@@ -1,8 +1,7 @@
-"""KL divergences in nats: one table of pairs, Monte Carlo where there is no closed form.
+"""KL divergences in nats: closed forms in torch's table of pairs, and estimators where there is none.
 
-Closed forms are entries of ``torch.distributions.kl``'s own table. A Gaussian against the topic mixture
-has none; three estimators are offered (the fourth, the component as a latent of its own, needs no entry:
-it is a categorical KL and a Gaussian one, see ``models/tgvae.py``).
+A Gaussian against the topic mixture has no closed form; three estimators are offered here. The fourth way, to make the
+component a latent variable, needs only a categorical and a Gaussian KL, see ``models/topic_prior.py``.
 """
 
 from __future__ import annotations
@@ -19,20 +18,19 @@ Estimator = Literal["analytic", "jensen", "variational", "monte_carlo"]
 
 
 def kl(q: Distribution, p: Distribution, z: Tensor, estimator: Estimator = "analytic") -> Tensor:
-    """KL(q || p).
+    """Return KL(q || p) with the batch shape of q, in nats.
 
     Args:
         q: posterior with batch shape (B,).
         p: prior with batch shape (B,) or ().
-        z: draws of q with shape (S, B, Z), used by Monte Carlo alone.
-        estimator: ``analytic``: the table's closed form. ``monte_carlo``: mean over S of
-            log q(z) - log p(z), unbiased. Against a ``GaussianMixture`` also the upper bounds ``jensen``,
-            sum_i t_i KL_i, and ``variational``, -log sum_i t_i exp(-KL_i) (Hershey & Olsen 2007), which is
-            never above the former.
+        z: samples of q with shape (S, B, Z), used only by ``monte_carlo``.
+        estimator: ``analytic``: closed form. ``monte_carlo``: mean over S of log q(z) - log p(z), unbiased. Against a
+            ``GaussianMixture`` also two upper bounds: ``jensen``, sum_i t_i KL_i, and ``variational``,
+            -log sum_i t_i exp(-KL_i) (Hershey & Olsen 2007), which is never larger.
 
     Raises:
-        ValueError: unknown estimator, or a mixture bound asked for a prior that is no mixture.
-        NotImplementedError: ``analytic`` for a pair that the table lacks.
+        ValueError: unknown estimator, or a bound for mixtures with another prior.
+        NotImplementedError: ``analytic`` for a pair without a closed form.
 
     Examples:
         KL(N(1, 1) || N(0, 1)) is 1/2. Against two components at -1 and 1 the bounds are (2 + 0) / 2 and
@@ -64,7 +62,7 @@ def kl(q: Distribution, p: Distribution, z: Tensor, estimator: Estimator = "anal
 
 
 def kl_to_components(q: HouseholderNormal, p: GaussianMixture) -> Tensor:
-    """KL(q || N(loc_i, diag(scale_i^2))) for every topic i, with shape (B, T).
+    """Return KL(q || N(loc_i, diag(scale_i^2))) for every component i, with shape (B, T).
 
     Examples:
         >>> import torch
@@ -84,7 +82,7 @@ def _householder_diagonal(q: HouseholderNormal, p: Independent) -> Tensor:
 
 
 def _to_diagonal(mean: Tensor, variance: Tensor, entropy: Tensor, p: Independent) -> Tensor:
-    """KL to a diagonal Gaussian: -H[q] - E_q[log p], which needs the mean, diagonal and entropy of q only."""
+    """Return the KL to a diagonal Gaussian, -H[q] - E_q[log p]; only the diagonal of q's covariance matters."""
     base = p.base_dist
     if not isinstance(base, Normal):
         raise NotImplementedError(f"no closed form of KL(HouseholderNormal || {type(base).__name__})")

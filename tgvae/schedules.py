@@ -1,4 +1,4 @@
-"""Numbers that change with the step: KL weight (beta), Gumbel temperature. Pure Python."""
+"""Values that change during training: KL weight (beta), Gumbel temperature. Pure Python."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ Shape = Literal["constant", "linear", "sigmoid", "cyclical"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """A value that moves from ``start`` to ``end`` during the first ``share`` of training.
+    """A value that changes from ``start`` to ``end`` during the first ``share`` of training.
 
-    ``linear`` and ``sigmoid`` (Bowman et al. 2016) go once; ``cyclical`` (Fu et al. 2019) repeats a linear
-    rise over the first half of each of ``cycles`` equal cycles that fill the whole training;
-    ``constant`` is ``end`` throughout.
+    ``linear`` and ``sigmoid`` (Bowman et al. 2016) do so once. ``cyclical`` (Fu et al. 2019) divides the whole training
+    into ``cycles`` equal cycles, with a linear change in the first half of each. ``constant`` is always ``end``.
 
     Examples:
         >>> beta = Schedule("linear", share=0.5)
@@ -42,7 +41,7 @@ class Schedule:
             raise UserError("schedule.share must lie in (0, 1] and schedule.cycles be at least 1")
 
     def __call__(self, progress: float) -> float:
-        """The value at ``progress`` = steps done / all steps, in [0, 1]."""
+        """Return the value at ``progress`` = finished steps / all steps, in [0, 1]."""
         if self.shape == "constant":
             return self.end
         if self.shape == "cyclical":

@@ -1,8 +1,10 @@
-"""The one seam: a model turns a batch into a ``Trace``; the ELBO, its terms and IWAE are derived here.
+"""The interface between models and everything else: a model turns a batch into a ``Trace``.
 
     log p(x) >= ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))
 
-A model's ``trace(batch, samples)`` returns latents and observations; no model writes its own bound.
+The ELBO, its terms and the importance-weighted bound are computed here from latents and observations, once for all
+models: training minimises ``objective``, evaluation uses ``Trace.log_weights``.
+
 Shape legend: S samples, B batch. Everything is in nats.
 """
 
@@ -22,9 +24,9 @@ from tgvae.divergences import Estimator, kl
 
 @dataclass(frozen=True)
 class Latent:
-    """A latent variable: posterior q, prior p, draws z ~ q with shape (S, B, ...).
+    """A latent variable: posterior q, prior p, samples z ~ q with shape (S, B, ...).
 
-    ``unit`` says what a row is (``document`` or ``sentence``): one trace may hold both.
+    ``unit`` says what a row is, e.g. ``document`` or ``sentence``; a trace may contain several units.
 
     Examples:
         >>> import torch
@@ -45,7 +47,7 @@ class Latent:
 
 @dataclass(frozen=True)
 class Observed:
-    """An observation x with its likelihood given the latents; ``dist.log_prob(x)`` has shape (S, B).
+    """Observed data x with its likelihood given the latents; ``dist.log_prob(x)`` has shape (S, B).
 
     Examples:
         >>> import torch
@@ -65,11 +67,11 @@ class Observed:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a model says of a batch. ``aux`` holds regularisers to be *minimised*, one value a row.
+    """Latents, observations and regularisers of a batch; ``aux`` is to be *minimised*, one value per row.
 
     Examples:
-        z ~ N(0, 1), x | z ~ N(z, 1), and x = 0 is seen. The posterior is N(0, 1/2); with it every importance weight is
-        p(x) = N(0; 0, 2), whatever is drawn, and both terms add up to -log p(x) on average:
+        z ~ N(0, 1), x | z ~ N(z, 1) and x = 0. The exact posterior is N(0, 1/2). With it every importance weight is
+        p(x) = N(0; 0, 2), whatever z is, and the terms add up to -log p(x) in expectation:
 
         >>> import torch
         >>> from tgvae.distributions import diagonal_normal
@@ -89,36 +91,36 @@ class Trace:
     aux: dict[str, Tensor] = field(default_factory=dict)
 
     def terms(self, unit: str | None = None) -> dict[str, Tensor]:
-        """``nll/NAME`` and ``kl/NAME``, one value a row with shape (B,), averaged over samples.
+        """Return ``nll/NAME`` and ``kl/NAME``, averaged over samples, with shape (B,).
 
-        All units and ``aux/NAME`` too, unless one ``unit`` is named.
+        Without a ``unit``: those of all units, and ``aux/NAME``.
         """
-        wanted = {name: part for name, part in self.observed.items() if unit in (None, part.unit)}
-        latent = {name: part for name, part in self.latents.items() if unit in (None, part.unit)}
-        nll = {f"nll/{name}": -part.log_prob.mean(0) for name, part in wanted.items()}
-        kls = {f"kl/{n}": _rows(kl(part.q, part.p, part.z, part.estimator)) for n, part in latent.items()}
+        observed = {name: x for name, x in self.observed.items() if unit in (None, x.unit)}
+        latents = {name: h for name, h in self.latents.items() if unit in (None, h.unit)}
+        nlls = {f"nll/{name}": -x.log_prob.mean(0) for name, x in observed.items()}
+        kls = {f"kl/{name}": _mean_over_samples(kl(h.q, h.p, h.z, h.estimator)) for name, h in latents.items()}
         aux = {f"aux/{name}": value for name, value in self.aux.items()} if unit is None else {}
-        return nll | kls | aux
+        return nlls | kls | aux
 
     def log_weights(self, unit: str) -> Tensor:
-        """log p(x, z) - log q(z | x) with shape (S, B), over all parts of that ``unit``."""
+        """Return log p(x, z) - log q(z | x) with shape (S, B), over all observations and latents of ``unit``."""
         log_p = [part.log_prob for part in self.observed.values() if part.unit == unit]
         log_ratio = [h.p.log_prob(h.z) - h.q.log_prob(h.z) for h in self.latents.values() if h.unit == unit]
         return torch.stack(torch.broadcast_tensors(*log_p, *log_ratio)).sum(0)
 
 
-def _rows(value: Tensor) -> Tensor:
-    """KL of a prior that was itself drawn has a sample dimension (S, B): average it away."""
+def _mean_over_samples(value: Tensor) -> Tensor:
+    """Return a KL with shape (B,); it has a sample dimension (S, B) if the prior depends on a sampled latent."""
     return value.mean(0) if value.dim() > 1 else value
 
 
 def importance_weighted(log_weights: Tensor) -> Tensor:
-    """log 1/S sum_s w_s with shape (B,), from log w with shape (S, B) (Burda et al. 2016, 1509.00519).
+    """Return log 1/S sum_s w_s with shape (B,), from log w with shape (S, B) (Burda et al. 2016, arXiv 1509.00519).
 
-    ELBO <= this <= log p(x), rising in S.
+    In expectation it lies between the ELBO and log p(x), and increases with S.
 
     Examples:
-        The weights 1 and 3 have the mean 2:
+        The mean of the weights 1 and 3 is 2:
 
         >>> import torch
         >>> round(importance_weighted(torch.tensor([[1.0], [3.0]]).log()).item(), 4)  # log 2
@@ -130,18 +132,18 @@ def importance_weighted(log_weights: Tensor) -> Tensor:
 def objective(
     terms: Mapping[str, Tensor], weights: Mapping[str, float], free_nats: Mapping[str, float] | None = None
 ) -> Tensor:
-    """The training loss: sum over terms of weight x mean over rows.
+    """Return the training loss: the weighted sum of the mean of each term.
 
     Args:
-        terms: as given by ``Trace.terms``.
-        weights: a factor a term; a term that is not named counts once. beta is ``weights["kl/z"]``.
-        free_nats: a floor a term, in nats (Kingma et al. 2016): below it the term has no gradient.
+        terms: from ``Trace.terms``.
+        weights: a factor per term, 1 by default; beta is ``weights["kl/z"]``.
+        free_nats: a minimum per term in nats (Kingma et al. 2016); below it the term has no gradient.
 
     Raises:
-        ValueError: a weight or floor names a term that the model does not have.
+        ValueError: a name in ``weights`` or ``free_nats`` is not a term.
 
     Examples:
-        A mean nll of 3, half a mean KL of 1; with 2 nats free the KL counts as 2:
+        A mean nll of 3 and half a mean KL of 1; with 2 free nats the KL counts as 2:
 
         >>> import torch
         >>> terms = {"nll/x": torch.tensor([2.0, 4.0]), "kl/z": torch.tensor([0.5, 1.5])}
@@ -154,5 +156,6 @@ def objective(
     if unknown := (set(weights) | set(floors)) - set(terms):
         raise ValueError(f"no such terms: {sorted(unknown)}; this model has {sorted(terms)}")
     means = {name: value.mean() for name, value in terms.items()}
+    # The floor applies to the mean over the batch, not to rows: a row may be uninformative if others are not.
     floored = {name: mean.clamp_min(floors[name]) if name in floors else mean for name, mean in means.items()}
     return torch.stack([weights.get(name, 1.0) * value for name, value in floored.items()]).sum()

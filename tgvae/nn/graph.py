@@ -1,4 +1,4 @@
-"""Graphs: a convolution over neighbours, and links between latents as a distribution.
+"""Graph convolution, and the distribution of links given the latents of nodes.
 
 Shape legend: S samples, N nodes, M pairs of nodes, F features, H outputs, Z latent.
 """
@@ -12,10 +12,10 @@ from torch.distributions import Distribution, constraints
 
 
 class GraphConvolution(nn.Module):
-    """A X W, with A the normalised adjacency (Kipf & Welling 2017, arXiv 1609.02907); no bias, as there.
+    """A X W, with A the normalised adjacency (Kipf & Welling 2017, arXiv 1609.02907); no bias, as in the paper.
 
     Args:
-        inputs: F; with identity features it is N.
+        inputs: F, which is N for identity features.
         outputs: H.
     """
 
@@ -24,22 +24,22 @@ class GraphConvolution(nn.Module):
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(inputs, outputs)))
 
     def forward(self, adjacency: Tensor, x: Tensor | None) -> Tensor:
-        """``adjacency``: sparse (N, N); ``x``: (N, F), sparse or dense, None for the identity. Returns (N, H)."""
+        """Return (N, H) for a sparse adjacency (N, N) and features (N, F), sparse or dense; None is the identity."""
         with torch.autocast(adjacency.device.type, enabled=False):  # sparse products have no gradient in bfloat16
             return torch.sparse.mm(adjacency, self.weight if x is None else x @ self.weight)
 
 
 def log_odds(z: Tensor, pairs: Tensor) -> Tensor:
-    """z_i . z_j with shape (..., M), of latents (..., N, Z) and pairs (M, 2)."""
+    """Return z_i . z_j with shape (..., M) for latents (..., N, Z) and pairs (M, 2)."""
     i, j = pairs.T
     return (z[..., i, :] * z[..., j, :]).sum(-1)
 
 
 class Links(Distribution):
-    """Links between nodes: p(A_ij = 1 | z) = sigmoid(z_i . z_j), for some pairs, each with a weight.
+    """p(A_ij = 1 | z) = sigmoid(z_i . z_j) for some pairs of nodes, each with a weight.
 
-    A pair's log-probability is shared by its two nodes. With other weights than 1 it is a weighted
-    pseudo-likelihood, not the probability of a graph.
+    The log-probability of a pair is divided between its two nodes. Weights other than 1 make it a pseudo-likelihood,
+    not the probability of a graph.
 
     Args:
         z: latents with shape (S, N, Z).
@@ -56,10 +56,10 @@ class Links(Distribution):
         super().__init__(z.shape[:-1], weight.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Every node's share with shape (S, N): half of weight x log p(A_ij), summed over its pairs.
+        """Return the share of each node with shape (S, N): half of weight x log p(A_ij), summed over its pairs.
 
         Args:
-            value: 1 for an edge, 0 for none, with shape (M,).
+            value: 1 for an edge, otherwise 0, with shape (M,).
         """
         nll = F.binary_cross_entropy_with_logits(self.log_odds, value.expand_as(self.log_odds), reduction="none")
         half = -0.5 * self.weight * nll

@@ -1,4 +1,4 @@
-"""Heads: from features to a distribution."""
+"""Layers that map features to distributions, and bags of words to features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tgvae.nn.dropout import Dropout
 
 
 def mlp(sizes: list[int], dropout: float = 0.0) -> nn.Sequential:
-    """Linear layers of the given sizes, each followed by ReLU and dropout."""
+    """Return linear layers of the given sizes, each followed by ReLU and dropout."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU(), Dropout(dropout)]
@@ -22,9 +22,9 @@ def mlp(sizes: list[int], dropout: float = 0.0) -> nn.Sequential:
 
 
 class BagLinear(nn.Module):
-    """C W + b for bags C (U, D): a linear layer that looks up its words.
+    """C W + b for sparse bags C (U, D): a linear layer that looks up the rows of the words present.
 
-    The weights of a word stand together, W (D, H); they are saved as those of ``nn.Linear``, W' (H, D).
+    W has shape (D, H), so the weights of a word are adjacent in memory; it is saved transposed, like ``nn.Linear``'s.
     """
 
     def __init__(self, vocabulary_size: int, features: int) -> None:
@@ -64,7 +64,7 @@ class HouseholderHead(nn.Module):
     Args:
         features: F.
         latent_size: Z.
-        flow_length: K >= 0; zero is the diagonal Gaussian.
+        flow_length: K; 0 gives the diagonal Gaussian.
     """
 
     def __init__(self, features: int, latent_size: int, flow_length: int) -> None:
@@ -84,5 +84,5 @@ class HouseholderHead(nn.Module):
 
 
 def scale_of(log_scale: Tensor) -> Tensor:
-    """exp in float32, kept within e^-6 and e^3 so that no posterior or prior turns into a point or overflows."""
+    """Return exp(log_scale) in float32, within [e^-6, e^3], so that no distribution becomes a point or overflows."""
     return log_scale.float().clamp(-6, 3).exp()
