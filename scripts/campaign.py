@@ -17,7 +17,6 @@ CAMPAIGNS = {
         "interruptions:Training",
         "training that is killed, signalled, or short of disk or memory",
     ),
-    "preparation": ("interruptions:Preparation", "preparation that is killed, signalled or short of disk"),
     "untrusted_inputs": ("untrusted_inputs:UntrustedInputs", "damaged and forged run folders and prepared folders"),
     "fuzz": ("fuzz:Fuzz", "corrupt corpora"),
     "soak": ("soak:Soak", "an hour of generation in several threads"),

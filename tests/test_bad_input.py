@@ -22,9 +22,6 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from campaigns.fuzz import TEXT, TINY
 from data_prep.corpora import open_corpus
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.pipeline import prepare
@@ -37,6 +34,15 @@ from tgvae.data.vocabulary import bag_words
 from tgvae.errors import UserError
 from tgvae.files import write_bytes
 
+TEXT = "The army was near the border. Nobody saw the general with his soldiers, again."
+TINY = PrepareSettings(
+    vocabulary_size=2000,
+    min_document_words=1,
+    min_document_frequency=1,
+    max_document_frequency=1,
+    stop_words="none",
+    duplicates="keep",
+)
 SMALL = (
     *("--vocabulary-size", "300", "--min-document-words", "1", "--min-document-frequency", "1", "--workers", "1"),
     *("--duplicates", "keep"),

@@ -17,7 +17,6 @@ from campaign import CAMPAIGNS  # noqa: E402
 
 TINY = {
     "training": ("--tries", "1", "--faults", "kill -9 at any moment", "Ctrl-C", "not enough memory"),
-    "preparation": ("--tries", "1", "--documents", "150"),
     "untrusted_inputs": ("--tries", "20", "--seed", "2"),
     "fuzz": ("--tries", "30"),
     "soak": ("--minutes", "0.05", "--threads", "3", "--every", "0.5"),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from benchmarks.measuring import Metrics, Rounds, Row, fresh, interleaved, peak_memory, rows
-from benchmarks.workloads import Softmax
+from benchmarks.workloads import Softmax, sized
 from data_prep.pipeline import Engine, prepare
 from data_prep.settings import PrepareSettings
 from tgvae.config_io import from_json
@@ -32,8 +32,8 @@ from tgvae.evaluation.likelihood import sentence_bound
 from tgvae.evaluation.topic_fidelity import ask_every_topic, generated_fidelity
 from tgvae.evaluation.topics import diversity, top_words
 from tgvae.models.base import Capability
-from tgvae.models.tgvae import TGVAE, TGVAEConfig
-from tgvae.recipes import RECIPES, Recipe
+from tgvae.models.tgvae import TGVAE
+from tgvae.recipes import RECIPES
 from tgvae.runs import start_run
 
 Topics = NDArray[np.floating[Any]]  # weights of the words of every topic, with shape (T, D)
@@ -217,11 +217,16 @@ def measure_costs(settings: Mapping[str, Any]) -> Metrics:
     with TemporaryDirectory() as place:
         folder = sample(settings, Path(place))
         run = Path(place) / "run"
+        sentence = {"hidden_size": settings["hidden"], "softmax": settings["softmax"]}
+        epochs = settings["epochs"]
+        phase = {"epochs": epochs, "patience": epochs, "batch": settings["batch"]}  # nothing stops it early
+        train = {"seed": settings["seed"], "precision": settings["precision"]}
+        recipe = sized(settings["recipe"], sentence, phase, settings["topics"], **train)
         begin = time.process_time()
-        model = start_run(sized(settings), folder.path, run, quiet=True)
+        model = start_run(recipe, folder.path, run, quiet=True)
         seconds, memory = time.process_time() - begin, peak_memory()
         disk = sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
-        tokens = Corpus(folder, "train").lengths.sum() * settings["epochs"]
+        tokens = Corpus(folder, "train").lengths.sum() * epochs
         found = {"train s": seconds, "us/token": 1e6 * seconds / float(tokens), "memory MiB": memory}
         found |= {"disk MiB": disk / 2**20, "perplexity": sentence_bound(model, Corpus(folder, "valid")).perplexity}
         if Capability.GUIDANCE in model.capabilities:
@@ -245,19 +250,3 @@ def sample(settings: Mapping[str, Any], place: Path) -> PreparedFolder:
     changed = folder.manifest["settings"] | {"vocabulary_size": settings["vocabulary"], "fields": {}, "limit": None}
     options = from_json(PrepareSettings, changed, str(folder.path))
     return PreparedFolder.open(prepare(place / "sample.jsonl", place / "data", options, workers=1))
-
-
-def sized(settings: Mapping[str, Any]) -> Recipe:
-    """Return the recipe in these sizes; nothing stops the training of sentences early."""
-    recipe = RECIPES[settings["recipe"]]()
-    sizes = {"hidden_size": settings["hidden"], "softmax": settings["softmax"]}
-    model: Any = recipe.model
-    if isinstance(model, TGVAEConfig):
-        topic = replace(model.topic, topics=settings["topics"])
-        model = replace(model, topic=topic, sentence=replace(model.sentence, **sizes))
-    else:
-        model = replace(model, **sizes)
-    epochs, phases = settings["epochs"], recipe.train.phases
-    last = replace(phases["sentences"], epochs=epochs, batch=settings["batch"], patience=epochs)
-    train = replace(recipe.train, phases=phases | {"sentences": last}, seed=settings["seed"])
-    return replace(recipe, model=model, train=replace(train, precision=settings["precision"]))

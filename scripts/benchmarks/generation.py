@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -175,21 +173,20 @@ def calls_per_second(call: Callable[[], object], seconds: float, device: str) ->
 class Startup:
     """Seconds from the start of Python, each in a fresh process with one thread."""
 
-    run: Path | None = None
-    """A run that generates sentences; otherwise a sentence VAE of the size small with random weights."""
+    run: Path
+    """A run that generates sentences from latents."""
     rounds: int = 5
     """Measurements of each, in turn."""
     out: Path | None = None
     """JSON file for the result."""
 
     def measure(self) -> list[Row]:
-        with model_folder(self.run) as folder:
-            commands = {"tgvae --help": ("-m", "tgvae.cli.main", "--help"), "import tgvae": ("-c", "import tgvae")}
-            measures = {name: partial(command_seconds, *words) for name, words in commands.items()}
-            for name, generate in {"a run loaded": False, "a first sentence": True}.items():
-                settings = {"run": str(folder), "generate": generate}
-                measures[name] = partial(fresh, "generation:measure_startup", settings, 1)
-            return rows(interleaved(measures, self.rounds))
+        commands = {"tgvae --help": ("-m", "tgvae.cli.main", "--help"), "import tgvae": ("-c", "import tgvae")}
+        measures = {name: partial(command_seconds, *words) for name, words in commands.items()}
+        for name, generate in {"a run loaded": False, "a first sentence": True}.items():
+            settings = {"run": str(self.run), "generate": generate}
+            measures[name] = partial(fresh, "generation:measure_startup", settings, 1)
+        return rows(interleaved(measures, self.rounds))
 
 
 def command_seconds(*arguments: str) -> Metrics:
@@ -204,13 +201,3 @@ def measure_startup(settings: Mapping[str, Any]) -> Metrics:
     if settings["generate"]:
         model.write(torch.zeros(1, model.sentence.latent_size), DecodeSettings("greedy"))
     return {"seconds": time.time() - settings["began"]}
-
-
-@contextmanager
-def model_folder(run: Path | None) -> Iterator[Path]:
-    if run is not None:
-        yield run
-        return
-    with TemporaryDirectory() as place:
-        random_model(SIZES["small"]).save(Path(place))
-        yield Path(place)

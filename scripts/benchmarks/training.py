@@ -39,7 +39,6 @@ from benchmarks.workloads import (
     Timed,
     first_documents,
     recipe,
-    synthetic,
     token_rows,
     train_for,
 )
@@ -55,15 +54,14 @@ class Training:
     plain cross-entropy. Peers run unchanged in a copy of their checkout (it may need `pip install tensorboardX`).
     """
 
-    prepared: Path | None = None
-    """A prepared folder; a synthetic corpus otherwise. Its vocabulary counts."""
+    prepared: Path
+    """A prepared folder, whose vocabulary counts."""
     sentence_vae: Path | None = None
     """A checkout of timbmg/Sentence-VAE."""
     lagging: Path | None = None
     """A checkout of jxhe/vae-lagging-encoder."""
     size: Literal["small", "peer", "large"] = "small"
-    """E, H, Z, V, sentences per batch; small: 128, 200, 32, 8000, 64; peer: 300, 256, 16, 10000, 32; large: 400, 600,
-    32, 10000, 64."""
+    """E, H, Z, sentences per batch; small: 128, 200, 32, 64; peer: 300, 256, 16, 32; large: 400, 600, 32, 64."""
     models: tuple[Kind, ...] = ("sentence-vae", "tgvae")
     """Recipes of tgvae."""
     bidirectional: bool = False
@@ -102,14 +100,13 @@ class Training:
         """Yield a measurement of each program, by name."""
         with TemporaryDirectory() as name:
             place, sizes = Path(name), SIZES[self.size]
-            path = self.prepared or synthetic(place / "corpus", sizes, max(1, self.sentences // 5))
-            folder = PreparedFolder.open(path)
+            folder = PreparedFolder.open(self.prepared)
             tokens = token_rows(first_documents(folder, self.sentences))
             length = round(float(np.mean([len(row) + 1 for row in tokens])))
             sizes = replace(
                 sizes, vocabulary=len(folder.tokenizer), length=length, bidirectional=self.bidirectional
             )  # batches have as many tokens as that many sentences of mean length
-            common: dict[str, Any] = {"folder": str(path), "sentences": self.sentences, "device": self.device}
+            common: dict[str, Any] = {"folder": str(self.prepared), "sentences": self.sentences, "device": self.device}
             common |= {"seconds": self.seconds, "sizes": asdict(sizes)}
             found: dict[str, Callable[..., Metrics]] = {}
             for peer, checkout in {"Sentence-VAE": self.sentence_vae, "vae-lagging-encoder": self.lagging}.items():

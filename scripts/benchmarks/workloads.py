@@ -1,8 +1,7 @@
-"""Sizes of models, recipes of these sizes, synthetic corpora, and a training split that times the real loop."""
+"""Sizes of models, recipes of these sizes, and a training split that times the real loop."""
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,11 +16,8 @@ from numpy.typing import NDArray
 
 from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Rows, Unit
-from tgvae.data.schema import DOCUMENT, FORMAT, MANIFEST, SPLITS, TOPIC_WORDS, PreparedFolder, arrow_file, file_hash
-from tgvae.data.tokenizers import SPECIALS, WordTokenizer
-from tgvae.data.vocabulary import TopicVocabulary
+from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
-from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.recipes import RECIPES, Recipe
 from tgvae.runs import kind_of
@@ -30,8 +26,6 @@ from tgvae.training.loop import train
 Kind = Literal["sentence-vae", "tgvae", "language-model"]
 Softmax = Literal["full", "adaptive"]
 WARM = 3  # steps before the clock starts
-HELD_OUT = 64  # documents of the validation and test splits of a synthetic corpus
-TOPICS = 50  # of a synthetic corpus
 
 
 @dataclass(frozen=True)
@@ -55,15 +49,29 @@ SIZES = {
 }
 
 
-def recipe(kind: str, sizes: Sizes, precision: Any, device: str) -> Recipe:
-    """Return the last phase of a recipe in these sizes; TGVAE has 50 topics and a flow of length 5."""
-    found, model = RECIPES[kind](), SentenceConfig(sizes.embedding, sizes.hidden, sizes.latent)
-    model = replace(model, bidirectional=sizes.bidirectional, softmax=sizes.softmax, flow_length=5 * (kind == "tgvae"))
-    config = replace(found.model, sentence=model) if isinstance(found.model, TGVAEConfig) else model
-    name, phase = list(found.train.phases.items())[-1]
-    phases = {name: replace(phase, batch=sizes.sentences * sizes.length, epochs=1)}
-    where: Any = "cpu" if device == "cpu" else "auto"
-    return replace(found, model=config, train=replace(found.train, phases=phases, precision=precision, device=where))
+def sized(name: str, sentence: dict[str, Any], phase: dict[str, Any], topics: int = 50, **train: Any) -> Recipe:
+    """Return a recipe with changes to the sentence model, the last phase and training, and with so many topics."""
+    recipe, model = RECIPES[name](), RECIPES[name]().model
+    if isinstance(model, TGVAEConfig):
+        topic = replace(model.topic, topics=topics)
+        model = replace(model, topic=topic, sentence=replace(model.sentence, **sentence))
+    else:
+        model = replace(model, **sentence)
+    phases = dict(recipe.train.phases)
+    last = list(phases)[-1]
+    phases[last] = replace(phases[last], **phase)
+    return replace(recipe, model=model, train=replace(recipe.train, phases=phases, **train))
+
+
+def recipe(kind: str, sizes: Sizes, precision: str, device: str) -> Recipe:
+    """Return one epoch of the last phase of a recipe in these sizes; TGVAE has a flow of length 5."""
+    sentence: dict[str, Any] = {"bidirectional": sizes.bidirectional, "softmax": sizes.softmax}
+    sentence |= {"embedding_size": sizes.embedding, "hidden_size": sizes.hidden, "latent_size": sizes.latent}
+    sentence |= {"flow_length": 5 * (kind == "tgvae")}
+    phase = {"batch": sizes.sentences * sizes.length, "epochs": 1}
+    found = sized(kind, sentence, phase, precision=precision, device="cpu" if device == "cpu" else "auto")
+    last = list(found.train.phases)[-1]
+    return replace(found, train=replace(found.train, phases={last: found.train.phases[last]}))
 
 
 class EnoughError(Exception):
@@ -148,47 +156,3 @@ def token_rows(corpus: Corpus) -> list[list[int]]:
         batch = corpus.gather(index)
         rows += [row[: n - 1] for row, n in zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)]
     return rows
-
-
-def synthetic(path: Path, sizes: Sizes, documents: int, sentences: int = 5, topic_words: int = 8000) -> Path:
-    """Write a prepared folder of random sentences of one length; the same sizes give the same files.
-
-    Tokens follow Zipf's law, topic words an LDA whose topics are Zipf's laws over permutations of the words.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    orders = np.stack([rng.permutation(topic_words) for _ in range(TOPICS)]).astype(np.int32)
-    length, words = sizes.length - 1, min(sizes.length - 1, 20)  # without eos; topic words per sentence
-    for split, count in zip(SPLITS, (documents, HELD_OUT, HELD_OUT), strict=True):
-        tokens = zipf(count * sentences * length, sizes.vocabulary - len(SPECIALS), rng) + len(SPECIALS)
-        theta = rng.dirichlet(np.full(TOPICS, 0.1), count).cumsum(1)
-        topic = (rng.random((count, sentences * words))[:, :, None] > theta[:, None, :-1]).sum(-1).ravel()
-        bags = orders[topic, zipf(len(topic), topic_words, rng)]
-        columns = {
-            "id": pa.array(np.arange(count).astype(str)),
-            "sentences": lists(pa.array([""] * (count * sentences)), sentences),
-            "tokens": lists(lists(pa.array(tokens.astype(np.int32)), length), sentences),
-            "topic_words": lists(lists(pa.array(bags), words), sentences),
-            "words": lists(pa.array(np.full(count * sentences, length, dtype=np.int32)), sentences),
-        }
-        table = pa.table([columns.get(name, pa.nulls(count, pa.string())) for name in DOCUMENT.names], schema=DOCUMENT)
-        with pa.OSFile(str(path / arrow_file(split)), "wb") as file, pa.ipc.new_file(file, DOCUMENT) as writer:
-            writer.write_table(table)
-    saved = WordTokenizer([f"w{i}" for i in range(sizes.vocabulary - len(SPECIALS))]).save(path)
-    TopicVocabulary([f"t{i}" for i in range(topic_words)]).save(path / TOPIC_WORDS)
-    manifest: dict[str, Any] = {"format": FORMAT, "source": {"name": "synthetic", "licence": "none"}}
-    manifest |= {"settings": {"max_sentence_words": sizes.length}, "counts": {}, "skipped": {}, "versions": {}}
-    names = (saved.name, TOPIC_WORDS, *map(arrow_file, SPLITS))
-    (path / MANIFEST).write_text(json.dumps(manifest | {"files": {name: file_hash(path / name) for name in names}}))
-    return path
-
-
-def zipf(count: int, size: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """Sample 0 to size - 1 with p(r) proportional to 1 / (r + 2.7), Mandelbrot's form for English words."""
-    cumulative = np.cumsum(1 / (np.arange(size) + 2.7))
-    return np.searchsorted(cumulative / cumulative[-1], rng.random(count)).astype(np.int32)
-
-
-def lists(values: pa.Array, each: int) -> pa.ListArray:
-    """Split values into lists of ``each``."""
-    return pa.ListArray.from_arrays(pa.array(np.arange(0, len(values) + 1, each), pa.int32()), values)

@@ -49,7 +49,6 @@ def require(condition: bool, otherwise: object) -> None:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Return a Markdown table."""
     rows = [f"| {o.fault} | {o.tries:,} | {o.lost or 'nothing'} | {o.seen} |" for o in outcomes]
     return "\n".join(["| fault | times | lost | what the user saw |", "|---|---:|---:|---|", *rows]) + "\n"
 

@@ -11,7 +11,6 @@ from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import hypothesis
 import numpy as np
@@ -21,38 +20,16 @@ from campaigns import Outcome
 from data_prep.clean import clean_document
 from data_prep.corpora import open_corpus
 from data_prep.corpora.base import RawDocument, Skipped
-from data_prep.pipeline import prepare
 from data_prep.settings import Fields, PrepareSettings
 from tgvae.cli.inputs import find_inputs, read_documents
 from tgvae.data.graph_io import open_graph
-from tgvae.data.schema import SKIPPED, SPLITS, PreparedFolder
-from tgvae.data.tokenizers import word_tokenize
+from tgvae.data.schema import SPLITS
 from tgvae.data.vectors import open_vectors
 from tgvae.errors import UserError
 
 BATCH = 100  # inputs between two looks at the clock
 TEXT = "The army was near the border. Nobody saw the general with his soldiers, again."
 ANY_LENGTH = PrepareSettings(min_document_words=1)
-TINY = PrepareSettings(
-    vocabulary_size=2000,
-    min_document_words=1,
-    min_document_frequency=1,
-    max_document_frequency=1,
-    stop_words="none",
-    duplicates="keep",
-)
-# fmt: off
-STRINGS = [
-    "", " ", "\x00", "\ud800", "a\u0301\u0327", "\u202eעברית", "العربية هنا", "军队在边境", "😀👨\u200d👩", "<b>&amp;",
-    TEXT, TEXT + "\ud800\u2028" + TEXT, "train", "dev", "x\ty\r\nz", "''``\"\"", "a" * 5000, "! " * 500, "\u1e9e",
-]
-# fmt: on
-OTHERS: list[Any] = [None, [TEXT, ""], [], [[]], {}, {"a": [1]}, True, 0, -1, 10**30, 0.5, float("nan"), float("inf")]
-COLUMNS: dict[str, list[Any]] = {
-    "text": [*STRINGS, None, [TEXT, ""], ["\ud800", TEXT]],
-    "split": [None, "", "train", "dev", "test"],
-    **dict.fromkeys(("id", "label", "title", "summary", "other", "\ud800"), STRINGS + OTHERS),
-}
 
 
 @dataclass(frozen=True)
@@ -118,14 +95,14 @@ def inputs(draw: st.DrawFn, name: str) -> bytes:
 # Targets
 
 
-def read(source: Path, settings: PrepareSettings = ANY_LENGTH) -> list[RawDocument | Skipped]:
+def read(source: Path) -> list[RawDocument | Skipped]:
     """Read and clean the documents of a corpus; all strings must be encodable."""
-    documents = list(open_corpus(source, settings).documents())
+    documents = list(open_corpus(source, ANY_LENGTH).documents())
     for document in documents:
         f"{document.id} {document.where}".encode()
         if isinstance(document, RawDocument):
             assert document.split in (None, *SPLITS)
-            cleaned = clean_document(document, settings)
+            cleaned = clean_document(document, ANY_LENGTH)
             if not isinstance(cleaned, Skipped):
                 json.loads(cleaned.metadata)
                 "".join([*cleaned.sentences, cleaned.title or "", cleaned.label or "", cleaned.summary or ""]).encode()
@@ -171,27 +148,6 @@ def edges(content: bytes) -> None:
     assert (graph.edges[:, 0] < graph.edges[:, 1]).all()
 
 
-def prepared(content: bytes) -> None:
-    """Prepare a table whose cells are chosen by the bytes; each document is in one split or skipped."""
-    rows: list[dict[str, Any]] = [
-        {"id": f"{split} {i}", "text": f"{TEXT} {i}.", "split": split} for split in SPLITS for i in range(3)
-    ]
-    picks = iter(content)
-    for _ in range(len(content) // len(COLUMNS)):
-        rows.append({name: cells[next(picks) % len(cells)] for name, cells in COLUMNS.items()})
-    table = put("c.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    documents = read(table, TINY)
-    out = prepare(table, Path("out").resolve(), TINY, workers=1, overwrite=True)
-    opened = PreparedFolder.open(out, verify=True)
-    found = [row for split in SPLITS for row in opened.split(split).to_pylist()]
-    skipped = [json.loads(line)["id"] for line in (out / SKIPPED).read_bytes().splitlines()]
-    assert sorted([row["id"] for row in found] + skipped) == sorted(document.id for document in documents)
-    for row in found:
-        for sentence, ids, words in zip(row["sentences"], row["tokens"], row["words"], strict=True):
-            if words == len(word_tokenize(sentence)):
-                assert opened.tokenizer.decode(ids).split() == sentence.split()
-
-
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "lines": reader("c.txt"),
     "lines, gzipped": reader("c.txt.gz"),
@@ -202,7 +158,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "pairs of lines": pairs,
     "vectors": vectors,
     "edges": edges,
-    "tables prepared": prepared,
 }
 
 
@@ -225,6 +180,4 @@ def seeds(name: str) -> list[bytes]:
         return [sink.getvalue()]
     if name == "edges":
         return [b"a\tb\nb\tc\n# odd\nc,d\ne f\nf\tf\n"]
-    if name == "tables prepared":
-        return [bytes([first, *range(23)]) for first in range(4)]
     return [gzip.compress(plain) if "gzipped" in name else plain + b"\x00\x00a\nb\n"]

@@ -1,8 +1,7 @@
-"""Interruptions of `tgvae train` and `tgvae prepare`: killed, signalled, or without disk or memory.
+"""Interruptions of `tgvae train`: killed, signalled, or without disk or memory, at random moments.
 
-After every fault, whatever is in the folder must load. Then the command is resumed or run again, and must end with the
-bytes of an undisturbed run. Commands are forks of this process, because importing torch takes longer than training a
-tiny model.
+After every fault, whatever is in the run folder must load. Then the run is resumed, and must end with the bytes of an
+undisturbed run. Commands are forks of this process, because importing torch takes longer than training a tiny model.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -35,7 +33,6 @@ from tgvae.training.checkpoint import CHECKPOINT, read_progress
 from tgvae.training.logger import METRICS
 
 TRACEBACK = "Traceback (most recent call last)"
-PATIENCE = 20.0  # seconds after which a process that was interrupted must be gone
 KILLS = 5  # of one run; each kills what was resumed after the one before
 LATE_IMPORTS = ("tgvae.cli.prepare", "tgvae.cli.train", "torch._dynamo", "torch.distributed.tensor", "nltk.tokenize")
 EPOCHS = (
@@ -51,12 +48,11 @@ class Ended:
 
     status: int
     output: str
-    pid: int
     seconds: float
 
 
 class Process:
-    """``tgvae ARGUMENTS`` in a fork, in a session of its own; ``limit`` is called first, to restrict resources."""
+    """``tgvae ARGUMENTS`` in a fork; ``limit`` is called first, to restrict resources."""
 
     def __init__(self, arguments: Iterable[object], log: Path, limit: Limit | None = None) -> None:
         self.log, self.began = log, time.monotonic()
@@ -64,11 +60,11 @@ class Process:
         if not self.pid:
             _become([str(argument) for argument in arguments], log, limit)
 
-    def kill(self, number: int, after: float, group: bool = False) -> Ended:
+    def kill(self, number: int, after: float) -> Ended:
         """Send a signal some seconds after the start, unless the command has ended, and wait for the end."""
         while not (found := os.waitpid(self.pid, os.WNOHANG))[0]:
             if (left := self.began + after - time.monotonic()) <= 0:
-                (os.killpg if group and os.getpgid(self.pid) == self.pid else os.kill)(self.pid, number)
+                os.kill(self.pid, number)
                 return self.wait()
             time.sleep(min(0.005, left))
         return self._ended(found[1])
@@ -78,14 +74,13 @@ class Process:
 
     def _ended(self, status: int) -> Ended:
         output = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        return Ended(os.waitstatus_to_exitcode(status), output, self.pid, time.monotonic() - self.began)
+        return Ended(os.waitstatus_to_exitcode(status), output, time.monotonic() - self.began)
 
 
 def _become(arguments: list[str], log: Path, limit: Limit | None) -> None:
     """Run the command in this forked process; never returns."""
     status = 1
     try:
-        os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.stdout = sys.stderr = log.open("w", encoding="utf-8", buffering=1)
@@ -101,41 +96,6 @@ def _become(arguments: list[str], log: Path, limit: Limit | None) -> None:
         os._exit(status)
 
 
-class Box:
-    """A folder in which commands are interrupted, and the seconds that an undisturbed one takes."""
-
-    seconds: float
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        for module in LATE_IMPORTS:  # once, and not in every fork
-            import_module(module)
-        self.folder, self.log, self.rng = folder, folder / "log", random.Random(seed)
-
-    def moment(self) -> float:
-        return self.rng.uniform(0, self.seconds)
-
-    def start(self, *arguments: object, limit: Limit | None = None) -> Process:
-        return Process(arguments, self.log, limit)
-
-    def run_faults(
-        self, faults: Mapping[str, Callable[..., list[str]]], out: Path, tries: int, seconds: float
-    ) -> list[Outcome]:
-        """Run rounds of faults until the time is over; ``out`` is removed after each."""
-        end = time.monotonic() + seconds
-        seen: dict[str, Counter[str]] = {name: Counter() for name in faults}
-        for _ in range(tries):
-            for name, fault in faults.items():
-                if time.monotonic() > end:
-                    break
-                try:
-                    seen[name].update(fault(self))
-                except LostError as error:
-                    seen[name][f"LOST: {error}"] += 1
-                    print(f"{name}: {error}", file=sys.stderr)
-                shutil.rmtree(out, ignore_errors=True)
-        return [outcome(name, counts) for name, counts in seen.items() if counts]
-
-
 def outcome(fault: str, seen: Counter[str]) -> Outcome:
     """Return the outcome of a fault from what was seen; messages that start with LOST count as lost."""
     lost = sum(count for what, count in seen.items() if what.startswith("LOST"))
@@ -146,15 +106,13 @@ def limited(kind: int, size: int) -> Limit:
     return partial(resource.setrlimit, kind, (size, size))
 
 
-# Training
-
-
-class TrainingBox(Box):
-    """A prepared corpus, and undisturbed runs by seed."""
+class Box:
+    """A prepared corpus, undisturbed runs by seed, and the seconds that one takes."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        super().__init__(folder, seed)
-        self.run = folder / "run"
+        for module in LATE_IMPORTS:  # once, and not in every fork
+            import_module(module)
+        self.folder, self.run, self.log, self.rng = folder, folder / "run", folder / "log", random.Random(seed)
         tgvae("prepare", write_corpus(folder / "texts.jsonl"), "--out", folder / "data", *PREPARE.split())
         for number in range(2):
             self.seconds = self.succeed(*self.train(self.whole(number), "--train.seed", number)).seconds
@@ -164,6 +122,12 @@ class TrainingBox(Box):
 
     def train(self, run: Path, *more: object) -> list[object]:
         return ["train", self.folder / "data", "--out", run, *SIZES.split(), *EPOCHS.split(), *more]
+
+    def moment(self) -> float:
+        return self.rng.uniform(0, self.seconds)
+
+    def start(self, *arguments: object, limit: Limit | None = None) -> Process:
+        return Process(arguments, self.log, limit)
 
     def succeed(self, *arguments: object) -> Ended:
         ended = self.start(*arguments).wait()
@@ -204,7 +168,7 @@ def contents(path: Path) -> object:
     return [{name: value for name, value in line.items() if not name.endswith("_per_second")} for line in lines]
 
 
-def kill_training(box: TrainingBox) -> list[str]:
+def kill_training(box: Box) -> list[str]:
     found, arguments = [], box.train(box.run)
     for _ in range(KILLS):
         ended = box.start(*arguments).kill(signal.SIGKILL, box.moment())
@@ -217,7 +181,7 @@ def kill_training(box: TrainingBox) -> list[str]:
     return found or ["already finished"]
 
 
-def kill_overwriting(box: TrainingBox) -> list[str]:
+def kill_overwriting(box: Box) -> list[str]:
     """The folder holds the old run, with or without its model, or the new one: never a mixture."""
     shutil.copytree(box.whole(0), box.run)
     box.start(*box.train(box.run, "--overwrite", "--train.seed", 1)).kill(signal.SIGKILL, box.moment() / 2)
@@ -229,7 +193,7 @@ def kill_overwriting(box: TrainingBox) -> list[str]:
     return ["resumed the new run" if seed else "still had the old run"]
 
 
-def signal_training(number: signal.Signals, box: TrainingBox) -> list[str]:
+def signal_training(number: signal.Signals, box: Box) -> list[str]:
     """Between two steps the run is saved, with a message; before training the process ends at once."""
     ended = box.start(*box.train(box.run)).kill(number, box.moment())
     require(TRACEBACK not in ended.output, ended)
@@ -240,7 +204,7 @@ def signal_training(number: signal.Signals, box: TrainingBox) -> list[str]:
     return ["saved, with a message" if saved else "ended at once" if at_once else "already finished"]
 
 
-def starved(box: TrainingBox, ended: Ended, words: str) -> list[str]:
+def starved(box: Box, ended: Ended, words: str) -> list[str]:
     """A lack of something ends with a message; once it is there again, the run goes on."""
     require(ended.status in (0, 2) and TRACEBACK not in ended.output, ended)
     require(ended.status == 0 or words in ended.output, ended)
@@ -249,13 +213,13 @@ def starved(box: TrainingBox, ended: Ended, words: str) -> list[str]:
     return [f"`... {words} ...`, status 2" if ended.status else "there was enough"]
 
 
-def limit_file_size(box: TrainingBox) -> list[str]:
+def limit_file_size(box: Box) -> list[str]:
     size = box.rng.randint(4096, (box.whole(0) / CHECKPOINT).stat().st_size)
     ended = box.start(*box.train(box.run), limit=limited(resource.RLIMIT_FSIZE, size)).wait()
     return starved(box, ended, "cannot be written")
 
 
-def limit_memory(box: TrainingBox) -> list[str]:
+def limit_memory(box: Box) -> list[str]:
     """Allow a few megabytes more than the process has at its start."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = limited(resource.RLIMIT_AS, size + box.rng.randint(0, 200 << 20))
@@ -267,7 +231,7 @@ def limit_memory(box: TrainingBox) -> list[str]:
     return ["torch itself crashed; the run went on"]
 
 
-TRAINING: dict[str, Callable[[TrainingBox], list[str]]] = {
+FAULTS: dict[str, Callable[[Box], list[str]]] = {
     "kill -9 at any moment": kill_training,
     "kill -9 while an old run is overwritten": kill_overwriting,
     "SIGTERM": partial(signal_training, signal.SIGTERM),
@@ -285,85 +249,24 @@ class Training:
     """Rounds; each has up to five kills of one run, and some of the other faults."""
     seconds: float = 600
     """Time for all; a fault that has begun is completed."""
-    faults: tuple[str, ...] = tuple(TRAINING)
+    faults: tuple[str, ...] = tuple(FAULTS)
     """Names of faults."""
     seed: int = 0
     """Of the moments; how far a run got by then depends on the machine."""
 
     def run(self) -> list[Outcome]:
         with TemporaryDirectory() as folder:
-            box = TrainingBox(Path(folder), self.seed)
-            return box.run_faults({name: TRAINING[name] for name in self.faults}, box.run, self.tries, self.seconds)
-
-
-# Preparation
-
-
-class PreparationBox(Box):
-    """A corpus, and the files that it is prepared to."""
-
-    def __init__(self, folder: Path, documents: int, workers: int, seed: int) -> None:
-        super().__init__(folder, seed)
-        self.out, corpus = folder / "made" / "out", write_corpus(folder / "texts.jsonl", documents)
-        options = ("--overwrite", "--vocabulary-size", 300, "--min-document-words", 3, "--workers", workers)
-        self.command = ("prepare", corpus, "--out", self.out, *options)
-        self.seconds = self.start(*self.command).wait().seconds
-        self.expected = files(self.out)
-
-    def interrupt(self, number: signal.Signals, group: bool) -> list[str]:
-        """Send a signal: nothing or the whole folder is left, and no process; the next run is as if undisturbed."""
-        ended = self.start(*self.command).kill(number, self.moment(), group)
-        require(ended.status in (0, -number, 128 + number) and TRACEBACK not in ended.output, ended)
-        end = time.monotonic() + PATIENCE
-        while left := processes(ended.pid):
-            require(time.monotonic() < end, f"processes left over: {left}")
-            time.sleep(0.05)
-        require(not self.out.exists() or files(self.out) == self.expected, "the folder is incomplete")
-        again = self.start(*self.command).wait()
-        require(again.status == 0 and files(self.out) == self.expected, f"the next run differs: {again}")
-        require(list(self.out.parent.iterdir()) == [self.out], "files are left over")
-        return [f"status {ended.status}" if ended.status else "already finished"]
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
-
-
-def processes(session: int) -> list[int]:
-    """Return the live processes of a session."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # a process that has ended meanwhile
-            state, _, _, of = path.read_text().rsplit(")", 1)[1].split()[:4]
-            if int(of) == session and state != "Z":
-                found.append(int(path.parent.name))
-    return found
-
-
-PREPARATION: dict[str, Callable[[PreparationBox], list[str]]] = {
-    "kill -9 of the main process": lambda box: box.interrupt(signal.SIGKILL, group=False),
-    "kill -9 of all processes": lambda box: box.interrupt(signal.SIGKILL, group=True),
-    "SIGTERM": lambda box: box.interrupt(signal.SIGTERM, group=False),
-    "Ctrl-C": lambda box: box.interrupt(signal.SIGINT, group=True),
-}
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """Interrupt `tgvae prepare`."""
-
-    tries: int = 10
-    """Rounds of all faults."""
-    seconds: float = 600
-    """Time for all; a fault that has begun is completed."""
-    documents: int = 1500
-    """Of a synthetic corpus; 500 make a chunk of work."""
-    workers: int = 2
-    """Processes."""
-    seed: int = 0
-    """Of the moments."""
-
-    def run(self) -> list[Outcome]:
-        with TemporaryDirectory() as folder:
-            box = PreparationBox(Path(folder), self.documents, self.workers, self.seed)
-            return box.run_faults(PREPARATION, box.out.parent, self.tries, self.seconds)
+            box = Box(Path(folder), self.seed)
+            end = time.monotonic() + self.seconds
+            seen: dict[str, Counter[str]] = {name: Counter() for name in self.faults}
+            for _ in range(self.tries):
+                for name in self.faults:
+                    if time.monotonic() > end:
+                        break
+                    try:
+                        seen[name].update(FAULTS[name](box))
+                    except LostError as error:
+                        seen[name][f"LOST: {error}"] += 1
+                        print(f"{name}: {error}", file=sys.stderr)
+                    shutil.rmtree(box.run, ignore_errors=True)
+        return [outcome(name, counts) for name, counts in seen.items() if counts]
