@@ -15,7 +15,7 @@ from data_prep.corpora.base import Corpus, RawDocument, Skipped
 from data_prep.ids import text_hash
 from data_prep.settings import PrepareSettings
 from tgvae.data.schema import SPLITS
-from tgvae.errors import UserError, meant
+from tgvae.errors import UserError, suggestion
 
 NO_GROUPS = "none"
 TOLERANCE = 0.1
@@ -112,7 +112,7 @@ class Splitter:
                     "effect; leave it out."
                 )
         if sizes and group_by not in known:
-            hint = meant(group_by, known) or f"; choose from {', '.join(known) or 'none'}"
+            hint = suggestion(group_by, known) or f"; choose from {', '.join(known) or 'none'}"
             raise UserError(f"--group-by {group_by}: no document has this field{hint}.")
         splitter.splits = split_groups(sizes, settings.splits, settings.seed)
         return splitter

@@ -30,7 +30,7 @@ from tgvae.cli.plot import Plot
 from tgvae.cli.show import Show
 from tgvae.cli.train import Resume, train_options
 from tgvae.data.schema import PreparedFolder
-from tgvae.errors import Stopped, UserError, closest, meant, meant_path
+from tgvae.errors import Stopped, UserError, closest, path_suggestion, suggestion
 from tgvae.evaluation.report import EvalConfig
 from tgvae.recipes import RECIPES, Recipe, demo, in_phases
 from tgvae.runs import load_run
@@ -335,15 +335,15 @@ def test_closest() -> None:
     assert closest("Econmy", ["war", "Economy"]) == "Economy"
     assert closest("xyz", ["war", "economy"]) is None
     assert closest("war", []) is None
-    assert meant("xyz", ["war"]) == ""
+    assert suggestion("xyz", ["war"]) == ""
 
 
 def test_suggestions_for_any_part_of_a_path(tmp_path: Path) -> None:
     (tmp_path / "runs" / "sotu").mkdir(parents=True)
-    assert meant_path(tmp_path / "rusn" / "sout") == f"; did you mean {tmp_path / 'runs' / 'sotu'}?"
-    assert meant_path(tmp_path / "runs" / "wiki") == ""
-    assert meant_path(tmp_path / "elsewhere" / "sotu") == ""
-    assert meant_path(tmp_path / "runs" / "sotu") == ""
+    assert path_suggestion(tmp_path / "rusn" / "sout") == f"; did you mean {tmp_path / 'runs' / 'sotu'}?"
+    assert path_suggestion(tmp_path / "runs" / "wiki") == ""
+    assert path_suggestion(tmp_path / "elsewhere" / "sotu") == ""
+    assert path_suggestion(tmp_path / "runs" / "sotu") == ""
 
 
 def test_nan_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:

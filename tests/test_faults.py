@@ -197,8 +197,8 @@ def too_large_for_numpy() -> None:
     ("fault", "told"),
     [
         (vanished, "/nowhere/a.txt: No such file or directory"),
-        (too_large_for_torch, "out of memory; give it less"),
-        (too_large_for_numpy, "out of memory; give it less"),
+        (too_large_for_torch, "out of memory; process less"),
+        (too_large_for_numpy, "out of memory; process less"),
     ],
 )
 def test_faults_of_the_machine_are_one_line(

@@ -28,8 +28,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal, and little patience."""
-    monkeypatch.setattr(progress, "PATIENCE", 0.05)
+    """A terminal, and a short delay."""
+    monkeypatch.setattr(progress, "DELAY", 0.05)
     monkeypatch.setenv("TERM", "xterm")
     return Terminal()
 
@@ -68,7 +68,7 @@ def test_the_time_left_is_told(terminal: Terminal) -> None:
         for _ in range(10):
             advance()
             time.sleep(0.03)
-        until(lambda: re.search(r"\d+/1000, 0:\d\d:\d\d left", terminal.shown) is not None)
+        until(lambda: re.search(r"\d+/1000 0:\d\d:\d\d left 0:\d\d:\d\d", terminal.shown) is not None)
 
 
 def test_a_step_within_a_step_has_a_line_of_its_own(terminal: Terminal) -> None:
@@ -77,7 +77,7 @@ def test_a_step_within_a_step_has_a_line_of_its_own(terminal: Terminal) -> None:
 
 
 def test_what_is_quick_shows_nothing(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", 60.0)
+    monkeypatch.setattr(progress, "DELAY", 60.0)
     with showing_at(terminal), step("quick"):
         assert sum(track(range(4), "counting")) == 6
     assert terminal.getvalue() == ""

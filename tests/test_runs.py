@@ -21,7 +21,7 @@ from tests.test_training import killed_run, small_recipe
 from tgvae.data.graphs import Graph
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import open_vectors
-from tgvae.errors import UserError, in_words
+from tgvae.errors import UserError, user_message
 from tgvae.models.base import Capability, Model
 from tgvae.models.topic import TopicConfig
 from tgvae.models.vae import VectorConfig
@@ -107,7 +107,7 @@ def test_any_options_give_a_trainable_model_or_a_user_error(data: dict[str, Any]
         model = build(recipe, source)
         require_trainable(model, load_examples(model, recipe, source), recipe.train)
     except Exception as error:
-        if not in_words(error):  # neither a UserError nor a lack of memory
+        if not user_message(error):  # neither a UserError nor a lack of memory
             raise
         return
     assert set(model.units) >= {phase.unit for phase in phases.values()}

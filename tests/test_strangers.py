@@ -166,7 +166,7 @@ def test_settings_out_of_range(make: Callable[[], object]) -> None:
         (b"[" * 100_000, "damaged"),
         (b'{"format": 1, "model": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "damaged"),
         (b"\xff\xfe\x00", "damaged"),
-        (b"null", "all is None, not an object"),
+        (b"null", "the content is None, not an object"),
         (b'{"format": true, "model": [], "config": {}}', "model is"),
         (b'{"format": 1, "config": {}}', "model is missing"),
         (b'{"format": 1, "model": ["tgvae"], "config": {}}', r"model is \['tgvae'\]"),
@@ -191,7 +191,7 @@ def test_json_with_a_byte_order_mark_or_of_utf_16_is_json(tmp_path: Path) -> Non
         assert read_json(tmp_path / "a.json", "") == {"ä": 1}
 
 
-def test_misfits_are_named_by_place() -> None:
+def test_mismatches_are_located() -> None:
     form = {"a": int, "b": {"c": str | None}}
     assert describe_mismatch({"a": 1, "b": {"c": None}, "more": 2}, form) == ""
     assert describe_mismatch({"a": 1, "b": {"c": 5}}, form) == "b.c is 5"

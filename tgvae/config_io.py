@@ -1,6 +1,6 @@
-"""Settings as JSON and back: dataclasses of numbers, strings, tuples, dicts and dataclasses; and the files they are in.
+"""Settings in JSON files: dataclasses of numbers, strings, tuples, dicts and dataclasses.
 
-A file may come from anybody, so everything in it is looked at before it is used.
+Files may come from untrusted sources, so everything is checked before it is used.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from tgvae.files import read_bytes
 
 T = TypeVar("T")
 RENAMED_SETTINGS = {1: {"evidence": "evidence_weight", "guide_topics": "backprop_to_topics"}}
-"""Settings of models that were renamed after a format of config.json and run.json, by that format."""
+"""Settings of models that were renamed after a format of config.json and run.json, keyed by that format."""
 SEEDS = 2**32
-"""Seeds are whole numbers from 0 to less than this: what all sources of random numbers take."""
+"""Seeds are integers from 0 to less than this, which all random generators accept."""
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it, within lists and dicts too: NaN, as a share of nothing is, becomes null.
+def nan_to_none(value: Any) -> Any:
+    """Return a value for JSON, in which NaN (the mean of nothing, for example) becomes null, at any depth.
 
     Examples:
-        >>> plain({"share": float("nan"), "parts": (1, 0.5)})
+        >>> nan_to_none({"share": float("nan"), "parts": (1, 0.5)})
         {'share': None, 'parts': [1, 0.5]}
     """
     if isinstance(value, dict):
-        return {name: plain(part) for name, part in value.items()}
+        return {name: nan_to_none(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
+        return [nan_to_none(part) for part in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """What a JSON file holds.
+    """Parse a JSON file.
 
     Raises:
-        FileNotFoundError: there is none.
-        UserError: it cannot be read, is not JSON in Unicode, or nests too deep; ``remedy`` says what to do.
+        FileNotFoundError: there is no such file.
+        UserError: it cannot be read, is not JSON in Unicode, or is nested too deeply; ends with ``remedy``.
     """
     try:
         return json.loads(read_bytes(path))
@@ -55,32 +55,32 @@ def read_json(path: Path, remedy: str) -> Any:
 
 
 def read_versioned(
-    path: Path, known: int, form: Mapping[str, Any], remedy: str, oldest: int | None = None
+    path: Path, known: int, schema: Mapping[str, Any], remedy: str, oldest: int | None = None
 ) -> dict[str, Any]:
-    """The object in a JSON file that says its ``format``, and of what form it is.
+    """Return the object in a JSON file after checking its ``format`` and its schema.
 
     Args:
         path: the file.
-        known: the newest format that this program reads.
-        form: type of every value that must be there, by name; of objects again a form.
-        remedy: what to do about a damaged file, or one of an older format.
-        oldest: the oldest format that this program reads; ``known`` by default.
+        known: the newest format that this version reads.
+        schema: types of required values by name; nested for objects.
+        remedy: what to do about a damaged file or an older format.
+        oldest: the oldest format that this version reads; ``known`` by default.
 
     Raises:
-        FileNotFoundError: there is none.
-        UserError: it is damaged, of another form, or of another format.
+        FileNotFoundError: there is no such file.
+        UserError: it is damaged, or has another schema or format.
     """
     found = read_json(path, remedy)
     if wrong := describe_mismatch(found, {"format": int}):
         raise UserError(f"{path}: damaged ({wrong}); {remedy}")
     require_format(path, found["format"], known, remedy, oldest)
-    if wrong := describe_mismatch(found, form):
+    if wrong := describe_mismatch(found, schema):
         raise UserError(f"{path}: damaged ({wrong}); {remedy}")
     return dict(found)
 
 
 def read_config(cls: type[T], path: Path, remedy: str) -> T:
-    """A settings dataclass from a JSON file. Raises UserError where that is missing or damaged, or as ``from_json``."""
+    """Read a settings dataclass from a JSON file. Raises UserError for a missing, damaged or invalid file."""
     try:
         return from_json(cls, read_json(path, remedy), str(path))
     except FileNotFoundError:
@@ -110,15 +110,15 @@ def migrate_settings(settings: Mapping[str, Any], format: int) -> dict[str, Any]
     return {renamed.get(name, name): value for name, value in settings.items()}
 
 
-def describe_mismatch(value: Any, form: Any, name: str = "") -> str:
-    """What of a JSON value is not as ``form`` has it, in words; nothing if all is."""
-    if not isinstance(form, Mapping):
-        return "" if isinstance(value, form) else f"{name} is {shortened(value)}"
+def describe_mismatch(value: Any, schema: Any, name: str = "") -> str:
+    """Return a message describing the first mismatch of a JSON value with ``schema``, or ''."""
+    if not isinstance(schema, Mapping):
+        return "" if isinstance(value, schema) else f"{name} is {shortened(value)}"
     if not isinstance(value, dict):
-        return f"{name or 'all'} is {shortened(value)}, not an object"
-    if absent := sorted(set(form) - set(value)):
-        return f"{name}{'.' if name else ''}{absent[0]} is missing"
-    inner = (describe_mismatch(value[key], part, f"{name}.{key}" if name else key) for key, part in form.items())
+        return f"{name or 'the content'} is {shortened(value)}, not an object"
+    if missing := sorted(set(schema) - set(value)):
+        return f"{name}{'.' if name else ''}{missing[0]} is missing"
+    inner = (describe_mismatch(value[key], part, f"{name}.{key}" if name else key) for key, part in schema.items())
     return next(filter(None, inner), "")
 
 
@@ -137,15 +137,15 @@ def require_range(settings: object, low: float, below: float, *names: str) -> No
 
 
 def from_json(cls: type[T], values: Any, where: str) -> T:
-    """A settings dataclass from parsed JSON; fields that are absent keep their defaults.
+    """Return a settings dataclass from parsed JSON; missing fields get their defaults.
 
     Args:
         cls: the dataclass.
         values: a JSON object.
-        where: names the place in error messages.
+        where: its location, for error messages.
 
     Raises:
-        UserError: an unknown field, one without a default that is absent, or a value of the wrong type.
+        UserError: an unknown field, a missing field without a default, or a value of the wrong type.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected an object with settings, found {shortened(values)}")
@@ -174,9 +174,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return {key: _value(arguments[1], v, f"{where}[{shortened(key)}]") for key, v in value.items()}
     if origin is Literal and value in arguments:
         return value
-    if origin is UnionType and type(value) in arguments:  # str | None, or an object that is built already
+    if origin is UnionType and type(value) in arguments:  # str | None, or an object that has been built already
         return value
-    if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # NaN is not, nor infinity
+    if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # neither NaN nor infinity
         return float(value)
     if hint is int and type(value) is int and abs(value) <= sys.maxsize:
         return value

@@ -1,4 +1,4 @@
-"""What ends a command without being a bug: the user's input, the machine, a signal."""
+"""Errors that end a command without a traceback: the user's input, the machine, a signal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: the message names the file, row or field and the remedy.
+    """An error that the user can fix: the message names the file, row or field and the remedy.
 
     The command line prints the message alone and exits with status 2.
 
@@ -24,13 +24,13 @@ class UserError(ValueError):
 
 
 class UnwritableError(UserError):
-    """A file cannot be written: no room, no right, or no such folder."""
+    """A file cannot be written: the disk is full, permission is denied, or the folder does not exist."""
 
 
 class Stopped(KeyboardInterrupt):
-    """Asked to stop by a signal, and stopped in good order.
+    """Stopped by a signal after saving.
 
-    The command line prints the message and exits with status 128 + ``signal``, as shells have it.
+    The command line prints the message and exits with status 128 + ``signal``, as shells do.
     """
 
     def __init__(self, message: str, signal: int) -> None:
@@ -47,11 +47,11 @@ NO_MEMORY = (
     "Failed to launch worker thread",
     "Storage size calculation overflowed",
 )
-"""Words of torch, the system, C++, oneDNN, Python and Arrow where there is no memory left."""
+"""Messages of torch, the system, C++, oneDNN, Python and Arrow for a lack of memory."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or its accelerator has no memory left, which is told in errors of several kinds.
+    """Whether the machine or its accelerator has no memory left, which libraries report by several exceptions.
 
     Examples:
         >>> out_of_memory(MemoryError()), out_of_memory(ValueError("no such topic"))
@@ -62,25 +62,25 @@ def out_of_memory(error: BaseException) -> bool:
     return not isinstance(error, UserError) and any(words in str(error) for words in NO_MEMORY)
 
 
-def in_words(error: BaseException) -> str:
-    """What a user can mend, in a line; empty where the error is a bug of ours.
+def user_message(error: BaseException) -> str:
+    """Return a one-line message for an error that the user can fix, or '' for a bug.
 
     Examples:
-        >>> in_words(UserError("no topic 9: this model has topics 0 to 4")), in_words(KeyError("a bug"))
+        >>> user_message(UserError("no topic 9: this model has topics 0 to 4")), user_message(KeyError("a bug"))
         ('no topic 9: this model has topics 0 to 4', '')
     """
     if out_of_memory(error):
-        return "out of memory; give it less at once or a smaller model, or take a machine with more memory"
+        return "out of memory; process less at once, or use a smaller model or a machine with more memory"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) if isinstance(error, UserError | OSError) else ""
 
 
-def meant(name: str, known: Iterable[str]) -> str:
-    """The ending of a message about a mistyped name; empty where no known name is spelt nearly so.
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" for a misspelled name, or '' if no known name is close.
 
     Examples:
-        >>> meant("econmy", ["war", "economy"]), meant("xyz", ["war", "economy"])
+        >>> suggestion("econmy", ["war", "economy"]), suggestion("xyz", ["war", "economy"])
         ("; did you mean 'economy'?", '')
     """
     close = closest(name, known)
@@ -88,14 +88,14 @@ def meant(name: str, known: Iterable[str]) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """Which of the known names is spelt most like this one, if any nearly is; its case does not matter."""
+    """Return the known name that is spelled most alike, ignoring case, or None if none is close."""
     by_small = {other.casefold(): other for other in known}
     close = difflib.get_close_matches(name.casefold(), by_small, n=1)
     return by_small[close[0]] if close else None
 
 
-def meant_path(path: Path) -> str:
-    """The same for a file or folder that is not there, whichever part of its path is mistyped."""
+def path_suggestion(path: Path) -> str:
+    """Return ``suggestion`` for a missing file or folder, whichever part of its path is misspelled."""
     there = None if path.exists() else _closest_path(path)
     return "" if there is None else f"; did you mean {there}?"
 
@@ -103,7 +103,7 @@ def meant_path(path: Path) -> str:
 def _closest_path(path: Path) -> Path | None:
     if path.exists() or path == path.parent:
         return path
-    with suppress(OSError):  # a folder that may not be read
+    with suppress(OSError):  # a folder without read permission
         parent = _closest_path(path.parent)
         name = None if parent is None else closest(path.name, (other.name for other in parent.iterdir()))
         return None if parent is None or name is None else parent / name

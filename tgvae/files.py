@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a kill, a full disk or a power cut; and small ones read."""
+"""Durable writes: a file is complete or unchanged, also after a kill, a full disk or a power cut. Small reads too."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from tgvae.errors import UnwritableError, UserError
 
 LARGEST = 2**26
-"""Bytes of a file that is read at once: settings, words, a tokenizer."""
+"""Largest file in bytes that ``read_bytes`` accepts: settings, words, a tokenizer."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the system refuses while ``path`` is written, as an UnwritableError that names it."""
+    """Raise UnwritableError, which names ``path``, where the system refuses to write."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -26,21 +26,19 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A place beside ``path`` to write to, which takes its name when it is on disk: readers find old or new, whole.
-
-    Nothing is left beside where writing fails.
+    """Yield a path to write to, which replaces ``path`` once it is on disk: readers see the old or the new file.
 
     Raises:
-        UnwritableError: it cannot be written; what was at ``path`` is still there.
+        UnwritableError: it cannot be written; the old file is kept and no partial file is left.
     """
     partial = path.with_name(f"{path.name}.partial")
     with writing(path):
         try:
-            partial.unlink(missing_ok=True)  # of a process that was killed
+            partial.unlink(missing_ok=True)  # left by a killed process
             partial.touch()
             mode = partial.stat().st_mode
             yield partial
-            partial.chmod(mode)  # safetensors writes files that their owner alone may read
+            partial.chmod(mode)  # safetensors writes files that only their owner may read
             sync(partial)
             os.replace(partial, path)
             sync(path.parent)
@@ -49,25 +47,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by a UTF-8 text. Raises UnwritableError, see ``atomic_write``."""
+    """Replace a file by UTF-8 text; see ``atomic_write``."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file. Raises UnwritableError, see ``atomic_write``."""
+    """Replace a file; see ``atomic_write``."""
     with atomic_write(path) as partial:
         partial.write_bytes(content)
 
 
 def read_bytes(path: Path) -> bytes:
-    """A small file, or what it links to, as those of the Hub's cache are links.
+    """Read a small file, or the file that it links to (files in the Hub's cache are links).
 
     Raises:
-        FileNotFoundError: there is none; callers know what that means.
-        UserError: it is no file, cannot be read, or is larger than 64 MiB, as no file of ours is that is read at once.
+        FileNotFoundError: there is no such file; callers explain what that means.
+        UserError: it is not a file, cannot be read, or is larger than 64 MiB, as no file read this way should be.
     """
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
-        raise UserError(f"{path}: not a file; remove it, and put the file of that name in its place")
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would never end
+        raise UserError(f"{path}: not a file; replace it with the file of that name")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
@@ -76,12 +74,12 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if len(content) > LARGEST:
-        raise UserError(f"{path}: larger than {LARGEST >> 20} MiB, which no such file is; get the right one anew")
+        raise UserError(f"{path}: larger than {LARGEST >> 20} MiB, too large for this file; get the right one again")
     return content
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
+    """Flush a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -30,7 +30,7 @@ from tgvae.data.dataset import Examples
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.datasets import DATA_TYPES, fingerprint, load_split, open_source
 from tgvae.distributed import unsharded
-from tgvae.errors import UserError, meant_path
+from tgvae.errors import UserError, path_suggestion
 from tgvae.evaluation.generation import Writer, real_sentences
 from tgvae.evaluation.model_card import write_card
 from tgvae.evaluation.topic_fidelity import ask_every_topic, generated_fidelity
@@ -211,7 +211,7 @@ def read_run(run: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(
             f"{run}: not a run folder (no {RUN}), or interrupted before it was complete; "
-            f"give a folder made by `tgvae train`{meant_path(run)}"
+            f"give a folder made by `tgvae train`{path_suggestion(run)}"
         ) from None
     machine = described.get("machine")  # missing in early runs of tgvae 0.1.0
     if machine is not None:
@@ -277,7 +277,7 @@ def load_run(run: Path, device: str = "cpu", *, require: Capability | None = Non
         UserError: the folder holds no trained model, or one without the capability ``require``.
     """
     if not (run / WEIGHTS).is_file():  # written last
-        raise UserError(f"{run}: no trained model here; give a folder made by `tgvae train`{meant_path(run)}")
+        raise UserError(f"{run}: no trained model here; give a folder made by `tgvae train`{path_suggestion(run)}")
     with step(f"reading {run}"):
         model = load(run, map_location=device)
     if require is not None and require not in model.capabilities:

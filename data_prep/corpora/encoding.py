@@ -19,7 +19,7 @@ from typing import IO, cast
 
 from data_prep.corpora.files import readable
 from tgvae.data.languages import detect_language
-from tgvae.errors import UserError, meant
+from tgvae.errors import UserError, suggestion
 
 GZIP = b"\x1f\x8b"
 """First bytes of a gzipped file."""
@@ -62,7 +62,7 @@ def known_encoding(name: str) -> str:
         return codecs.lookup(name).name
     except LookupError:
         common = ("utf-8", "utf-16", "windows-1252", "latin-1", "windows-1251", "shift_jis", "gb18030")
-        hint = meant(name, common) or f"; such as {', '.join(common)}"
+        hint = suggestion(name, common) or f"; such as {', '.join(common)}"
         raise UserError(f"--encoding {name}: no such encoding{hint}.") from None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data_prep.corpora.base import Skipped, printable, split_name
 from tgvae.data.schema import file_hash
-from tgvae.errors import UserError, meant_path
+from tgvae.errors import UserError, path_suggestion
 
 TEXT = (".txt", ".text", ".md", ".markdown", ".html", ".htm")
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
@@ -68,7 +68,7 @@ def input_file(path: Path, kinds: tuple[str, ...] = TEXT + TABLES) -> InputFile:
     """
     with readable(path):
         if not path.is_file():
-            missing = f"no such file or folder{meant_path(path) or '.'}"
+            missing = f"no such file or folder{path_suggestion(path) or '.'}"
             raise UserError(f"{path}: {'not a file.' if path.exists() else missing}")
     if (name := printable(str(path))) != str(path):
         raise UserError(f"{name}: the name is not UTF-8; rename it.")

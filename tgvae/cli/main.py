@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tgvae.errors import Stopped, UserError, in_words, meant
+from tgvae.errors import Stopped, UserError, suggestion, user_message
 
 COMMANDS = {
     "demo": "prepare, train and evaluate on the embedded corpus (about 5 minutes)",
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (UserError, OSError, MemoryError, RuntimeError) as error:
-        message = in_words(error)
+        message = user_message(error)
         if debug or not message:
             raise
         print(f"tgvae: {message}", file=sys.stderr)
@@ -96,7 +96,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
         UserError: there is no such command, or the platform is not supported.
     """
     if name not in COMMANDS:
-        raise UserError(f"no command {name!r}{meant(name, COMMANDS) or '; see `tgvae --help`'}")
+        raise UserError(f"no command {name!r}{suggestion(name, COMMANDS) or '; see `tgvae --help`'}")
     if sys.platform == "win32":  # folders cannot be synced to disk there, which every atomic write does
         raise UserError("Windows is not supported; use Linux, macOS, or WSL 2 on Windows")
     # Set before torch is imported: spinning threads halve the speed when another process uses a core.

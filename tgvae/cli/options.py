@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
-from tgvae.errors import UserError, closest, meant
+from tgvae.errors import UserError, closest, suggestion
 
 Options = TypeVar("Options")
 
@@ -100,7 +100,7 @@ def recipe_name(arguments: Sequence[str], recipes: Collection[str], default: str
         elif argument.startswith("--recipe="):
             name = argument.removeprefix("--recipe=")
     if name not in recipes:
-        raise UserError(f"no recipe {name!r}{meant(name, recipes) or '; choose from ' + ', '.join(recipes)}")
+        raise UserError(f"no recipe {name!r}{suggestion(name, recipes) or '; choose from ' + ', '.join(recipes)}")
     return name
 
 

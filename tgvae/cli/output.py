@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tgvae.config_io import plain
+from tgvae.config_io import nan_to_none
 
 PIPE_WIDTH = 160  # characters per line of tables that are written to a file or pipe
 
@@ -26,7 +26,7 @@ def table_console() -> Console:
 
 def print_json(value: Any) -> None:
     """Print one JSON object, indented; NaN becomes null."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(nan_to_none(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def command(*words: object) -> str:

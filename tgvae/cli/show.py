@@ -17,7 +17,7 @@ from tgvae.cli import evaluate
 from tgvae.cli.options import parse
 from tgvae.cli.output import command, print_json, print_next_steps, table_console
 from tgvae.data.vectors import Vectors, open_vectors
-from tgvae.errors import UserError, meant
+from tgvae.errors import UserError, suggestion
 from tgvae.evaluation.html_report import definition_list, html_page, metric_tables, plots_html
 from tgvae.evaluation.plots.catalog import Plot
 from tgvae.evaluation.report_io import report_to_json
@@ -136,7 +136,7 @@ def recipe_with_options(options: Show) -> Recipe:
     """Return the recipe with epochs and seed of the options. Raises UserError if it is not a recipe of vectors."""
     known = [name for name, recipe in RECIPES.items() if kind_of(recipe()).data_type == "vectors"]
     if options.recipe not in known:
-        hint = meant(options.recipe, known) or f"; choose from {', '.join(known)}"
+        hint = suggestion(options.recipe, known) or f"; choose from {', '.join(known)}"
         raise UserError(f"{options.recipe!r} is not a recipe of vectors{hint}")
     if options.epochs < 1:
         raise UserError(f"epochs is {options.epochs}; it must be at least 1")

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from tgvae.data.graphs import Graph, simple_edges
 from tgvae.data.safe_pickle import require_arrays
-from tgvae.errors import UserError, meant_path
+from tgvae.errors import UserError, path_suggestion
 from tgvae.files import write_text
 
 PICKLED = ("x", "tx", "allx", "y", "ty", "ally", "graph")
@@ -32,7 +32,7 @@ def open_graph(source: str) -> Graph:
         return _edge_list(path)
     if (path.parent / f"ind.{path.name}.x").is_file():
         return _planetoid(path)
-    hint = meant_path(path) or "; give a file with a list of edges, or FOLDER/cora where FOLDER has ind.cora.x"
+    hint = path_suggestion(path) or "; give a file with a list of edges, or FOLDER/cora where FOLDER has ind.cora.x"
     raise UserError(f"{source}: no graph{hint}")
 
 

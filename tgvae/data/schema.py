@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from tgvae.config_io import read_versioned
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.errors import UserError, meant_path, out_of_memory
+from tgvae.errors import UserError, out_of_memory, path_suggestion
 
 FORMAT = 1
 SPLITS = ("train", "valid", "test")
@@ -178,7 +178,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         replaced = folder.with_name(f"{folder.name}.replaced")  # an overwriting `tgvae prepare` was killed
         remedy = f"rename {replaced}, which was here" if replaced.is_dir() else "make it with `tgvae prepare`"
-        raise UserError(f"{folder}: no such folder{meant_path(folder) or f'; {remedy}.'}")
+        raise UserError(f"{folder}: no such folder{path_suggestion(folder) or f'; {remedy}.'}")
     try:
         manifest = read_versioned(path, FORMAT, FORM, remedy)
     except FileNotFoundError:

@@ -25,7 +25,7 @@ from torch import Tensor
 from tgvae.data.corruption import Corruption, corrupt_vectors
 from tgvae.data.dataset import Ints, Rows, Unit, shuffled
 from tgvae.data.schema import SPLITS
-from tgvae.errors import UserError, meant, meant_path
+from tgvae.errors import UserError, path_suggestion, suggestion
 
 Floats = NDArray[np.float32]
 SHARES = (0.8, 0.1, 0.1)
@@ -210,13 +210,13 @@ PACKAGED: dict[str, Callable[[], tuple[Floats, NDArray[np.str_]]]] = {"digits": 
 def _read(path: Path) -> tuple[Floats, NDArray[np.str_] | None]:
     """Arrays of an .npz file; never a pickled one."""
     if path.suffix != ".npz":
-        hint = meant(str(path), PACKAGED) or f"; give {', '.join(PACKAGED)}, or a file .npz with an array x"
+        hint = suggestion(str(path), PACKAGED) or f"; give {', '.join(PACKAGED)}, or a file .npz with an array x"
         raise UserError(f"{path}: no such set of vectors{hint}")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             x, labels = file["x"], file.get("labels")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file{meant_path(path)}") from None
+        raise UserError(f"{path}: no such file{path_suggestion(path)}") from None
     except KeyError:
         raise UserError(f"{path}: holds no array x; save one with numpy.savez(path, x=..., labels=...)") from None
     except DAMAGED as error:

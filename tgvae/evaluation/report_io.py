@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from tgvae.config_io import describe_mismatch, plain, read_json, require_format
+from tgvae.config_io import describe_mismatch, nan_to_none, read_json, require_format
 from tgvae.data.schema import file_hash
-from tgvae.errors import UserError, meant_path
+from tgvae.errors import UserError, path_suggestion
 from tgvae.evaluation.metric import Metric, Parts, Report
 from tgvae.evaluation.registry import slug
 from tgvae.evaluation.report_data import SummaryRow, TopicRow
@@ -49,8 +49,8 @@ def report_to_json(report: Report) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the metrics as JSON objects by section and id, without the rows of their parts."""
     return {
         section: {
-            id: {key: plain(getattr(metric, key)) for key in METRIC_SCHEMA if key != "baselines"}
-            | {"baselines": plain(dict(metric.baselines))}
+            id: {key: nan_to_none(getattr(metric, key)) for key in METRIC_SCHEMA if key != "baselines"}
+            | {"baselines": nan_to_none(dict(metric.baselines))}
             | ({"parts": {"paired": metric.parts.paired, "exp": metric.parts.exp}} if metric.parts else {})
             for id, metric in metrics.items()
         }
@@ -128,7 +128,7 @@ def load_evaluation(run: Path) -> tuple[dict[str, Any], Report]:
             for section, metrics in about.pop("sections").items()
         }
     except FileNotFoundError:
-        hint = meant_path(run) or f"; run `tgvae evaluate {run}` first"
+        hint = path_suggestion(run) or f"; run `tgvae evaluate {run}` first"
         raise UserError(f"{run}: not evaluated yet{hint}") from None
     except UserError:
         raise

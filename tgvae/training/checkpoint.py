@@ -1,7 +1,6 @@
-"""One file that holds all that a run needs to go on: weights, optimiser state, progress, figures not yet written.
+"""The checkpoint: one file with weights, optimiser state, progress and metrics not yet written.
 
-Safetensors with the progress as JSON in its header: no pickle. Files are written beside their place,
-synced and renamed, so that a reader finds the old one or the new one.
+Safetensors with the progress as JSON in its header, so there is no pickle, written by ``atomic_write``.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from tgvae.training.config import Phase
 
 CHECKPOINT = "last.safetensors"
 SUMS = "journal.sums"
-EARLIER = "made by an earlier version of tgvae, which cannot be resumed; train with --overwrite"
+INCOMPATIBLE = "made by an earlier version of tgvae and cannot be resumed; train again with --overwrite"
 
 
 @dataclass
 class Progress:
-    """Where a run stands: the next batch to train on, and the best validation bound of the phase.
+    """Progress of a run: the next batch to train on, and the best validation objective of the phase.
 
-    ``step`` counts updates over all phases; ``stale`` counts validations since the best.
+    ``step`` counts updates over all phases; ``stale`` counts validations since the best one.
     """
 
     phase: int = 0
@@ -46,20 +45,20 @@ class Progress:
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, sums: Tensor | None = None
 ) -> None:
-    """Replace the checkpoint at ``path``, which is kept until the new one is on disk.
+    """Replace the checkpoint at ``path``.
 
-    So there must be room for two: each is about three times the size of the weights, which are saved with the two
-    moments that AdamW has of every weight.
+    The old one is kept until the new one is on disk, so there must be room for two. Each is about three times as large
+    as the weights, because AdamW has two moments of every weight.
 
     Args:
-        path: of the file.
-        model: its weights and buffers.
-        optimizer: its state.
-        progress: where the run stands.
-        sums: of figures that the journal has not written yet.
+        path: the file.
+        model: gives weights and buffers.
+        optimizer: gives its state.
+        progress: the progress of the run.
+        sums: metrics that the logger has not written yet.
 
     Raises:
-        UnwritableError: no room or no right; the checkpoint that was there is kept.
+        UnwritableError: it cannot be written; the old checkpoint is kept.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {} if sums is None else {SUMS: sums}
@@ -71,23 +70,21 @@ def save_checkpoint(
 
 
 def read_progress(path: Path) -> Progress:
-    """Raises UserError: no checkpoint there, or not one of ours."""
+    """Read the progress in a checkpoint. Raises UserError if there is none or it is damaged."""
     try:
         with safe_open(path, "pt") as file:
             return Progress(**json.loads(file.metadata()["progress"]))
     except FileNotFoundError:
         raise UserError(f"{path}: no checkpoint to resume from; train with --overwrite instead") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a checkpoint of tgvae ({error})") from error
+        raise UserError(f"{path}: not a checkpoint of tgvae, or damaged ({error})") from error
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor | None:
-    """Put weights and optimiser state back; returns the sums that were saved with them.
-
-    The optimiser must be over the same parameters.
+    """Restore weights and optimiser state; return the sums that were saved with them.
 
     Raises:
-        UserError: the state is of parameters with other names or shapes, or none at all.
+        UserError: the state belongs to parameters with other names or shapes.
     """
     try:
         tensors = load_file(path)
@@ -98,10 +95,10 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             _, number, part = key.split(".")
             states.setdefault(int(number), {})[part] = tensors[key]
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if any(states[n]["exp_avg"].shape != parameters[n].shape for n in states):  # which AdamW would not notice
-            raise UserError(f"{path}: {EARLIER}")
+        if any(states[n]["exp_avg"].shape != parameters[n].shape for n in states):  # AdamW would not notice
+            raise UserError(f"{path}: {INCOMPATIBLE}")
         model.load_state_dict(weights)
     except (SafetensorError, KeyError, IndexError, RuntimeError) as error:
-        raise UserError(f"{path}: {EARLIER} ({error})") from error
+        raise UserError(f"{path}: {INCOMPATIBLE} ({error})") from error
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return sums

@@ -1,4 +1,4 @@
-"""How to train: phases, and the learning rate over them."""
+"""Training settings: phases and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tgvae.schedules import Schedule
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with its own optimiser and early stopping.
+    """A part of training with its own optimiser and early stopping.
 
     Attributes:
-        unit: train on bags of words of ``document``s alone, on ``sentence``s with their documents, on ``vector``s,
-            or on the ``node``s of a graph.
-        epochs: at most this many.
+        unit: rows to train on: ``document`` (bags of words), ``sentence`` (with their documents), ``vector``, or
+            ``node`` of a graph.
+        epochs: largest number of epochs.
         learning_rate: peak of a cosine with a short warm-up.
-        batch: documents, vectors, or padded tokens, a batch; a graph is one batch.
-        weights: weight of terms over the phase, by name; others count once.
-        free_nats: floor of terms, by name.
-        temperature: of the model's Gumbel-softmax draws.
-        corruption: noise on what the encoder sees, and on z: a denoising model (Im et al. 2015, arXiv 1511.06406).
+        batch: documents, vectors or padded tokens per batch; a graph is one batch.
+        weights: schedules of the weights of terms by name; other terms have weight 1.
+        free_nats: floors of terms by name.
+        temperature: of Gumbel-softmax samples.
+        corruption: noise on the encoder's input and on z: a denoising model (Im et al. 2015, arXiv 1511.06406).
         patience: stop after this many epochs without a better validation bound.
 
     Examples:
@@ -53,25 +53,25 @@ class Phase:
         if bad := [name for name, floor in self.free_nats.items() if not 0 <= floor < math.inf]:
             raise UserError(f"free_nats of {bad[0]} is {self.free_nats[bad[0]]}; it must be at least 0 and finite")
         if min(self.temperature(0), self.temperature(1)) <= 0:
-            raise UserError("temperature must stay above 0; give it another start or end")
+            raise UserError("temperature must stay above 0; change its start or end")
         if self.corruption.kind != "none" and not self.corruption.rate:
             raise UserError(f"corruption.kind is {self.corruption.kind}, but corruption.rate is 0; give a rate")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train.
+    """Training settings.
 
     Attributes:
-        phases: by name, one after another; each starts from the best state of the one before.
-        seed: of everything.
+        phases: by name, in order; each starts from the best model of the one before.
+        seed: of all random numbers.
         clip: largest norm of the gradient.
-        precision: ``bf16`` trains in bfloat16, ``auto`` where the hardware multiplies it faster than float32. Weights,
-            their updates and validation are in float32.
-        device: ``auto`` takes the accelerator if there is one.
-        save_minutes: between checkpoints within an epoch; one is made after every epoch anyhow.
-        largest_loss: an objective above it stops training as one that is not finite does; in nats a row, which is a
-            document, sentence, vector or node. Text of a million words has some ten million nats.
+        precision: ``bf16`` trains in bfloat16, ``auto`` only where the hardware multiplies it faster than float32.
+            Weights, their updates and validation are in float32.
+        device: ``auto`` uses the accelerator if there is one.
+        save_minutes: minutes between checkpoints within an epoch; every epoch ends with one.
+        largest_loss: stop with an error if the objective, in nats per row (document, sentence, vector or node), exceeds
+            this. A text of a million words has about ten million nats.
 
     Examples:
         >>> config = TrainConfig({"topics": Phase("document"), "sentences": Phase("sentence", epochs=5)}, seed=1)
@@ -93,9 +93,9 @@ class TrainConfig:
 
 
 def learning_rate(peak: float, step: int, total: int) -> float:
-    """A linear warm-up over the first tenth, 200 steps at most, then a cosine to zero.
+    """Return the rate of a step: linear warm-up over the first tenth, at most 200 steps, then a cosine to zero.
 
-    A function of the step, with no state of its own that a resumed run would have to restore.
+    A function of the step alone, so a resumed run has no scheduler state to restore.
 
     Examples:
         >>> [round(learning_rate(1e-3, step, total=100), 6) for step in (0, 4, 50, 100)]

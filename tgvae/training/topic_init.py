@@ -1,8 +1,7 @@
-"""Where topics and words start: the corpus's own co-occurrences.
+"""Initialisation of topics and word embeddings from co-occurrence in the corpus.
 
-Word vectors are the singular vectors of the positive pointwise mutual information of words in documents
-(Levy & Goldberg 2014); topics start as their k-means centres, so that each begins as words which do occur
-together and none has to be found by chance.
+Word vectors are singular vectors of the positive pointwise mutual information of words in documents (Levy & Goldberg
+2014). Topics start at k-means centres of these vectors, so every topic begins with words that do occur together.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from tgvae.errors import UserError
 from tgvae.models.topic import MixtureTopics
 
 Floats = NDArray[np.float32]
-SHRINK = 2.0  # co-occurrences that halve a PMI: a pair seen once or twice is no evidence
-SHARPNESS = 10.0  # norm of a topic's start: its closest words get e^10 times the weight of unrelated ones
+SHRINK = 2.0  # co-occurrences that halve a PMI: pairs seen once or twice are noise
+SHARPNESS = 10.0  # norm of a topic embedding: its closest words have e^10 times the weight of unrelated ones
 
 
 def init_topics(topic: MixtureTopics, bags: csr_array, seed: int) -> None:
-    """Start the embeddings and the background of ``topic`` from document counts with shape (documents, D).
+    """Initialise the embeddings and the background of ``topic`` from document counts with shape (documents, D).
 
     Raises:
         UserError: more topics than topic words.
@@ -37,7 +36,7 @@ def init_topics(topic: MixtureTopics, bags: csr_array, seed: int) -> None:
         raise UserError(f"{topics} topics, but only {bags.shape[1]} topic words: ask for fewer topics")
     words = word_vectors(bags, size, seed)
     frequency = bags.sum(0)
-    with catch_warnings(action="ignore", category=ConvergenceWarning):  # words that all documents have are alike
+    with catch_warnings(action="ignore", category=ConvergenceWarning):  # words in all documents have equal vectors
         clusters = KMeans(topics, n_init=3, random_state=seed).fit(words, sample_weight=np.sqrt(frequency))
     centres = SHARPNESS * _unit(clusters.cluster_centers_)
     background = np.log(np.maximum(frequency, 1) / frequency.sum()).astype(np.float32)
@@ -45,7 +44,7 @@ def init_topics(topic: MixtureTopics, bags: csr_array, seed: int) -> None:
 
 
 def word_vectors(bags: csr_array, size: int, seed: int) -> Floats:
-    """Unit word vectors with shape (D, size) from document counts; zero-padded where D < size."""
+    """Return unit word vectors with shape (D, size) from document counts; zero-padded where D < size."""
     pmi = positive_pmi(bags)
     rank = min(size, min(pmi.shape) - 1)
     left, singular, _ = randomized_svd(pmi, rank, random_state=seed)
@@ -55,7 +54,7 @@ def word_vectors(bags: csr_array, size: int, seed: int) -> Floats:
 
 
 def positive_pmi(bags: csr_array) -> csr_array:
-    """max(0, log p(v, w) / p(v) p(w)) over documents, shrunk where counts are small; zero diagonal; (D, D)."""
+    """Return max(0, log p(v, w) / p(v) p(w)) over documents, shrunk for small counts, with zero diagonal, (D, D)."""
     present = cast(csr_array, (bags > 0).astype(np.float32))
     share = present.sum(0) / present.shape[0]
     pairs = (present.T @ present).tocoo()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tgvae.config_io import plain
+from tgvae.config_io import nan_to_none
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.html_report import CONFIG
 from tgvae.evaluation.plots.catalog import PlotId, collect_plot_data, render
@@ -96,7 +96,7 @@ def _without_corpus(model: Any) -> ReportData:
 def _topic_list(data: ReportData) -> TopicList:
     rows, groups = data.topics or (), _prevalence(data)
     return TopicList(
-        npmi=plain(float(np.mean([row.npmi for row in rows]))),  # NaN becomes None
+        npmi=nan_to_none(float(np.mean([row.npmi for row in rows]))),  # NaN becomes None
         diversity=diversity(np.array([row.words for row in rows])),
         in_use=None if data.theta is None else topics_in_use(data.theta),
         groups={kind: Groups(found.names, found.documents.tolist()) for kind, found in groups.items()},
@@ -119,7 +119,7 @@ def _topic_info(row: TopicRow, groups: dict[str, Prevalence], has_shares: bool) 
     words = [TopicWord(*pair) for pair in zip(row.words, row.probabilities, strict=True)]
     prevalence = {kind: found.means[:, row.number].round(5).tolist() for kind, found in groups.items()}
     share = row.share if has_shares else None
-    return TopicInfo(row.number, row.name, share, plain(row.npmi), words, list(row.nearest), prevalence)
+    return TopicInfo(row.number, row.name, share, nan_to_none(row.npmi), words, list(row.nearest), prevalence)
 
 
 def _plot_list(data: ReportData) -> PlotList:
