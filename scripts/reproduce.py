@@ -22,7 +22,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from tgvae.cli.evaluate import judge_of, measure
+from tgvae.cli.evaluate import evaluate_run, load_reference_lm
 from tgvae.cli.main import keep_memory
 from tgvae.evaluation.paper_tables import LANGUAGE_MODEL, all_tables
 from tgvae.evaluation.report import EvalConfig
@@ -124,8 +124,8 @@ def evaluate_cell(options: Options, name: str, recipe: Recipe) -> None:
     start_process(options)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     judge_run = options.out / LANGUAGE_MODEL
-    judge = judge_of(judge_run, load_run(judge_run, device), data=options.data)
-    measure(run, load_run(run, device), judge, protocol=protocol, data=options.data)
+    reference = load_reference_lm(judge_run, load_run(judge_run, device), data=options.data)
+    evaluate_run(run, load_run(run, device), reference, config=protocol, data=options.data)
 
 
 def as_json(protocol: EvalConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tgvae.cli.main import keep_memory
 from tgvae.data.corruption import Corruption
 from tgvae.datasets import load_split, open_source
 from tgvae.evaluation.likelihood import importance_weighted_nll
-from tgvae.evaluation.links import link_figures
+from tgvae.evaluation.link_prediction import link_metrics
 from tgvae.evaluation.metric import Metrics
 from tgvae.evaluation.registry import baseline_name
 from tgvae.evaluation.studies import header, with_error
@@ -147,7 +147,7 @@ class Links:
         recipe = in_phases(recipe, lambda phase: replace(phase, epochs=self.epochs or phase.epochs))
         model: Any = ensure_run(recipe, graph, self.out / Path(graph).stem / kind / str(seed), quiet=True)
         split: Any = load_split(model, open_source(type(model), graph), "test", seed)
-        return link_figures(model, split, seed)
+        return link_metrics(model, split, seed)
 
 
 def publish(table: Table, what: str, path: Path) -> None:

@@ -130,7 +130,7 @@ def test_nothing_to_compare_with_is_refused() -> None:
         References([])
     with pytest.raises(UserError, match="at least one sentence"):
         corpus_bleu([], References([["a"]]))
-    with pytest.raises(UserError, match="two or more, not 1"):
+    with pytest.raises(UserError, match="at least two sentences, not 1"):
         self_bleu([["a"]])
 
 

@@ -204,9 +204,9 @@ def test_mistakes_are_named(repetitive: Documents) -> None:
     texts, top = texts_of(repetitive), np.array([[0, 1]])
     with pytest.raises(UserError, match="at least 1 word, not 0"):
         Cooccurrence.by_windows(texts, top, 0)
-    with pytest.raises(ValueError, match="two words a topic"):
+    with pytest.raises(ValueError, match="two words per topic"):
         npmi(top[:, :1], Cooccurrence.by_windows(texts, top, 5))
-    with pytest.raises(ValueError, match="two words a topic"):
+    with pytest.raises(ValueError, match="two words per topic"):
         npmi_at(top, Cooccurrence.by_windows(texts, top, 5), sizes=(1, 5))
     with pytest.raises(KeyError, match=r"\[7\] were not counted"):
         npmi(np.array([[0, 7]]), Cooccurrence.by_windows(texts, top, 5))

@@ -14,9 +14,14 @@ from tests.test_models import JOINT
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
-from tgvae.evaluation.baselines import lda_topics
-from tgvae.evaluation.topic_fidelity import Asked, LabelJudge, OwnJudge, ask_every_topic, generated_fidelity
-from tgvae.evaluation.topics import nearest_sentences, top_words
+from tgvae.evaluation.topic_fidelity import (
+    InferredTopicFidelity,
+    LabelFidelity,
+    TopicSamples,
+    generate_for_every_topic,
+    generated_fidelity,
+)
+from tgvae.evaluation.topics import lda_topics, nearest_sentences, top_words
 from tgvae.generation.decode import DecodeSettings, decode
 from tgvae.models import consistency
 from tgvae.models.consistency import relaxed_bags, token_words, topic_consistency
@@ -42,7 +47,7 @@ def test_fidelity_is_counted_right(model: TGVAE, prepared: PreparedFolder) -> No
     held_out = Corpus(prepared, "test")
     texts = ["soldier army battle", "bread soup", "12 ?"]
     found = [int(model.topics_of(text).argmax()) for text in texts[:2]]
-    asked = Asked(torch.tensor([found[0], (found[1] + 1) % 4, (found[1] + 1) % 4]), texts)
+    asked = TopicSamples(torch.tensor([found[0], (found[1] + 1) % 4, (found[1] + 1) % 4]), texts)
     expected = {found[0]: [1.0], (found[1] + 1) % 4: [0.0, 0.0]}
     if found[0] == (found[1] + 1) % 4:
         expected = {found[0]: [1.0, 0.0, 0.0]}
@@ -56,7 +61,7 @@ def test_fidelity_is_counted_right(model: TGVAE, prepared: PreparedFolder) -> No
         if around.sum() > 0:
             topic = int(model.topic(around).argmax())
             hits.setdefault(topic, []).append(bool(own.sizes > 0 and model.topic(own).argmax() == topic))
-    measured = OwnJudge(model, held_out).fidelity(asked)
+    measured = InferredTopicFidelity(model, held_out).fidelity(asked)
     assert measured.natural == pytest.approx(np.mean([np.mean(h) for h in hits.values()]), abs=1e-6)
     assert measured.generated == pytest.approx(by_hand)
     assert measured.chance == 1 / 4
@@ -74,18 +79,18 @@ def test_classifier_knows_the_label_of_a_topic(model: TGVAE, prepared: PreparedF
     wrong = [" ".join(THEMES[names[names.index(theme) - 1]][:4]) for theme in themes]
     held_out = Corpus(prepared, "test")
     topics = torch.arange(len(top))
-    judge = LabelJudge(model, corpus, held_out)
-    assert judge.fidelity(Asked(topics, right)).generated == 1
-    assert judge.fidelity(Asked(topics, wrong)).generated == 0
-    deaf = judge.fidelity(Asked(topics, [right[0]] * 4))
+    judge = LabelFidelity(model, corpus, held_out)
+    assert judge.fidelity(TopicSamples(topics, right)).generated == 1
+    assert judge.fidelity(TopicSamples(topics, wrong)).generated == 0
+    deaf = judge.fidelity(TopicSamples(topics, [right[0]] * 4))
     assert deaf.chance == pytest.approx(deaf.generated), "a writer that never listens hits by chance alone"
     assert 0 < judge.natural <= 1
 
 
 def test_every_topic_is_asked_equally(model: TGVAE) -> None:
-    asked = ask_every_topic(model, per_topic=3, seed=1)
+    asked = generate_for_every_topic(model, per_topic=3, seed=1)
     assert Counter(asked.topics.tolist()) == dict.fromkeys(range(4), 3)
-    assert asked.texts == ask_every_topic(model, per_topic=3, seed=1).texts
+    assert asked.texts == generate_for_every_topic(model, per_topic=3, seed=1).texts
 
 
 def test_strength_moves_latents_from_what_is_common(model: TGVAE) -> None:

@@ -13,18 +13,22 @@ from tests.test_models import build
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.bleu import References, bleu_f1, self_bleu, sentence_bleu
+from tgvae.evaluation.eval_config import EvalConfig
 from tgvae.evaluation.generation import (
+    GeneratedText,
     ReferenceLM,
-    Writing,
-    Written,
+    TextSample,
+    generate_text,
+    generation_metrics,
+    nll_under,
     perplexity_parts,
+    perplexity_under,
     real_sentences,
-    reverse_figure,
-    write_freely,
-    writing_figures,
+    reverse_perplexity,
+    words_of,
 )
 from tgvae.evaluation.likelihood import sentence_bound
-from tgvae.evaluation.text import nll_under, perplexity_under, words_of
+from tgvae.evaluation.registry import EvalInputs
 from tgvae.models.sentence import LanguageModel
 from tgvae.models.text_generation import Sentence
 
@@ -75,24 +79,24 @@ def test_written_is_measured_by_bleu() -> None:
     texts = ["The army saw a comet .", "the Army saw a comet .", "Soup"]
     words = words_of(texts)
     references = References(words_of(HELD_OUT))
-    written = Written.measure(texts, references)
+    written = TextSample.measure(texts, references)
     assert written.texts == texts
     assert written.lengths.tolist() == [6, 6, 1]
     assert (written.test_bleu == sentence_bleu(words, references)).all()
-    assert (written.own_bleu == self_bleu(words)).all()
-    assert written.own_bleu[:2] == pytest.approx(1), "twins, but for the case"
+    assert (written.self_bleu == self_bleu(words)).all()
+    assert written.self_bleu[:2] == pytest.approx(1), "twins, but for the case"
     assert written.test_bleu[2] == pytest.approx(0), "no word in common"
 
 
 def test_a_model_is_measured_beside_as_many_real_sentences(
     judge: LanguageModel, corpus: Corpus, held_out: Corpus
 ) -> None:
-    found = write_freely(judge, corpus, held_out, 8, seed=3)
-    assert found.generated.texts == [sentence.text for sentence in judge.generate(num=8, seed=3)]
+    found = generate_text(judge, corpus, held_out, 8, seed=3)
+    assert found.samples.texts == [sentence.text for sentence in judge.generate(num=8, seed=3)]
     assert found.real.texts == real_sentences(corpus, 8, seed=3)
     assert found.held_out_lengths.tolist() == [len(words) for words in words_of(texts_of(held_out))]
-    again = write_freely(judge, corpus, held_out, 8, seed=4)
-    assert again.generated.texts != found.generated.texts
+    again = generate_text(judge, corpus, held_out, 8, seed=4)
+    assert again.samples.texts != found.samples.texts
 
 
 def test_figures_by_hand(corpus: Corpus) -> None:
@@ -100,9 +104,9 @@ def test_figures_by_hand(corpus: Corpus) -> None:
     references = References(words_of(HELD_OUT))
     recited = corpus.text(0)
     texts = [recited, "A moon and a comet .", "a moon"]
-    generated, real = Written.measure(texts, references), Written.measure(HELD_OUT, references)
+    generated, real = TextSample.measure(texts, references), TextSample.measure(HELD_OUT, references)
     words = words_of(texts)
-    figures = writing_figures(Writing(generated, real, HELD_OUT, np.array([6, 5, 6])), corpus, seed=7)
+    figures = generation_metrics(GeneratedText(generated, real, HELD_OUT, np.array([6, 5, 6])), corpus, seed=7)
 
     test, own = sentence_bleu(words, references).mean(0), self_bleu(words).mean(0)
     for i, order in enumerate((2, 3, 4, 5)):
@@ -133,23 +137,23 @@ def test_figures_by_hand(corpus: Corpus) -> None:
 
 def test_a_writer_that_recites_is_found_out(corpus: Corpus, held_out: Corpus) -> None:
     training = texts_of(corpus)[:5]
-    found = write_freely(Reciter(training), corpus, held_out, 10, seed=0)
-    figures = writing_figures(found, corpus, seed=0)
+    found = generate_text(Reciter(training), corpus, held_out, 10, seed=0)
+    figures = generation_metrics(found, corpus, seed=0)
     assert figures["copied"].value == 1
     assert figures["copied"].error == 0
     for order in (2, 3, 4, 5):
         assert figures[f"self_bleu_{order}"].value == pytest.approx(1), "every sentence has a twin"
         assert figures[f"bleu_f1_{order}"].value == pytest.approx(0, abs=1e-9), "quality without variety"
-    own = writing_figures(write_freely(Reciter(HELD_OUT), corpus, held_out, 3, seed=0), corpus, seed=0)
+    own = generation_metrics(generate_text(Reciter(HELD_OUT), corpus, held_out, 3, seed=0), corpus, seed=0)
     assert own["copied"].value == 0
 
 
 def test_a_writer_of_nothing_has_figures_too(judge: LanguageModel, corpus: Corpus, held_out: Corpus) -> None:
-    figures = writing_figures(write_freely(Reciter([""]), corpus, held_out, 4, seed=0), corpus, seed=0)
+    figures = generation_metrics(generate_text(Reciter([""]), corpus, held_out, 4, seed=0), corpus, seed=0)
     for name in ("test_bleu_2", "self_bleu_2", "bleu_f1_2", "length", "copied"):
         assert figures[name].value == 0
     assert figures["length_distance"].value == 1
-    fluency = ReferenceLM.of(judge, held_out, "small").forward(["", ""], seed=0)["forward_perplexity"]
+    fluency = ReferenceLM.of(judge, held_out, "small").forward_perplexity(["", ""], seed=0)["forward_perplexity"]
     assert math.isnan(fluency.value), "no word, no perplexity"
     assert fluency.error == 0
 
@@ -157,7 +161,7 @@ def test_a_writer_of_nothing_has_figures_too(judge: LanguageModel, corpus: Corpu
 def test_forward_perplexity_is_the_judges(judge: LanguageModel, held_out: Corpus) -> None:
     texts = ["The army saw a moon.", "", "No soup can be here for long."]
     rater = ReferenceLM.of(judge, held_out, "small")
-    figure = rater.forward(texts, seed=5)["forward_perplexity"]
+    figure = rater.forward_perplexity(texts, seed=5)["forward_perplexity"]
     assert figure.value == pytest.approx(perplexity_under(judge, texts))
     assert figure.baselines == {"real_text": pytest.approx(perplexity_under(judge, texts_of(held_out)))}
     assert rater.bound.perplexity == pytest.approx(sentence_bound(judge, held_out).perplexity)
@@ -188,7 +192,8 @@ def test_reverse_perplexity_fits_generated_and_real_text(
         fitted.append(list(texts))
         return [judge, other][len(fitted) - 1]
 
-    figure = reverse_figure(Reciter(["Some text."]), corpus, held_out, fit, 6, seed=2)["reverse_perplexity"]
+    inputs = EvalInputs(Reciter(["Some text."]), corpus, held_out, EvalConfig(reverse=6, seed=2))
+    figure = reverse_perplexity(inputs, fit)["reverse_perplexity"]
     assert fitted == [["Some text."] * 6, real_sentences(corpus, 6, seed=2)]
     texts = texts_of(held_out)
     assert figure.value == pytest.approx(perplexity_under(judge, texts))

@@ -21,7 +21,7 @@ from torch import Tensor
 from tgvae.data.graphs import Graph, GraphBatch, GraphSplit, pair_weights, split_edges
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import bound_of
-from tgvae.evaluation.links import adamic_adar, bootstrap_error, cosine, link_figures
+from tgvae.evaluation.link_prediction import adamic_adar, bootstrap_error, cosine, link_metrics
 from tgvae.models.base import load
 from tgvae.models.vgae import DATA, GraphConfig, GraphVAE
 from tgvae.nn.graph import GraphConvolution, Links
@@ -262,7 +262,7 @@ def test_figures_are_scikit_learns() -> None:
     batch = splits["test"].gather(np.arange(60))
     z = model.embed(batch).numpy()
     linked, scores = batch.linked.numpy(), [float(z[i] @ z[j]) for i, j in batch.pairs]
-    figures = link_figures(model, splits["test"], seed=3)
+    figures = link_metrics(model, splits["test"], seed=3)
     assert figures["auc"].value == pytest.approx(roc_auc_score(linked, scores))
     assert figures["average_precision"].value == pytest.approx(average_precision_score(linked, scores))
     for figure in figures.values():
@@ -271,14 +271,14 @@ def test_figures_are_scikit_learns() -> None:
         assert set(figure.baselines) == {"chance", "common_neighbours", "cosine_of_features"}
         assert figure.error is not None
         assert 0 < figure.error < 0.1
-    without = link_figures(fresh(communities()), split_edges(communities())["valid"])
+    without = link_metrics(fresh(communities()), split_edges(communities())["valid"])
     assert set(without["auc"].baselines) == {"chance", "common_neighbours"}
 
 
 def test_training_links_are_no_test() -> None:
     graph = communities()
     with pytest.raises(UserError, match="train split is what the model has seen; measure links on valid or test"):
-        link_figures(fresh(graph), split_edges(graph)["train"])
+        link_metrics(fresh(graph), split_edges(graph)["train"])
 
 
 def test_bootstrap_error_of_an_auc_is_that_of_its_placements() -> None:

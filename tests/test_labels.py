@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tgvae.evaluation.labels import LabelFigures, agreement, nmi, probe_accuracy, purity
+from tgvae.evaluation.topics import LabelAgreement, label_agreement, nmi, probe_accuracy, purity
 
 NAMES = ("food", "space", "war")
 
@@ -106,7 +106,7 @@ def test_a_probe_reads_ratios_among_small_shares(numbers: NDArray[np.int64]) -> 
 def test_a_probe_of_shuffled_labels_is_near_the_majority(numbers: NDArray[np.int64]) -> None:
     shuffled = named(np.random.default_rng(3).permutation(numbers))
     tested = np.random.default_rng(4).permutation(numbers)
-    found = agreement(proportions(numbers), shuffled, proportions(numbers, seed=1), named(tested))
+    found = label_agreement(proportions(numbers), shuffled, proportions(numbers, seed=1), named(tested))
     assert found.majority == pytest.approx((numbers == 0).mean())
     assert abs(found.probe - found.majority) < 0.07
     assert found.nmi < 0.05
@@ -116,9 +116,9 @@ def test_documents_without_a_label_are_left_out(numbers: NDArray[np.int64]) -> N
     known = np.random.default_rng(5).random(400) < 0.6
     train, test = proportions(numbers), proportions(numbers, seed=1)
     some = [n if k else None for n, k in zip(named(numbers), known, strict=True)]
-    found = agreement(train, some, test, some)
+    found = label_agreement(train, some, test, some)
     rest = named(numbers[known])
-    assert found == agreement(train[known], rest, test[known], rest)
+    assert found == label_agreement(train[known], rest, test[known], rest)
     assert found.documents == known.sum()
 
 
@@ -137,8 +137,8 @@ def test_proportions_of_nought_are_finite() -> None:
 def test_agreement_by_hand() -> None:
     """Test documents: main topics 0, 0, 1, 1 (the last label is war); the commonest training label is food."""
     main = np.array([0, 0, 0, 1, 1])
-    found = agreement(proportions(main), named(main), proportions(main[1:]), ["food", "food", "space", "war"])
-    assert found == LabelFigures(0.75, found.nmi, 0.75, 0.5, 4)
+    found = label_agreement(proportions(main), named(main), proportions(main[1:]), ["food", "food", "space", "war"])
+    assert found == LabelAgreement(0.75, found.nmi, 0.75, 0.5, 4)
     assert found.nmi == nmi([0, 0, 1, 1], ["food", "food", "space", "war"])
 
 

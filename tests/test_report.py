@@ -22,13 +22,12 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import DOCUMENT, PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation import report_io
-from tgvae.evaluation.generation import ReferenceLM
+from tgvae.evaluation.generation import ReferenceLM, perplexity_under
 from tgvae.evaluation.html_report import render_report
 from tgvae.evaluation.metric import Metric, Parts, Report, difference
 from tgvae.evaluation.report import EvalConfig, Evaluation, evaluate
 from tgvae.evaluation.report_data import TopicRow, collect_report_data
 from tgvae.evaluation.report_io import FOLDER, PAGE, PARTS, REPORT, load_evaluation, report_to_json, save_evaluation
-from tgvae.evaluation.text import perplexity_under
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.sentence import LanguageModel
 
@@ -85,8 +84,8 @@ def test_sections_are_those_of_the_kind(name: str, found: dict[str, Evaluation])
     assert all(report.values())
     assert (found[name].theta is not None) == ("topics" in report)
     assert (found[name].posteriors is not None) == ("latent" in report)
-    assert (found[name].writing is not None) == ("generation" in report)
-    assert list(found[name].asked) == ([1.0, 1.5] if "guidance" in report else [])
+    assert (found[name].generated is not None) == ("generation" in report)
+    assert list(found[name].topic_samples) == ([1.0, 1.5] if "guidance" in report else [])
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -168,11 +167,11 @@ def test_the_judge_is_the_mark_of_the_others_and_not_its_own(found: dict[str, Ev
 def test_a_judge_knows_itself_by_its_weights(prepared: PreparedFolder) -> None:
     judge = ReferenceLM.of(build("language-model", prepared), Corpus(prepared, "test"), "judge")
     twin = copy.deepcopy(judge.model)
-    assert judge.is_of(twin)
+    assert judge.is_same_model(twin)
     with torch.no_grad():
         next(twin.parameters()).add_(1e-3)
-    assert not judge.is_of(twin)
-    assert not judge.is_of(build("vae-householder", prepared))
+    assert not judge.is_same_model(twin)
+    assert not judge.is_same_model(build("vae-householder", prepared))
 
 
 def test_the_weighted_bound_stands_beside_others_on_its_sentences(
@@ -209,11 +208,11 @@ def test_the_protocol_decides_what_is_measured(models: dict[str, Model], corpus:
         fitted.append(len(texts))
         return fluent
 
-    plain = evaluate(models["vae"], corpus, held_out, replace(QUICK, samples=0), fit=fit).report
+    plain = evaluate(models["vae"], corpus, held_out, replace(QUICK, samples=0), fit_lm=fit).report
     assert not any("_iw" in name for name in plain["language"])
     assert not any("perplexity" in name for name in plain["generation"]), "no judge, and reverse is 0"
     assert fitted == []
-    more = evaluate(models["vae"], corpus, held_out, replace(QUICK, reverse=5), fit=fit).report
+    more = evaluate(models["vae"], corpus, held_out, replace(QUICK, reverse=5), fit_lm=fit).report
     assert "reverse_perplexity" in more["generation"]
     assert fitted == [5, 5], "generated text and as much real text"
     assert "nll_iw_per_word" in more["language"]
@@ -511,7 +510,7 @@ def test_report_data_is_that_of_the_evaluation(
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     beta = model.topic.log_beta.detach().exp().numpy()
-    strongest = evaluation.asked[1.5]
+    strongest = evaluation.topic_samples[1.5]
     for topic in shown.topics:
         best = beta[topic.number].argsort()[::-1][:3]
         assert list(topic.words[:3]) == [model.vocabulary.words[i] for i in best]

@@ -23,7 +23,13 @@ from tgvae.cli import main as cli
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.distributed import sharded_map
-from tgvae.evaluation.likelihood import AT_ONCE, DRAWS, bound_of, evaluating, importance_weighted_nll
+from tgvae.evaluation.likelihood import (
+    BATCH_SIZES,
+    WEIGHTED_BATCHES,
+    bound_of,
+    evaluating,
+    importance_weighted_nll,
+)
 from tgvae.evaluation.report_io import FOLDER, PARTS, REPORT
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
@@ -44,16 +50,16 @@ SMALL: dict[Any, Any] = {"document": 6, "sentence": 200}
 
 def main(run: str) -> int:
     """An evaluation of batches so small that there are several."""
-    AT_ONCE.update(SMALL)
-    DRAWS["sentence"] = (150, 2)
+    BATCH_SIZES.update(SMALL)
+    WEIGHTED_BATCHES["sentence"] = (150, 2)
     return cli.main(["evaluate", run, *WANTED.split()])
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for unit, size in SMALL.items():
-        monkeypatch.setitem(AT_ONCE, unit, size)
-    monkeypatch.setitem(DRAWS, "sentence", (150, 2))
+        monkeypatch.setitem(BATCH_SIZES, unit, size)
+    monkeypatch.setitem(WEIGHTED_BATCHES, "sentence", (150, 2))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +89,7 @@ def test_draws_of_a_batch_depend_on_the_seed_and_its_number(prepared: PreparedFo
     torch.manual_seed(0)
     model, corpus = TGVAE(SIZES, prepared.tokenizer, prepared.topic_vocabulary), Corpus(prepared, "test")
     rows = corpus.rows("sentence")
-    index = rows.batches(AT_ONCE["sentence"], None)
+    index = rows.batches(BATCH_SIZES["sentence"], None)
     assert len(index) > 3
     found = bound_of(model, corpus, "sentence", seed=-3).total()
     for number, part in reversed(list(enumerate(index))):

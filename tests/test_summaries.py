@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from tgvae.data.corpus import Corpus
 from tgvae.errors import UserError
-from tgvae.evaluation.summaries import (
+from tgvae.evaluation.rouge import (
     KINDS,
     MEASURES,
     RougeScores,
+    _Tokenizer,
     extracts,
     first_bytes,
     first_sentence,
@@ -25,6 +26,7 @@ from tgvae.evaluation.summaries import (
     lex_rank,
     oracle_sentence,
     rouge,
+    rouge_words,
 )
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=7)
@@ -144,7 +146,39 @@ def test_each_measure_takes_its_own_best_reference() -> None:
     assert together == one(candidate, long, short)
 
 
-@pytest.mark.parametrize("candidate", ["", "  ", "?!", "日本"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The 2nd well-known_test's end.", ["the", "2nd", "well", "known", "test", "s", "end"]),
+        ("État naïve", ["état", "naïve"]),
+        ("e\u0301tat", ["état"]),
+        ("قال الرجل، إن ٢٠٢٠؟", ["قال", "الرجل", "إن", "٢٠٢٠"]),
+        ("हिन्दी में।", ["हिन्दी", "में"]),
+        ("日本2020年", ["日", "本", "2020", "年"]),
+        ("ที่", ["ที่"]),
+        ("…! \u0301", []),
+    ],
+)
+def test_words_of_any_script(text: str, words: list[str]) -> None:
+    assert rouge_words(text) == words
+
+
+@quickly
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_words_are_those_of_rouge_score(text: str) -> None:
+    """The package's own tokenizer is the oracle."""
+    from rouge_score.tokenizers import DefaultTokenizer
+
+    for stem in (False, True):
+        assert _Tokenizer(stem).tokenize(text) == DefaultTokenizer(stem).tokenize(text)
+
+
+def test_rouge_of_other_scripts() -> None:
+    assert one("कोष्ठक में शब्द", "शब्द कोष्ठक में")["rouge1"] == pytest.approx(1)
+    assert one("قال الرجل", "قال الناس")["rouge1"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("candidate", ["", "  ", "?!", "…"])
 def test_a_candidate_without_a_word_scores_nothing(candidate: str) -> None:
     assert set(one(candidate, "some reference").values()) == {0.0}
 

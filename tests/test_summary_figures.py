@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,19 +20,25 @@ from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.report import EvalConfig, evaluate
 from tgvae.evaluation.report_io import FOLDER, PAGE, REPORT
-from tgvae.evaluation.summaries import rouge
-from tgvae.evaluation.summary_figures import Summarized, summarize_held_out, summary_figures
+from tgvae.evaluation.rouge import rouge
+from tgvae.evaluation.summaries import (
+    HeldOutSummaries,
+    new_words,
+    summarize_held_out,
+    summary_metrics,
+    topic_pull,
+)
 from tgvae.models.base import Capability
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.runs import load_run
 
 QUICK = EvalConfig(samples=2, weighted_sentences=5, summaries=6)
-FOUND = Summarized(
+FOUND = HeldOutSummaries(
     index=np.array([2, 5]),
     ids=["a", "b"],
     documents=[["Red birds sing.", "They sing well."], ["Blue fish swim."]],
     references=[["Red birds sing", "Singing birds"], ["Fish of the sea"]],
-    written={"beam": ["Red birds fly home", "Fish"], "greedy": ["Red", "Birds"]},
+    generated={"beam": ["Red birds fly home", "Fish"], "greedy": ["Red", "Birds"]},
     finished=np.array([True, False]),
 )
 
@@ -47,13 +54,13 @@ def plain(titled: PreparedFolder) -> Summarizer:
 
 
 def test_figures_by_hand(plain: Summarizer) -> None:
-    figures = summary_figures(plain, FOUND, (1.0,), seed=0)
+    figures = summary_metrics(plain, FOUND, (1.0,), seed=0)
     assert figures["summary_length"].value == 2.5
     assert figures["summary_length"].baselines == {"references": 3.5}
     assert figures["unfinished"].value == 0.5
     assert figures["new_words"].value == pytest.approx(2 / 5), "fly, home of red, birds, fly, home, fish"
     assert figures["new_words"].baselines == {"references": pytest.approx(3 / 7)}, "of, the, sea"
-    scores = rouge(FOUND.written["beam"], FOUND.references).values
+    scores = rouge(FOUND.generated["beam"], FOUND.references).values
     for kind in ("1", "2", "L"):
         figure = figures[f"rouge_{kind.lower()}"]
         assert figure.value == pytest.approx(scores[f"rouge{kind}"].mean())
@@ -74,26 +81,69 @@ def test_figures_by_hand(plain: Summarizer) -> None:
     assert not {"different_summaries", "topic_pull_1"} & set(figures)
 
 
+def both(*summaries: str) -> dict[str, list[str]]:
+    """The same summaries for both decoding strategies."""
+    return {strategy: [*summaries] for strategy in ("beam", "greedy")}
+
+
 def test_references_without_a_word_of_rouge_are_left_out(plain: Summarizer) -> None:
-    some = summary_figures(plain, replace(FOUND, references=[["鸟"], ["Fish of the sea"]]), (), seed=0)["rouge_1"]
+    some = summary_metrics(plain, replace(FOUND, references=[["…"], ["Fish of the sea"]]), (), seed=0)["rouge_1"]
     assert some.value == pytest.approx(2 / 5)
     assert some.parts is not None
     assert some.parts.unit.tolist() == [5]
-    with pytest.raises(UserError, match="no reference has a word that ROUGE counts"):
-        summary_figures(plain, replace(FOUND, references=[["鸟"], ["鱼"]]), (), seed=0)
+    other_scripts = replace(FOUND, references=[["鸟"], ["ماهی در دریا"]], generated=both("鸟", "ماهی"))
+    found = summary_metrics(plain, other_scripts, (), seed=0)
+    assert found["rouge_1"].value == pytest.approx((1 + 2 / 4) / 2)
+
+
+def test_rouge_is_left_out_without_any_word(plain: Summarizer) -> None:
+    found = summary_metrics(plain, replace(FOUND, references=[["!"], ["…"]]), (), seed=0)
+    assert not any(id.startswith("rouge") for id in found)
+    assert {"summary_length", "new_words"} <= set(found), "the rest is reported"
+
+
+def test_summaries_of_several_sentences_are_tokenised_sentence_by_sentence(plain: Summarizer) -> None:
+    """The tokenizer splits off a full stop at the end of a text only: "won." would be a new word."""
+    documents = [["The army won.", "It rained."], ["Fish swim."]]
+    summaries = ["The army won. It rained.", "Fish swim. Fish rained."]
+    assert new_words(summaries, documents).tolist() == [[0, 5], [1, 4]]
+
+
+def test_words_are_stemmed_for_english_only(plain: Summarizer) -> None:
+    found = replace(FOUND, references=[["birds"], ["fish"]], generated=both("bird", "fish"))
+    english = summary_metrics(plain, found, (), seed=0)["rouge_1"]
+    german = summary_metrics(plain, replace(found, language="german"), (), seed=0)["rouge_1"]
+    assert (english.value, english.unit) == (1, "F1, stemmed")
+    assert (german.value, german.unit) == (0.5, "F1")
+
+
+def test_the_seed_reaches_guided_summaries(
+    trained: Summarizer, titled: PreparedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = summarize_held_out(trained, trained.examples(Corpus(titled, "test")), 3, seed=0)
+    seeds: list[int] = []
+    summarize = trained.summarize
+
+    def recorded(*arguments: Any, seed: int = 0, **options: Any) -> Any:
+        seeds.append(seed)
+        return summarize(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(trained, "summarize", recorded)
+    topic_pull(trained, found, 1.0, seed=7)
+    assert set(seeds) == {7}
 
 
 def test_held_out_documents_are_drawn_once_and_alike(trained: Summarizer, titled: PreparedFolder) -> None:
     pairs = trained.examples(Corpus(titled, "test"))
     some, again, all_of_them = (summarize_held_out(trained, pairs, count, seed=3) for count in (5, 5, 10**6))
     assert some.index.tolist() == again.index.tolist() == sorted(set(some.index.tolist()))
-    assert some.written == again.written
+    assert some.generated == again.generated
     assert all_of_them.index.tolist() == pairs.index.tolist()
     titles = pairs.table["title"].to_pylist()
     assert [given[0] for given in some.references] == [titles[i] for i in some.index]
     place = {number: row for row, number in enumerate(all_of_them.index.tolist())}
-    expected = [all_of_them.written["beam"][place[number]] for number in some.index.tolist()]
-    assert some.written["beam"] == expected
+    expected = [all_of_them.generated["beam"][place[number]] for number in some.index.tolist()]
+    assert some.generated["beam"] == expected
 
 
 def test_further_references_come_from_the_metadata(trained: Summarizer, titled: PreparedFolder) -> None:

@@ -16,8 +16,7 @@ from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import WordTokenizer
 from tgvae.errors import UserError
-from tgvae.evaluation.likelihood import sentence_bound
-from tgvae.evaluation.text import (
+from tgvae.evaluation.generation import (
     copied,
     distinct,
     length_distance,
@@ -25,6 +24,7 @@ from tgvae.evaluation.text import (
     perplexity_under,
     words_of,
 )
+from tgvae.evaluation.likelihood import sentence_bound
 from tgvae.models.sentence import LanguageModel, SentenceConfig
 
 SCRAP = st.text("aB \"'.", max_size=4)
@@ -91,7 +91,7 @@ def test_length_distance_by_hand() -> None:
 
 
 def test_length_distance_of_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match="at least one on either side"):
+    with pytest.raises(UserError, match="a sentence on either side"):
         length_distance(np.array([1]), np.array([], dtype=np.int64))
 
 

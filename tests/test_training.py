@@ -22,7 +22,7 @@ from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import VectorBatch, open_vectors
 from tgvae.datasets import Data
 from tgvae.errors import UserError
-from tgvae.evaluation.text import perplexity_under
+from tgvae.evaluation.generation import perplexity_under
 from tgvae.models.base import Model, load
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig

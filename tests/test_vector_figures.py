@@ -20,13 +20,14 @@ from tgvae.data.graph_io import open_graph
 from tgvae.data.graphs import split_edges
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.vectors import Space, VectorSplit
-from tgvae.evaluation import vector_figures as module
+from tgvae.evaluation import vector_metrics as module
 from tgvae.evaluation.eval_config import EvalConfig
 from tgvae.evaluation.latent import mutual_information
 from tgvae.evaluation.likelihood import importance_weighted_nll
-from tgvae.evaluation.links import link_figures
+from tgvae.evaluation.link_prediction import link_metrics
 from tgvae.evaluation.metric import Metrics, Report, difference
 from tgvae.evaluation.plots.catalog import render_section
+from tgvae.evaluation.report import evaluate
 from tgvae.evaluation.report_data import (
     ReportData,
     node_embeddings,
@@ -34,14 +35,13 @@ from tgvae.evaluation.report_data import (
     sample_images,
     vector_embeddings,
 )
-from tgvae.evaluation.vector_figures import (
+from tgvae.evaluation.vector_metrics import (
     Categories,
     baselines,
     gaussians,
     independent_values,
-    likelihood_figures,
     neighbour_hits,
-    vector_figures,
+    vector_likelihood_metrics,
 )
 from tgvae.models.vae import VectorConfig, VectorVAE
 from tgvae.models.vgae import GraphConfig, GraphVAE
@@ -67,7 +67,7 @@ def build(latent: str = "normal", likelihood: str = "bernoulli", space: Space = 
 
 
 def measured(latent: str = "normal", likelihood: str = "bernoulli", protocol: EvalConfig = QUICK) -> Report:
-    return vector_figures(build(latent, likelihood), split("train", 40), split("test", 30, seed=1), protocol)
+    return evaluate(build(latent, likelihood), split("train", 40), split("test", 30, seed=1), protocol).report
 
 
 def values(figures: Metrics) -> dict[str, float]:
@@ -124,7 +124,7 @@ def test_a_linear_gaussian_vae_is_probabilistic_pca() -> None:
     data = gaussian_data()
     pca = PCA(2).fit(data.x.astype(np.float64))
     oracle = -pca.score(data.x)
-    figures = likelihood_figures(principal(pca), data, data, samples=3, seed=0)
+    figures = vector_likelihood_metrics(principal(pca), data, data, samples=3, seed=0)
     exact = figures["nll_iw_per_vector_density"]
     assert exact.value == pytest.approx(oracle, rel=1e-5), "with the exact posterior all weights are the same"
     assert exact.baselines["pca"] == pytest.approx(oracle)
@@ -142,7 +142,7 @@ def test_a_wrong_posterior_is_weighted_to_the_same_likelihood() -> None:
     error = np.std(estimates, ddof=1) / math.sqrt(5)
     assert 0 < error < 0.02
     assert np.mean(estimates) == pytest.approx(oracle, abs=4 * error + 0.005)
-    figures = values(likelihood_figures(model, data, data, samples=3, seed=0))
+    figures = values(vector_likelihood_metrics(model, data, data, samples=3, seed=0))
     assert figures["neg_elbo_per_vector_density"] > figures["nll_iw_per_vector_density"] > oracle
 
 
@@ -170,7 +170,7 @@ def test_the_bound_in_both_units(latent: str, likelihood: str, of: str) -> None:
     assert found[f"neg_elbo_per_image{of}"] == pytest.approx(6 * found[f"neg_elbo_per_value{of}"])
     assert {figure.size for figure in figures.values()} == {30}
     assert len(found) == 8
-    shown = likelihood_figures(build(latent, likelihood), split("train", 40), split("test", 30, seed=1), 0, 0)
+    shown = vector_likelihood_metrics(build(latent, likelihood), split("train", 40), split("test", 30, seed=1), 0, 0)
     assert not any("_iw" in name for name in shown)
 
 
@@ -210,15 +210,15 @@ def test_sections_of_the_latent() -> None:
     assert set(measured("categorical")["latent"]) == {*shared, *discrete}
     assert set(measured("point")["latent"]) == {"knn_accuracy"}
     without = [split(name, 20, labels=False) for name in ("train", "test")]
-    assert "latent" not in vector_figures(build("point"), *without, QUICK)
-    assert "knn_accuracy" not in vector_figures(build(), *without, QUICK)["latent"]
-    single = vector_figures(build(), without[0], split("test", 1, labels=False), QUICK)["latent"]
+    assert "latent" not in evaluate(build("point"), *without, QUICK).report
+    assert "knn_accuracy" not in evaluate(build(), *without, QUICK).report["latent"]
+    single = evaluate(build(), without[0], split("test", 1, labels=False), QUICK).report["latent"]
     assert values(single) == {"active_units": 0}, "no information in one image"
 
 
 def test_vectors_that_are_no_pictures_are_called_vectors() -> None:
     model = build(space=Space(6))
-    found = vector_figures(model, split("train", 9), split("test", 9), QUICK)
+    found = evaluate(model, split("train", 9), split("test", 9), QUICK).report
     assert "neg_elbo_per_vector" in found["likelihood"]
     assert found["latent"]["mutual_information"].name == "mutual information of vector and z"
 
@@ -229,7 +229,7 @@ def test_gaussians_are_those_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> 
     q = model.posterior(torch.from_numpy(data.x))
     torch.testing.assert_close(whole.means.float(), q.mean)
     torch.testing.assert_close(whole.scale.float(), q.stddev)
-    monkeypatch.setitem(module.AT_ONCE, "vector", 4)
+    monkeypatch.setitem(module.BATCH_SIZES, "vector", 4)
     torch.testing.assert_close(gaussians(model, data).means, whole.means)
     z = torch.randn(3, 2).double()
     expected = torch.stack([q.log_prob(row.float()) for row in z], dim=1)
@@ -243,7 +243,7 @@ def of_probabilities(rows: list[list[list[float]]]) -> Categories:
 def test_use_of_categories_by_hand() -> None:
     """The first variable is sure and uses two of three categories evenly; the second ignores x."""
     third = [1 / 3 + 2e-9, 1 / 3 - 1e-9, 1 / 3 - 1e-9]
-    found = of_probabilities([[[1, 0, 0], third], [[0, 1, 0], third]]).figures()
+    found = of_probabilities([[[1, 0, 0], third], [[0, 1, 0], third]]).metrics()
     assert found["posterior_entropy"].value == pytest.approx(math.log(3) / 2)
     assert found["posterior_entropy"].baselines == {"ln_c": pytest.approx(math.log(3))}
     assert found["category_perplexity"].value == pytest.approx((2 + 3) / 2)
@@ -401,7 +401,7 @@ def test_runs_on_graphs(place: Path, edges: Path, capsys: pytest.CaptureFixture[
     assert set(joint["latent"]) == {"mutual_information", "active_units"}
     model = load_run(place / "graph")
     held_out = split_edges(open_graph(str(edges)), seed=3)["test"]  # as in training: no edge that the model has seen
-    expected = link_figures(model, held_out, 0)
+    expected = link_metrics(model, held_out, 0)
     assert joint["links"]["auc"]["value"] == expected["auc"].value
     assert joint["links"]["auc"]["size"] == 2 * len(held_out.linked)
 

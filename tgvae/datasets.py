@@ -83,6 +83,12 @@ def _hash(text: str, *arrays: NDArray[Any]) -> str:
     return found.hexdigest()
 
 
+def split_seed(kind: str, training_seed: int) -> int | None:
+    """Return the seed that decides which examples a kind of model holds out; None for data with fixed splits."""
+    found = Model.kinds.get(kind)
+    return training_seed if found is not None and found.data_type == "graph" else None
+
+
 DATA_TYPES = {
     "text": DataType(PreparedFolder.open, _describe_text, lambda data, split, seed: Corpus(data, split)),
     "vectors": DataType(open_vectors, _describe_vectors, lambda data, split, seed: data.splits[split]),

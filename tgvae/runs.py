@@ -33,7 +33,7 @@ from tgvae.distributed import unsharded
 from tgvae.errors import UserError, path_suggestion
 from tgvae.evaluation.generation import Writer, real_sentences
 from tgvae.evaluation.model_card import write_card
-from tgvae.evaluation.topic_fidelity import ask_every_topic, generated_fidelity
+from tgvae.evaluation.topic_fidelity import generate_for_every_topic, generated_fidelity
 from tgvae.evaluation.topics import topic_quality
 from tgvae.files import write_text, writing
 from tgvae.models.base import CARD, CONFIG, WEIGHTS, Capability, Model, load
@@ -179,7 +179,7 @@ def watch(model: Any, phase: Phase, corpus: Corpus) -> dict[str, float]:
     quality = topic_quality(model, corpus)
     metrics = {"npmi": float(quality.npmi.mean()), "diversity": quality.diversity, "topics_in_use": quality.in_use}
     if Capability.GUIDANCE in model.capabilities and phase.unit == "sentence":
-        fidelity = generated_fidelity(model, ask_every_topic(model, per_topic=5))
+        fidelity = generated_fidelity(model, generate_for_every_topic(model, per_topic=5))
         metrics |= {"fidelity": fidelity, "chance": 1 / model.topic.size}
     return metrics
 

@@ -26,11 +26,10 @@ from tgvae.config_io import from_json
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.errors import UserError
-from tgvae.evaluation.baselines import lda_topics
 from tgvae.evaluation.coherence import npmi
 from tgvae.evaluation.likelihood import sentence_bound
-from tgvae.evaluation.topic_fidelity import ask_every_topic, generated_fidelity
-from tgvae.evaluation.topics import diversity, top_words
+from tgvae.evaluation.topic_fidelity import generate_for_every_topic, generated_fidelity
+from tgvae.evaluation.topics import diversity, lda_topics, top_words
 from tgvae.models.base import Capability
 from tgvae.models.tgvae import TGVAE
 from tgvae.recipes import RECIPES
@@ -232,7 +231,7 @@ def measure_costs(settings: Mapping[str, Any]) -> Metrics:
         if Capability.GUIDANCE in model.capabilities:
             assert isinstance(model, TGVAE)
             top, bags = top_words(model.topic.log_beta.detach().cpu().numpy()), Corpus(folder, "train").bags
-            asked = ask_every_topic(model, max(1, settings["samples"] // model.topic.size))
+            asked = generate_for_every_topic(model, max(1, settings["samples"] // model.topic.size))
             found |= {"NPMI": float(npmi(top, bags).mean()), "diversity": diversity(top)}
             found |= {"fidelity": generated_fidelity(model, asked), "chance": 1 / model.topic.size}
     return found

@@ -15,7 +15,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import bound_of, importance_weighted_nll
 from tgvae.evaluation.metric import Metric, Metrics, Report
 from tgvae.evaluation.projections import Floats
-from tgvae.evaluation.vector_figures import row_of
+from tgvae.evaluation.vector_metrics import row_of
 from tgvae.models.vae import VectorConfig, VectorVAE
 from tgvae.recipes import Recipe
 

@@ -17,7 +17,7 @@ from tgvae.data.vectors import Vectors
 from tgvae.evaluation.latent import ACTIVE_VARIANCE, active_units
 from tgvae.evaluation.metric import Metric, Metrics
 from tgvae.evaluation.plots.training_plots import rate_distortion as plot_rate_distortion
-from tgvae.evaluation.vector_figures import gaussians, row_of
+from tgvae.evaluation.vector_metrics import gaussians, row_of
 from tgvae.models.vae import VectorVAE
 
 BETAS = (0.1, 0.22, 0.46, 1.0, 2.2, 4.6, 10.0)

@@ -24,11 +24,11 @@ from tgvae.applications.application import IW_SAMPLES, Result, held_out_class, m
 from tgvae.data.vectors import Vectors, VectorSplit, open_vectors
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import bound_of, evaluating, importance_weighted_nll
-from tgvae.evaluation.links import RESAMPLES, bootstrap_error
+from tgvae.evaluation.link_prediction import RESAMPLES, bootstrap_error
 from tgvae.evaluation.metric import Metric, Metrics, Parts, Report
 from tgvae.evaluation.plots.latent_plots import latent_map
 from tgvae.evaluation.plots.plot_style import GRAY_DOTTED, figure_with_axes, styled_line
-from tgvae.evaluation.vector_figures import embedded
+from tgvae.evaluation.vector_metrics import embedded
 from tgvae.models.vae import VectorVAE
 
 Floats = NDArray[np.float64]

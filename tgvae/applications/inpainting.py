@@ -19,7 +19,7 @@ from tgvae.data.vectors import Space, Vectors
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.metric import Metric, Parts
 from tgvae.evaluation.plots.latent_plots import ImageGrid, image_grids
-from tgvae.evaluation.vector_figures import independent_values
+from tgvae.evaluation.vector_metrics import independent_values
 from tgvae.models.imputation import complete
 from tgvae.models.vae import VectorVAE
 

@@ -22,7 +22,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.metric import Metric, Parts
 from tgvae.evaluation.plots.latent_plots import ImageGrid, image_grids
-from tgvae.evaluation.vector_figures import row_of
+from tgvae.evaluation.vector_metrics import row_of
 from tgvae.models.vae import VectorVAE
 
 LATENT_SIZES = (2, 5, 10, 20)

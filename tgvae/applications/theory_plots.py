@@ -27,7 +27,7 @@ from tgvae.evaluation.plots.plot_style import (
 from tgvae.evaluation.projections import Floats, evenly_spaced
 from tgvae.evaluation.report_data import read_history
 from tgvae.evaluation.topics import WithTopics, top_words
-from tgvae.evaluation.vector_figures import embedded
+from tgvae.evaluation.vector_metrics import embedded
 from tgvae.models.gmm import Mixture
 from tgvae.models.vae import VectorVAE
 

@@ -1,4 +1,4 @@
-"""`tgvae compare`: evaluated runs side by side, and whether they differ."""
+"""`tgvae compare`: differences between evaluated runs with confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from rich.console import Console
 from tgvae.cli.options import parse
 from tgvae.cli.output import print_json, print_next_steps, table_console
 from tgvae.config_io import SEEDS, require_range
-from tgvae.datasets import fingerprint
+from tgvae.datasets import fingerprint, split_seed
 from tgvae.errors import UserError
 from tgvae.evaluation.metric import Difference, Metric, Report, difference, metric_ids
 from tgvae.evaluation.registry import display_name
 from tgvae.evaluation.report_io import FOLDER, PAGE, load_evaluation
 from tgvae.formatting import ColumnGroup, format_interval, format_number, print_metrics
-from tgvae.models.vgae import GraphVAE
 from tgvae.progress import track
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Differences of evaluated runs to the first of them, with 95 % bootstrap intervals.
+    """Differences of evaluated runs to the first one, with 95 % bootstrap intervals.
 
-    A star marks an interval without zero. Runs are compared document by document, or vector by vector, where a
-    figure is of the held-out ones, else as two samples. The interval is about this split: other training seeds
-    differ more.
+    A star marks an interval that excludes zero. Metrics of held-out documents or vectors are compared document by
+    document or vector by vector, others as two independent samples. The interval is about this split: other training
+    seeds differ more.
 
     Examples:
       tgvae compare runs/sotu-lm runs/sotu-vae runs/sotu
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders that `tgvae evaluate` has measured, the baseline first."""
+    """Run folders that `tgvae evaluate` has evaluated, the baseline first."""
     seed: int = 0
     """Of the bootstrap."""
     json: bool = False
@@ -55,32 +54,31 @@ def main(arguments: Sequence[str]) -> None:
     reports = {run: report for run, (_, report) in loaded.items()}
     found = differences(reports, options.seed)
     if options.json:
-        print_json({run: {name: asdict(d) for name, d in rows.items()} for run, rows in found.items()})
+        print_json({run: {id: asdict(d) for id, d in rows.items()} for run, rows in found.items()})
         return
     show(reports, found, table_console())
     print_next_steps(steps=[f"open {options.runs[-1] / FOLDER / PAGE} in a browser"])
 
 
 def require_comparable(abouts: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises UserError when runs were measured on other documents or by another protocol than the first."""
+    """Raise UserError for runs that were evaluated on other data or with other options than the first."""
     first, *others = abouts
     for run in others:
         for name, of in (
-            ("data set", lambda a: fingerprint(a["data"])),
-            ("split", lambda a: a["split"]),
-            ("split of the edges", lambda a: a["training_seed"] if a["model"] == GraphVAE.kind else None),
+            ("data set", lambda about: fingerprint(about["data"])),
+            ("split", lambda about: about["split"]),
+            ("split of the edges", lambda about: split_seed(about["model"], about["training_seed"])),
         ):
             if of(abouts[run]) != of(abouts[first]):
                 raise UserError(f"{run}: evaluated on another {name} than {first}; evaluate both on the same one")
-        judges = {abouts[r]["reference_lm"] for r in (run, first)} - {None}
-        if len(judges) > 1:
+        if len({abouts[r]["reference_lm"] for r in (run, first)} - {None}) > 1:
             raise UserError(f"{run}: evaluated with another reference model than {first}; evaluate them together")
         if abouts[run]["config"] != abouts[first]["config"]:
             raise UserError(f"{run}: evaluated with other options than {first}; evaluate both with the same ones")
 
 
 def differences(reports: Mapping[str, Report], seed: int) -> dict[str, dict[str, Difference]]:
-    """For every run but the first, its figures minus those of the first, by section/name."""
+    """Return for every run but the first its metrics minus those of the first, by section/id."""
     first, *others = reports.values()
     return {
         run: {
@@ -93,26 +91,26 @@ def differences(reports: Mapping[str, Report], seed: int) -> dict[str, dict[str,
 
 
 def show(reports: Mapping[str, Report], found: Mapping[str, Mapping[str, Difference]], console: Console) -> None:
-    """Print figures and differences as tables: the first run in each, and the others beside it."""
-    named = metric_ids(reports)
-    of = {run: [report.get(section, {}).get(id) for section, id in named] for run, report in reports.items()}
-    known = [next(filter(None, figures)) for figures in zip(*of.values(), strict=True)]
+    """Print metrics and differences as tables, each with the first run and as many others as fit."""
+    ids = metric_ids(reports)
+    rows = {run: [report.get(section, {}).get(id) for section, id in ids] for run, report in reports.items()}
+    metrics = [next(filter(None, row)) for row in zip(*rows.values(), strict=True)]
     labels = [
-        (section, display_name(id, metric), metric.unit) for (section, id), metric in zip(named, known, strict=True)
+        (section, display_name(id, metric), metric.unit) for (section, id), metric in zip(ids, metrics, strict=True)
     ]
-    (first, figures), *others = of.items()
+    baseline, *others = rows
     groups = [
         ColumnGroup(
             (run, "difference [95 %]"),
             [
-                (_value(row), _interval(found[run].get(f"{section}/{id}")))
-                for row, (section, id) in zip(rows, named, strict=True)
+                (_value(metric), _interval(found[run].get(f"{section}/{id}")))
+                for metric, (section, id) in zip(rows[run], ids, strict=True)
             ],
             max_width=max(18, console.width // 2 - 12),
         )
-        for run, rows in others
+        for run in others
     ]
-    print_metrics(labels, groups, console, ColumnGroup((first,), [(_value(row),) for row in figures]))
+    print_metrics(labels, groups, console, ColumnGroup((baseline,), [(_value(metric),) for metric in rows[baseline]]))
 
 
 def _value(metric: Metric | None) -> str:

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
             console.print(f"  {text}", markup=False)
 
     console.rule("5. Metrics on held-out documents")
-    report, page = evaluate.measure(run, model, None, protocol=EVAL_CONFIG).report, run / FOLDER / PAGE
+    report, page = evaluate.evaluate_run(run, model, None, config=EVAL_CONFIG).report, run / FOLDER / PAGE
     evaluate.show({str(run): report}, console)
     seconds = time.monotonic() - started
     if options.json:

@@ -1,7 +1,8 @@
-"""`tgvae evaluate`: how good runs are, with units, estimators, errors and baselines."""
+"""`tgvae evaluate`: metrics of runs with units, estimators, errors and baselines."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -17,10 +18,10 @@ from tgvae.cli.output import command, print_json, print_next_steps, table_consol
 from tgvae.data.corpus import Corpus
 from tgvae.data.dataset import Examples
 from tgvae.data.schema import PreparedFolder, file_hash
-from tgvae.datasets import Data, fingerprint, load_split
+from tgvae.datasets import Data, fingerprint, load_split, split_seed
 from tgvae.distributed import evaluation_group, is_main_process
 from tgvae.errors import UserError
-from tgvae.evaluation.generation import ReferenceLM
+from tgvae.evaluation.generation import ReferenceLM, is_language_model
 from tgvae.evaluation.html_report import render_report
 from tgvae.evaluation.metric import Metric, Report, metric_ids
 from tgvae.evaluation.model_card import write_card
@@ -31,16 +32,15 @@ from tgvae.evaluation.report_io import FOLDER, PAGE, report_to_json, save_evalua
 from tgvae.formatting import ColumnGroup, format_estimate, format_number, print_metrics
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.models.sentence import LanguageModel
-from tgvae.models.vgae import GraphVAE
 from tgvae.runs import fit_language_model, load_run, open_data, open_folder, read_recipe, read_run
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure one or several runs: a table here, and report.json and a page with pictures in RUN/evaluation.
+    """Evaluate runs: a table here, and report.json and an HTML page with plots in RUN/evaluation.
 
-    A language model among the runs also rates what the others generate (forward perplexity). Processes that torchrun
-    or `accelerate launch` starts share the bounds, and find what one alone does.
+    A language model among the runs also scores what the others generate (forward perplexity). Processes started by
+    torchrun or `accelerate launch` share the bounds; the results are those of a single process.
 
     Examples:
       tgvae evaluate runs/sotu runs/sotu-vae runs/sotu-lm --lda
@@ -50,8 +50,8 @@ class Evaluate:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Run folders, trained on the same data."""
     split: Literal["valid", "test"] = "test"
-    """Held-out documents, vectors or edges to measure on."""
-    protocol: Annotated[EvalConfig, tyro.conf.arg(name="")] = field(default_factory=EvalConfig)
+    """Held-out documents, vectors or edges to evaluate on."""
+    config: Annotated[EvalConfig, tyro.conf.arg(name="")] = field(default_factory=EvalConfig)
     data: Path | None = None
     """Where the data is now, if it has moved."""
     device: str = "cpu"
@@ -66,139 +66,143 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError("give at least one run folder")
     require_device(options.device)
     with evaluation_group():
-        found = measured(options)
+        evaluations = evaluate_runs(options)
         if is_main_process():
-            tell(options, found)
+            print_evaluations(options, evaluations)
 
 
-def measured(options: Evaluate) -> dict[str, Report]:
-    """The figures of every run, written into its folder too."""
+def evaluate_runs(options: Evaluate) -> dict[str, Evaluation]:
+    """Evaluate every run and write the results into its folder."""
     models = {run: load_run(run, options.device) for run in options.runs}
     require_same_data(options.runs)
-    judge = next((run for run, model in models.items() if isinstance(model, LanguageModel)), None)
-    judged = None if judge is None else judge_of(judge, models[judge], options.split, options.data)
-    found = {}
-    for run, model in models.items():
-        evaluation = measure(run, model, judged, options.split, options.protocol, options.data)
-        found[str(run)] = evaluation.report
-    return found
+    reference_run = next((run for run, model in models.items() if is_language_model(model)), None)
+    reference = None
+    if reference_run is not None:
+        reference = load_reference_lm(reference_run, models[reference_run], options.split, options.data)
+    return {
+        str(run): evaluate_run(run, model, reference, options.split, options.config, options.data)
+        for run, model in models.items()
+    }
 
 
-def tell(options: Evaluate, found: Mapping[str, Report]) -> None:
-    """Print the figures."""
+def print_evaluations(options: Evaluate, evaluations: Mapping[str, Evaluation]) -> None:
+    """Print metrics, remarks and next steps."""
     pages = [run / FOLDER / PAGE for run in options.runs]
+    reports = {run: evaluation.report for run, evaluation in evaluations.items()}
+    for run, evaluation in evaluations.items():
+        for remark in evaluation.remarks:
+            print(f"{run}: {remark}", file=sys.stderr)
     if options.json:
-        runs = {run: report_to_json(report) for run, report in found.items()}
-        about = {"split": options.split, "config": asdict(options.protocol), "pages": [*map(str, pages)]}
-        print_json(about | {"runs": runs})
+        about = {"split": options.split, "config": asdict(options.config), "pages": [*map(str, pages)]}
+        print_json(about | {"runs": {run: report_to_json(report) for run, report in reports.items()}})
         return
-    show(found, table_console())
+    show(reports, table_console())
     baseline_first = sorted(options.runs, key=lambda run: read_run(run)["recipe"]["kind"] != LanguageModel.kind)
     then = command("compare" if len(options.runs) > 1 else "plot", *baseline_first)
     print_next_steps(pages, ["open it in a browser", then])
 
 
 def require_same_data(runs: Sequence[Path]) -> None:
-    """Raises UserError for runs that were trained on different data, or on other edges of the same graph."""
-    described = {run: read_run(run) for run in runs}
+    """Raise UserError for runs that were trained on different data, or on different edges of the same graph."""
     first, *others = runs
+    description = read_run(first)
     for run in others:
-        if fingerprint(described[run]["data"]) != fingerprint(described[first]["data"]):
-            raise UserError(f"{run}: trained on other data than {first}; evaluate them apart")
-        recipes = [described[r]["recipe"] for r in (first, run)]
-        if recipes[0]["kind"] == GraphVAE.kind and recipes[0]["train"]["seed"] != recipes[1]["train"]["seed"]:
-            raise UserError(f"{run}: its seed holds out other edges than that of {first}; evaluate them apart")
+        other = read_run(run)
+        if fingerprint(other["data"]) != fingerprint(description["data"]):
+            raise UserError(f"{run}: trained on other data than {first}; evaluate them separately")
+        seeds = {split_seed(d["recipe"]["kind"], d["recipe"]["train"]["seed"]) for d in (description, other)}
+        if len(seeds) > 1:
+            raise UserError(f"{run}: its seed holds out other edges than that of {first}; evaluate them separately")
 
 
-def judge_of(run: Path, model: Model, split: str = "test", data: Path | None = None) -> ReferenceLM:
-    """The language model of a run as a judge of the others."""
-    assert isinstance(model, LanguageModel)
+def load_reference_lm(run: Path, model: Model, split: str = "test", data: Path | None = None) -> ReferenceLM:
+    """Return the language model of a run as the reference of other runs."""
+    if not is_language_model(model):
+        raise UserError(f"{run}: a {model.kind} is not a language model; give a run of the recipe language-model")
     return ReferenceLM.of(model, Corpus(open_folder(run, data), split), file_hash(run / WEIGHTS))
 
 
-def measure(
+def evaluate_run(
     run: Path,
     model: Model,
-    judge: ReferenceLM | None,
+    reference: ReferenceLM | None,
     split: str = "test",
-    protocol: EvalConfig | None = None,
+    config: EvalConfig | None = None,
     data: Path | None = None,
 ) -> Evaluation:
-    """Evaluate the model of a run, and write its report and page into the run folder: the first process does."""
-    protocol, opened = protocol or EvalConfig(), open_data(run, data)
-    train, held_out = (split_of(run, model, opened, name) for name in ("train", split))
-    fit = partial(fit_judge, opened, protocol.seed) if isinstance(opened, PreparedFolder) else None
-    found = evaluate(model, train, held_out, protocol, judge, fit)
+    """Evaluate the model of a run; the first process writes report, page and model card into the run folder."""
+    config, opened = config or EvalConfig(), open_data(run, data)
+    train, held_out = (open_split(run, model, opened, name) for name in ("train", split))
+    fit_lm = partial(_fit_lm, opened, config.seed) if isinstance(opened, PreparedFolder) else None
+    evaluation = evaluate(model, train, held_out, config, reference, fit_lm)
     if not is_main_process():
-        return found
-    about = describe(run, model, split, protocol) | {"reference_lm": None if judge is None else judge.name}
-    texts = {name.replace("_", " "): in_words(value) for name, value in about.items()}
-    shown = collect_report_data(found, model, train, held_out, f"Evaluation of {run.name}", texts, run)
-    save_evaluation(run, about, found.report, render_report(shown), shown.topics or (), shown.summaries)
+        return evaluation
+    about = describe_evaluation(run, model, split, config) | {
+        "reference_lm": None if reference is None else reference.name
+    }
+    texts = {name.replace("_", " "): _one_line(value) for name, value in about.items()}
+    shown = collect_report_data(evaluation, model, train, held_out, f"Evaluation of {run.name}", texts, run)
+    save_evaluation(run, about, evaluation.report, render_report(shown), shown.topics or (), shown.summaries)
     write_card(run, read_run(run), model, opened)
-    return found
+    return evaluation
 
 
-def split_of(run: Path, model: Model, data: Data, split: str) -> Examples:
-    """A split of the data of a run: of text the corpus, whatever the model reads of it; of a graph the run's own."""
+def open_split(run: Path, model: Model, data: Data, split: str) -> Examples:
+    """Return a split of a run's data: the corpus for any model of text, the run's own edges of a graph."""
     if isinstance(data, PreparedFolder):
         return Corpus(data, split)
     return load_split(model, data, split, read_recipe(run).train.seed)
 
 
-def fit_judge(folder: PreparedFolder, seed: int, texts: Sequence[str]) -> LanguageModel:
-    """A small language model of some sentences, with the vocabulary of a prepared folder."""
-    return fitted(tuple(texts), folder.path, seed)
+def _fit_lm(folder: PreparedFolder, seed: int, texts: Sequence[str]) -> LanguageModel:
+    return _cached_lm(tuple(texts), folder.path, seed)
 
 
-@lru_cache(maxsize=2)  # the model of real text is that of every run
-def fitted(texts: tuple[str, ...], data: Path, seed: int) -> LanguageModel:
-    """The same, once for the same sentences."""
+@lru_cache(maxsize=2)  # the model of real text is the same for every run
+def _cached_lm(texts: tuple[str, ...], data: Path, seed: int) -> LanguageModel:
     return fit_language_model(texts, PreparedFolder.open(data), seed)
 
 
-def describe(run: Path, model: Model, split: str, protocol: EvalConfig) -> dict[str, Any]:
-    """What an evaluation is of, so that it can be repeated and compared."""
-    described = read_run(run)
+def describe_evaluation(run: Path, model: Model, split: str, config: EvalConfig) -> dict[str, Any]:
+    """Return what was evaluated and how, so that it can be repeated and compared."""
+    description = read_run(run)
+    packages = ("tgvae", "torch", "numpy", "scipy", "scikit-learn", "nltk")
     return {
         "run": str(run),
         "model": model.kind,
-        "data": described["data"],
+        "data": description["data"],
         "split": split,
-        "config": asdict(protocol),
-        "training_seed": described["recipe"]["train"]["seed"],
-        "training_versions": described["versions"],
-        "evaluation_versions": {
-            name: version(name) for name in ("tgvae", "torch", "numpy", "scipy", "scikit-learn", "nltk")
-        },
+        "config": asdict(config),
+        "training_seed": description["recipe"]["train"]["seed"],
+        "training_versions": description["versions"],
+        "evaluation_versions": {name: version(name) for name in packages},
     }
 
 
-def in_words(value: Any) -> str:
-    """A described value on one line."""
+def _one_line(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {in_words(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_one_line(part)}" for name, part in value.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def show(found: Mapping[str, Report], console: Console) -> None:
-    """Print figures as tables, a column a run, a block a section; how each was found stands in report.json."""
-    labels, beside = [], []
-    ids = metric_ids(found)
+def show(reports: Mapping[str, Report], console: Console) -> None:
+    """Print one table row per metric and one column per run; report.json has the estimators."""
+    ids, labels, baselines = metric_ids(reports), [], []
     for section, id in ids:
-        known = [report[section][id] for report in found.values() if id in report.get(section, {})]
-        marks: dict[str, dict[str, None]] = {}  # of runs that have other marks each its own, in their order
-        for figure in known:
-            for mark, value in figure.baselines.items():
-                marks.setdefault(baseline_name(mark), {})[format_number(value)] = None
-        labels.append((section, display_name(id, known[0]), known[0].unit))
-        beside.append((", ".join(f"{mark} {' / '.join(values)}" for mark, values in marks.items()),))
+        metrics = [report[section][id] for report in reports.values() if id in report.get(section, {})]
+        values: dict[str, dict[str, None]] = {}  # distinct values of each baseline, in the order of the runs
+        for metric in metrics:
+            for name, value in metric.baselines.items():
+                values.setdefault(baseline_name(name), {})[format_number(value)] = None
+        labels.append((section, display_name(id, metrics[0]), metrics[0].unit))
+        baselines.append((", ".join(f"{name} {' / '.join(each)}" for name, each in values.items()),))
     runs = (
         ColumnGroup((run,), [(_estimate(report.get(section, {}).get(id)),) for section, id in ids])
-        for run, report in found.items()
+        for run, report in reports.items()
     )
-    baselines = ColumnGroup(("baseline",), beside, max_width=max(16, console.width // 4))
-    print_metrics(labels, [*runs, baselines], console)
+    print_metrics(
+        labels, [*runs, ColumnGroup(("baseline",), baselines, max_width=max(16, console.width // 4))], console
+    )
 
 
 def _estimate(metric: Metric | None) -> str:

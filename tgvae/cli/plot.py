@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 from plotly.graph_objects import Figure
 
-from tgvae.cli.evaluate import split_of
+from tgvae.cli.evaluate import open_split
 from tgvae.cli.options import parse
 from tgvae.cli.output import command, print_json, print_next_steps
 from tgvae.errors import UserError
@@ -88,7 +88,7 @@ def plot_run(run: Path, ids: Sequence[PlotId] = PLOT_IDS, data: Path | None = No
     if set(ids) == {"training"}:
         return training_plot(run)
     model, opened = load_run(run), open_data(run, data)
-    train, held_out = (split_of(run, model, opened, split) for split in ("train", "test"))
+    train, held_out = (open_split(run, model, opened, split) for split in ("train", "test"))
     return model_plots(model, train, held_out, ids, run)
 
 

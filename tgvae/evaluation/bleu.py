@@ -1,13 +1,13 @@
-"""BLEU of generated sentences: against real ones (quality) and against one another (sameness).
+"""BLEU of generated sentences: against real ones (quality) and against one another (lack of variety).
 
-BLEU-n of a sentence is b (p_1 ... p_n)^(1/n) (Papineni et al. 2002): p_k is the share of its k-grams found in
-the references, each k-gram counted at most as often as in the one reference that has it most; b = exp(1 - r / h)
-where its h words are fewer than the r of the reference closest in length (the shorter one of two), else 1. As in
-Texygen (Zhu et al. 2018) every sentence has the same thousands of references, so they are counted once.
+BLEU-n of a sentence is b (p_1 ... p_n)^(1/n) (Papineni et al. 2002): p_k is the share of its k-grams that occur in
+the references, each k-gram counted at most as often as in the reference that contains it most often; b = exp(1 - r / h)
+if its h words are fewer than the r of the reference closest in length (the shorter one of two), else 1. As in
+Texygen (Zhu et al. 2018) every sentence has the same thousands of references, so these are counted once.
 
-Values are nltk's. That settles three details: where no k-gram is found, a sentence's p_k is 0.1 over its number of
-k-grams (method 1 of Chen & Cherry 2014); a sentence too short for k-grams has one that is not found; without a
-word in common, or without a word, BLEU is 0.
+Values equal nltk's, which settles three details: if no k-gram is found, a sentence's p_k is 0.1 over its number of
+k-grams (method 1 of Chen & Cherry 2014); a sentence too short for k-grams counts as one k-gram that is not found;
+without a word in common, or without a word, BLEU is 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 
 def ngrams(words: Words, n: int) -> Iterator[Ngram]:
-    """The runs of ``n`` neighbouring words, in order; none where there are fewer words.
+    """Return the n-grams in order; none if there are fewer words.
 
     Examples:
         >>> list(ngrams(["we", "must", "act"], 2))
@@ -45,12 +45,12 @@ def _counts(words: Words) -> Counter[Ngram]:
 
 
 class References:
-    """Sentences to compare with, each a sequence of words, reduced to what BLEU asks of them.
+    """Reference sentences (sequences of words), reduced to the counts that BLEU needs.
 
     Attributes:
-        most: how often the reference that has an n-gram most often has it.
-        second: the same when that reference is left out; n-grams of one reference only are not in it.
-        lengths: how many references have a number of words.
+        most: for every n-gram its largest count in one reference.
+        second: its second largest count; n-grams of a single reference are not in it.
+        lengths: number of references by number of words.
 
     Raises:
         UserError: there is no reference.
@@ -69,15 +69,15 @@ class References:
                 if count > most:
                     self.most[gram] = count
         if not self.lengths:
-            raise UserError("BLEU needs at least one reference sentence; give some text to compare with")
+            raise UserError("BLEU needs at least one reference sentence")
 
 
 @dataclass(frozen=True)
 class _Overlap:
-    """What BLEU is computed from, for N hypotheses and n-grams of 1 to 5 words.
+    """Counts of N hypotheses for n-grams of 1 to 5 words.
 
     Attributes:
-        found: n-grams that the references have too, with shape (N, 5).
+        found: n-grams that occur in the references, with shape (N, 5).
         possible: n-grams of the hypothesis, at least one, with shape (N, 5).
         length: words, with shape (N,).
         closest: words of the reference closest in length, with shape (N,).
@@ -89,7 +89,7 @@ class _Overlap:
     closest: Ints
 
     def bleu(self, smoothing: float) -> Floats:
-        """BLEU of the orders ``ORDERS`` with shape (N, 4)."""
+        """Return BLEU of the orders ``ORDERS``, with shape (N, 4)."""
         precision = np.where(self.found > 0, self.found, smoothing) / self.possible
         order = np.arange(1, ORDERS[-1] + 1)
         mean = np.cumprod(precision, axis=1) ** (1 / order)
@@ -98,7 +98,7 @@ class _Overlap:
         return score[:, ORDERS[0] - 1 :]
 
     def total(self) -> _Overlap:
-        """All hypotheses as one, N = 1."""
+        """Return the sum over all hypotheses, N = 1."""
         rows = (self.found, self.possible, self.length, self.closest)
         return _Overlap(*(part.sum(0, keepdims=True) for part in rows))
 
@@ -118,7 +118,7 @@ def _closest(length: int, lengths: Iterable[int]) -> int:
 
 
 def sentence_bleu(hypotheses: Sequence[Words], references: References) -> Floats:
-    """Smoothed BLEU-2 to BLEU-5 of every hypothesis with shape (N, 4); with held-out references, test-BLEU.
+    """Return the smoothed BLEU-2 to BLEU-5 of every hypothesis, (N, 4): test-BLEU if the references are held out.
 
     Equal to nltk's ``sentence_bleu`` with uniform weights and ``SmoothingFunction().method1``.
 
@@ -136,10 +136,10 @@ def sentence_bleu(hypotheses: Sequence[Words], references: References) -> Floats
 
 
 def corpus_bleu(hypotheses: Sequence[Words], references: References) -> Floats:
-    """BLEU-2 to BLEU-5 of the hypotheses together with shape (4,): counts and lengths are summed before dividing.
+    """Return BLEU-2 to BLEU-5 of all hypotheses together, (4,): counts and lengths are summed before dividing.
 
-    Equal to nltk's ``corpus_bleu`` with uniform weights: not smoothed, so an order without any match is 0 (nltk
-    gives a value below 1e-60 and warns).
+    Equal to nltk's ``corpus_bleu`` with uniform weights, without smoothing: an order without a match is 0 (nltk gives a
+    value below 1e-60 and warns).
 
     Raises:
         UserError: there is no hypothesis.
@@ -149,19 +149,16 @@ def corpus_bleu(hypotheses: Sequence[Words], references: References) -> Floats:
         [1.0, 1.0, 0.0, 0.0]
     """
     if not hypotheses:
-        raise UserError("BLEU of a corpus needs at least one sentence; generate some first")
+        raise UserError("BLEU of a corpus needs at least one sentence")
     closest = [_closest(len(words), references.lengths) for words in hypotheses]
     return _overlap(hypotheses, references.most, closest).total().bleu(smoothing=0)[0]
 
 
 def self_bleu(hypotheses: Sequence[Words]) -> Floats:
-    """Smoothed BLEU-2 to BLEU-5 of every hypothesis with all the others as references, with shape (N, 4).
+    """Return the smoothed BLEU-2 to BLEU-5 of every hypothesis with all others as references, (N, 4).
 
-    High means that the sentences are alike; a duplicate keeps its twin among the others and scores 1 (less where it
-    is shorter than the order). The value rises with the number of hypotheses: compare equal numbers only.
-
-    Counts are clipped at the second largest: where a hypothesis has an n-gram most often, that is the largest of
-    the others; elsewhere it is no less than its own count, so it does not clip.
+    High values mean that the sentences are alike; a duplicate scores 1 (less if it is shorter than the order). The
+    value rises with the number of hypotheses: compare equal numbers only.
 
     Raises:
         UserError: there are fewer than two hypotheses.
@@ -171,7 +168,9 @@ def self_bleu(hypotheses: Sequence[Words]) -> Floats:
         1.0
     """
     if len(hypotheses) < 2:
-        raise UserError(f"self-BLEU compares sentences with one another; give two or more, not {len(hypotheses)}")
+        raise UserError(f"self-BLEU needs at least two sentences, not {len(hypotheses)}")
+    # Counts are clipped at the second largest one. If a hypothesis has an n-gram most often, this is the largest count
+    # of the others; else it is at least the hypothesis's own count and clips nothing. No leave-one-out loop is needed.
     together = References(hypotheses)
     closest = []
     for length in map(len, hypotheses):
@@ -181,9 +180,9 @@ def self_bleu(hypotheses: Sequence[Words]) -> Floats:
 
 
 def bleu_f1(test: Floats | float, own: Floats | float) -> Floats:
-    """Harmonic mean of test-BLEU t and variety 1 - s, s being self-BLEU: 2 t (1 - s) / (t + 1 - s).
+    """Return the harmonic mean of test-BLEU t and variety 1 - s, where s is self-BLEU: 2 t (1 - s) / (t + 1 - s).
 
-    Both in [0, 1], of any one shape. Where t and 1 - s are both 0 it is 0, its limit along either axis.
+    Both are in [0, 1] and of the same shape. If t and 1 - s are both 0 the value is 0, its limit along either axis.
 
     Examples:
         >>> round(float(bleu_f1(test=0.6, own=0.2)), 4)  # 2 x 0.6 x 0.8 / (0.6 + 0.8)

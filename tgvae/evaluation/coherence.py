@@ -1,7 +1,7 @@
-"""Do the top words of a topic belong together? Coherence by how often they meet in a reference corpus.
+"""Topic coherence: how often the top words of a topic co-occur in a reference corpus.
 
-Words meet in a document, or in a boolean sliding window: some consecutive topic words of a document in running
-order, counted once for each window that holds them both. Shapes: T topics, N top words, D topic vocabulary.
+Words co-occur in a document, or in a boolean sliding window over its topic words in running order: each window that
+contains both words counts once. Shapes: T topics, N top words, D topic vocabulary.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Texts:
     """Topic words of documents in running order, sentences joined.
 
     Attributes:
-        words: word ids of all documents, one after the other, with shape (words,).
-        starts: where each document starts in ``words``, and the end of the last, with shape (documents + 1,).
+        words: concatenated word ids of all documents, with shape (words,).
+        starts: start of each document in ``words``, and the end of the last, with shape (documents + 1,).
     """
 
     words: NDArray[np.integer]
@@ -36,7 +36,7 @@ class Texts:
 
 
 def running_texts(corpus: Corpus) -> Texts:
-    """The topic words of every document of a split, in order and with repeats."""
+    """Return the topic words of every document of a split, in order and with repeats."""
     documents = corpus.table["topic_words"].combine_chunks()
     sentences = documents.values
     starts = sentences.offsets.to_numpy()[documents.offsets.to_numpy()]
@@ -45,11 +45,11 @@ def running_texts(corpus: Corpus) -> Texts:
 
 @dataclass(frozen=True, eq=False)
 class Cooccurrence:
-    """In how many windows words occur, alone and together: p(w) and p(v, w) of the words asked for.
+    """Number of windows that contain a word or a pair of words: p(w) and p(v, w) of a set of words.
 
     Attributes:
-        words: the words counted, rising, with shape (U,).
-        counts: windows that hold both words, sparse with shape (U, U); on the diagonal those that hold the word.
+        words: the counted words, rising, with shape (U,).
+        counts: windows that contain both words, sparse with shape (U, U); on the diagonal those that contain the word.
         windows: number of windows.
 
     Examples:
@@ -66,7 +66,7 @@ class Cooccurrence:
 
     @classmethod
     def by_documents(cls, bags: csr_array, words: NDArray[np.integer]) -> Cooccurrence:
-        """Count ``words`` (ids of any shape) with documents as windows; bags are counts with shape (documents, D)."""
+        """Count ``words`` (ids of any shape) with documents as windows; bags are counts (documents, D)."""
         chosen = np.unique(words)
         present = (csr_array(bags)[:, chosen] > 0).astype(np.int64)
         return cls(chosen, csr_array(present.T @ present), present.shape[0])
@@ -75,23 +75,23 @@ class Cooccurrence:
     def by_windows(cls, texts: Texts, words: NDArray[np.integer], window: int) -> Cooccurrence:
         """Count ``words`` (ids of any shape) in windows of ``window`` words that slide by one within a document.
 
-        A document no longer than the window, an empty one too, is one window (as gensim has it), so that a
-        window as long as the longest document counts documents.
+        As in gensim, a document that is not longer than the window (or empty) is one window, so a window as long as the
+        longest document counts documents.
 
         Raises:
             UserError: the window is shorter than one word.
         """
         if window < 1:
-            raise UserError(f"a window holds at least 1 word, not {window}")
+            raise UserError(f"a window must have at least 1 word, not {window}")
         chosen = np.unique(words)
         upper = csr_array((len(chosen), len(chosen)), dtype=np.int64)
-        for left, right, shared in _meetings(texts, chosen, window):
+        for left, right, shared in _cooccurrences(texts, chosen, window):
             upper = upper + csr_array((shared, (left, right)), shape=upper.shape)
         counts = upper + upper.T - diags_array(upper.diagonal(), dtype=np.int64)
         return cls(chosen, csr_array(counts), int(_windows(texts, window).sum()))
 
     def probabilities(self, top: NDArray[np.integer]) -> Floats:
-        """p(v, w) among the words of each row of ``top``, (T, N), with shape (T, N, N); p(w) on the diagonal.
+        """Return p(v, w) for the words of each row of ``top``, (T, N), with shape (T, N, N); p(w) on the diagonal.
 
         Raises:
             KeyError: a word was not counted.
@@ -104,20 +104,20 @@ class Cooccurrence:
 
 
 def npmi(top: NDArray[np.integer], reference: Cooccurrence | csr_array) -> Floats:
-    """Mean normalised PMI of the pairs of top words of each topic, with shape (T,) (Bouma 2009; Lau et al. 2014).
+    """Return the mean normalised PMI of the pairs of top words of each topic, (T,) (Bouma 2009; Lau et al. 2014).
 
-    NPMI = log(p(v,w) / p(v) p(w)) / -log p(v,w). A pair that never occurs together counts -1, also when a word
-    is missing from the reference, and one that is in every window 1 (the limits), so no value is NaN.
+    NPMI = log(p(v,w) / p(v) p(w)) / -log p(v,w). The limits replace undefined values: -1 for a pair that never
+    co-occurs (also if a word is missing from the reference), 1 for a pair that is in every window. No value is NaN.
 
     Args:
         top: word ids with shape (T, N), N >= 2.
-        reference: where p is counted; bags with shape (documents, D) stand for co-occurrence in documents.
+        reference: co-occurrence counts, or bags with shape (documents, D) for co-occurrence in documents.
 
     Raises:
-        ValueError: topics of fewer than two words, which have no pair.
+        ValueError: topics of fewer than two words.
 
     Examples:
-        Words 0 and 1 always meet, in half of the documents; words 0 and 2 never do:
+        Words 0 and 1 always co-occur, in half of the documents; words 0 and 2 never do:
 
         >>> import numpy as np
         >>> from scipy.sparse import csr_array
@@ -134,14 +134,14 @@ def npmi_at(
     sizes: Sequence[int] = (5, 10, 15, 20),
     unseen: float = -1.0,
 ) -> Floats:
-    """NPMI of the best 5, 10, 15 and 20 words of each topic, averaged over these sizes, with shape (T,).
+    """Return the NPMI of the best 5, 10, 15 and 20 words of each topic, averaged over these sizes, with shape (T,).
 
-    With windows of 10 words of the whole corpus, and 0 for a pair ``unseen`` in any of them in place of the limit
-    -1, this is the coherence of topic-guided language models (Lau et al. 2017, TDLM). ``top``, (T, N), has the
-    best word first; a size larger than N takes the N there are.
+    With windows of 10 words over the whole corpus and ``unseen=0`` for pairs that never co-occur (in place of the limit
+    -1), this is the coherence reported for topic-guided language models (Lau et al. 2017, TDLM). ``top``, (T, N), has
+    the best word first; a size larger than N is cut to N.
 
     Raises:
-        ValueError: a size (or N) below two, which has no pair.
+        ValueError: a size (or N) below two.
 
     Examples:
         >>> import numpy as np
@@ -152,7 +152,7 @@ def npmi_at(
         -0.1699
     """
     if min(*sizes, top.shape[1]) < 2:
-        raise ValueError(f"coherence needs two words a topic: {top.shape[1]} words, sizes {tuple(sizes)}")
+        raise ValueError(f"coherence needs two words per topic: {top.shape[1]} words, sizes {tuple(sizes)}")
     if not isinstance(reference, Cooccurrence):
         reference = Cooccurrence.by_documents(reference, top)
     values = _pair_npmi(reference.probabilities(top), unseen)
@@ -206,38 +206,39 @@ def _pair_npmi(joint: Floats, unseen: float) -> Floats:
 
 
 def _windows(texts: Texts, window: int) -> Ints:
-    """Number of windows of each document."""
+    """Return the number of windows of each document."""
     return np.maximum(np.diff(texts.starts) - window, 0) + 1
 
 
-def _meetings(texts: Texts, chosen: Ints, window: int) -> Iterator[tuple[Ints, Ints, Ints]]:
-    """Pairs of occurrences of chosen words (as places in ``chosen``) and the windows in which they meet.
+def _cooccurrences(texts: Texts, chosen: Ints, window: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Yield pairs of occurrences of chosen words (as indices into ``chosen``) and the number of windows they share.
 
-    A window is named by the position s of its first word. An occurrence stands for its word in the windows in
-    which it is the first of that word: s in (low, high]. So each window counts once for a pair of words, and
-    the number for two occurrences is the overlap of their intervals. Occurrences are compared with themselves,
-    then with the next, the second next, ... as long as any two are near enough to share a window.
+    A window is identified by the position s of its first word. Each occurrence is assigned the windows in which it is
+    the first occurrence of its word, an interval s in (low, high]. Then every window counts once per pair of words, and
+    the number of windows that two occurrences share is the overlap of their intervals.
     """
     position = np.flatnonzero(np.isin(texts.words, chosen))
     word = np.searchsorted(chosen, texts.words[position])
     document = np.searchsorted(texts.starts, position, side="right") - 1
     first = texts.starts[document]
     high = np.minimum(position, first + _windows(texts, window)[document] - 1)
-    reach = np.maximum(position - window, first - 1)
+    reach = np.maximum(position - window, first - 1)  # the last window that is too early to contain the position
     low = np.maximum(reach, _previous(word, position))
     left = np.arange(len(position))
+    # Compare occurrences with themselves, then with the next, the second next, ... until none is near enough: this is
+    # vectorised over the whole corpus, where a loop over windows would be slow
     for lag in range(window):
         left = left[left < len(position) - lag]
         left = left[reach[left + lag] < high[left]]
         if not len(left):
             break
         shared = high[left] - np.maximum(low[left], low[left + lag])
-        met = shared > 0
-        yield word[left[met]], word[left[met] + lag], shared[met]
+        overlap = shared > 0
+        yield word[left[overlap]], word[left[overlap] + lag], shared[overlap]
 
 
 def _previous(word: Ints, position: Ints) -> Ints:
-    """Position of the occurrence before of the same word; -1 for the first."""
+    """Return the position of the previous occurrence of the same word; -1 for the first."""
     order = np.argsort(word, kind="stable")
     again = np.flatnonzero(word[order[1:]] == word[order[:-1]])
     previous = np.full_like(position, -1)

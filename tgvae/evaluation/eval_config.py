@@ -1,4 +1,4 @@
-"""How much `tgvae evaluate` draws, writes and trains: what one must know to repeat its figures."""
+"""Settings of an evaluation: everything needed to repeat its metrics."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tgvae.errors import UserError
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How runs are measured: ``samples`` and ``seed`` for runs of all kinds, the rest for those of text.
+    """Settings of an evaluation. ``samples`` and ``seed`` are for all kinds of models, the rest for models of text.
 
     Attributes:
-        samples: draws of the importance-weighted bound; 0 leaves it out. A graph has none.
-        weighted_sentences: held-out sentences that it is taken over, the same ones for every run; of vectors all are.
-        generated: sentences written freely, for BLEU, copies and lengths.
+        samples: samples of the importance-weighted bound; 0 leaves it out. Graphs have none.
+        weighted_sentences: held-out sentences that it is computed on, the same for every run; of vectors all are used.
+        generated: sentences generated without a topic, for BLEU, copies and lengths.
         reverse: sentences for the reverse perplexity, which trains two small language models; 0 leaves it out.
-        per_topic: sentences generated from every topic.
-        summaries: held-out documents that a summarizer summarizes, the same ones for every run.
-        strengths: of steering, to generate with.
-        seed: of all draws.
-        lda: put LDA with as many topics and the same words beside the topics.
+        per_topic: sentences generated for every topic.
+        summaries: held-out documents that a summarizer summarizes, the same for every run.
+        strengths: guidance strengths to generate with.
+        seed: of all sampling.
+        lda: train LDA with as many topics on the same words as baseline of the topics.
     """
 
     samples: int = 100
@@ -36,10 +36,10 @@ class EvalConfig:
     lda: bool = False
 
     def __post_init__(self) -> None:
-        at_least = {"samples": 0, "weighted_sentences": 1, "generated": 2, "reverse": 0, "per_topic": 1, "summaries": 1}
-        for name, least in at_least.items():
+        minimum = {"samples": 0, "weighted_sentences": 1, "generated": 2, "reverse": 0, "per_topic": 1, "summaries": 1}
+        for name, least in minimum.items():
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         require_range(self, 0, SEEDS, "seed")
         if not all(map(math.isfinite, self.strengths)):
-            raise UserError(f"strengths are {self.strengths}; give finite numbers")
+            raise UserError(f"strengths are {self.strengths}; they must be finite numbers")

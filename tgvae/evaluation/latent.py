@@ -1,7 +1,7 @@
-"""Is the latent used, and by what: the topic or the sentence?
+"""Is the latent used, and what does it hold: the topic or the sentence?
 
-One pass over a split collects ``posteriors``; every figure is a pure function of them.
-Shape legend: N sentences, Z latent, K flow length, T topics, M draws. Everything is in nats.
+``posteriors`` collects q(z | y) of a split in one pass; every metric is a pure function of them.
+Shape legend: N sentences, Z latent, K flow length, T topics, M samples. Everything is in nats.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,22 +19,24 @@ from tgvae.data.corpus import Corpus
 from tgvae.distributions import HouseholderNormal, householder, safe_log
 from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import evaluating
-from tgvae.models.sentence import LatentSentenceModel
-from tgvae.models.tgvae import TGVAE
-from tgvae.progress import track
+from tgvae.evaluation.metric import Metrics
+from tgvae.evaluation.registry import EvalInputs, Evaluation, evaluator, measure
+from tgvae.models.base import Capability
+from tgvae.progress import step, track
 from tgvae.random import make_generator
 
 ACTIVE_VARIANCE = 0.01
-AT_ONCE = 128  # sentences whose Z x Z matrices are held together
+CHUNK_SIZE = 128  # sentences whose Z x Z matrices are in memory at once
+MAX_DRAWS = 500
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The component latent c of TGVAE.
+    """The component c of the prior, a latent of its own.
 
     Attributes:
         weights: q(c | y, d) with shape (N, T).
-        theta: t of the document without the sentence, p(c | d), with shape (N, T).
+        theta: topic proportions of the document without the sentence, p(c | d), with shape (N, T).
         loc: mu_c of p(z | c) with shape (T, Z).
         scale: sigma_c of p(z | c) with shape (T, Z).
     """
@@ -56,7 +58,7 @@ class Posteriors:
         loc: with shape (N, Z).
         scale: with shape (N, Z).
         vectors: the v_k of the reflections with shape (N, K, Z).
-        components: None for the sentence VAE and for priors of TGVAE without c.
+        components: None for a prior without c.
     """
 
     loc: Tensor
@@ -66,24 +68,24 @@ class Posteriors:
 
     @property
     def weights(self) -> Tensor:
-        """Weights of the Gaussians that make up each posterior, (N, T); a single 1 without components."""
+        """Mixture weights of each posterior, (N, T); a single 1 without components."""
         return self.loc.new_ones(len(self.loc), 1) if self.components is None else self.components.weights
 
     @property
     def centres(self) -> Tensor:
-        """What the Gaussians deviate from, (T, Z); a single 0 without components."""
+        """Means of the components, (T, Z); a single 0 without components."""
         return self.loc.new_zeros(1, self.loc.shape[1]) if self.components is None else self.components.loc
 
     @property
     def prior_scale(self) -> Tensor:
-        """Standard deviation of the prior around its component, the mean over sentences, (Z,); 1 without components."""
+        """Standard deviation of p(z | c), averaged over sentences, (Z,); 1 without components."""
         if self.components is None:
             return self.loc.new_ones(self.loc.shape[1])
         return self.components.weights.mean(0) @ self.components.scale
 
     @property
     def deviations(self) -> Tensor:
-        """U loc, what the sentence adds to its component, with shape (N, Z)."""
+        """U loc: the offset of each sentence from its component, with shape (N, Z)."""
         return householder(self.loc, self.vectors)
 
     @property
@@ -92,23 +94,21 @@ class Posteriors:
         return self.weights @ self.centres + self.deviations
 
     def gaussians(self) -> Iterator[HouseholderNormal]:
-        """N(U loc, U diag(scale^2) U'), some sentences at a time."""
-        parts = (x.split(AT_ONCE) for x in (self.loc, self.scale, self.vectors))
+        """N(U loc, U diag(scale^2) U') in chunks of CHUNK_SIZE sentences."""
+        parts = (x.split(CHUNK_SIZE) for x in (self.loc, self.scale, self.vectors))
         return (HouseholderNormal(*part) for part in zip(*parts, strict=True))
 
     def __len__(self) -> int:
         return len(self.loc)
 
-    def drawn(self, n: Tensor, rng: torch.Generator) -> Tensor:
+    def sample(self, n: Tensor, rng: torch.Generator) -> Tensor:
         c = torch.multinomial(self.weights[n], 1, generator=rng).squeeze(1)
         noise = torch.randn(len(n), self.loc.shape[1], generator=rng, dtype=self.loc.dtype)
         return self.centres[c] + householder(self.loc[n] + self.scale[n] * noise, self.vectors[n])
 
     def log_densities(self, rows: slice, z: Tensor) -> Tensor:
-        """In a sentence's frame, diag(1/scale) U' z, its Gaussians are spheres of radius one.
-
-        The distances of their centres to all draws are then one matrix product.
-        """
+        # Whitened by diag(1/scale) U', all Gaussians of a sentence are spheres of radius one, so the distances of all
+        # samples to all of their centres are one matrix product
         loc, scale = self.loc[rows], self.scale[rows]
         frame = HouseholderNormal(loc, scale, self.vectors[rows]).orthogonal / scale.unsqueeze(-2)
         points = z @ frame
@@ -120,37 +120,40 @@ class Posteriors:
         return (log_weights - 0.5 * distance).logsumexp(-1) - volume.unsqueeze(-1)
 
 
-def posteriors(model: LatentSentenceModel, corpus: Corpus) -> Posteriors:
-    """The posteriors of a split, for TGVAE given the rest of the document with g at its posterior mean, not drawn.
+def posteriors(model: Any, corpus: Corpus) -> Posteriors:
+    """Return the posteriors of all modelled sentences of a split.
+
+    A topic-guided model gets the rest of the document, with topic proportions at the posterior mean of g (not sampled).
 
     Raises:
         UserError: the split has no sentence to model.
     """
-    found, index = [], corpus.sentence_batches(8192)
+    chunks, index = [], corpus.sentence_batches(8192)
+    guided = Capability.GUIDANCE in model.capabilities
     with evaluating(model, seed=0):
         for rows in track(index, "inferring latents"):
-            found.append([x.cpu().double() for x in _posterior(model, corpus.gather(rows).to(model.device))])
-        components = model.component(model.topic.log_beta.exp()) if isinstance(model, TGVAE) else ()
+            chunks.append([x.cpu().double() for x in _posterior(model, corpus.gather(rows).to(model.device))])
+        components = model.component(model.topic.log_beta.exp()) if guided else ()
         shared = [x.cpu().double() for x in components]
     order = torch.cat([torch.from_numpy(rows) for rows in index]).argsort()
-    loc, scale, vectors, *of_c = (torch.cat(parts)[order] for parts in zip(*found, strict=True))
+    loc, scale, vectors, *of_c = (torch.cat(parts)[order] for parts in zip(*chunks, strict=True))
     return Posteriors(loc, scale, vectors, Components(*of_c, *shared) if of_c else None)
 
 
-def _posterior(model: LatentSentenceModel, batch: Batch) -> list[Tensor]:
-    """Location, scale and reflections; then q(c | y, d) and t where c is a latent."""
+def _posterior(model: Any, batch: Batch) -> list[Tensor]:
+    """Return location, scale and reflections, and then q(c | y, d) and t if c is a latent."""
     q = model.sentence.posterior(batch.targets, batch.lengths)
     gaussian = [q.loc, q.scale, q.vectors]
-    if not (isinstance(model, TGVAE) and model.config.prior == "component"):
+    if Capability.GUIDANCE not in model.capabilities or model.config.prior != "component":
         return gaussian
     t = model.topic.theta(batch.context)
     return [*gaussian, model.component.component_posterior(t, model.topic.log_beta, batch.sentence_bow).probs, t]
 
 
 def active_units(means: Tensor) -> int:
-    """Coordinates of z with Var_y E_q[z_j | y] > 0.01 (Burda et al. 2016); none for a single sentence.
+    """Return the number of coordinates of z with Var_y E_q[z_j | y] > 0.01 (Burda et al. 2016); 0 for one sentence.
 
-    The threshold is for a prior of variance 1: divide the means by ``prior_scale`` first.
+    The threshold is meant for a prior of variance 1: divide the means by ``prior_scale`` first.
 
     Examples:
         The mean of the first of two variables moves with the sentence:
@@ -163,15 +166,15 @@ def active_units(means: Tensor) -> int:
 
 
 class Aggregate(Protocol):
-    """The posteriors q(z | y_n) of N rows, sentences or others, on the CPU: their mean is the aggregate posterior."""
+    """Posteriors q(z | y_n) of N rows on the CPU; their mean is the aggregate posterior."""
 
     def __len__(self) -> int: ...
 
-    def drawn(self, n: Tensor, rng: torch.Generator) -> Tensor:
-        """A draw z ~ q(z | y_n) for each of the rows ``n`` (M,), with shape (M, ...)."""
+    def sample(self, n: Tensor, rng: torch.Generator) -> Tensor:
+        """Return one sample z ~ q(z | y_n) for each of the rows ``n`` (M,), with shape (M, ...)."""
 
     def log_densities(self, rows: slice, z: Tensor) -> Tensor:
-        """log q(z_m | y_n) of some rows at draws (M, ...), with shape (rows, M)."""
+        """Return log q(z_m | y_n) of some rows at samples (M, ...), with shape (rows, M)."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,9 @@ class MutualInformation:
     """I(y; z) under q.
 
     Attributes:
-        nats: the estimate; below 0 by chance alone, never above ``cap``.
+        nats: the estimate; never above ``cap``, below 0 only by chance.
         cap: ln N.
-        standard_error: of ``nats`` over draws, the split being given.
+        standard_error: of ``nats`` over samples, for the given split.
     """
 
     nats: float
@@ -190,25 +193,25 @@ class MutualInformation:
 
 
 def mutual_information(found: Aggregate, draws: int = 1000, seed: int = 0) -> MutualInformation:
-    """What z tells of which row of the split it came from (Hoffman & Johnson 2016).
+    """Estimate the mutual information of z and the row it belongs to (Hoffman & Johnson 2016).
 
         I(y; z) = E_y E_q(z|y)[log q(z | y) - log q(z)],    q(z) = 1/N sum_n q(z | y_n)
 
-    Over the whole split: within a batch the value could not pass the log of its size. q(z) and the sum over
-    components are exact; z is drawn M = ``draws`` times, from the rows in turn, in a random order.
+    q(z) averages over the whole split, because an estimate within a batch cannot exceed the log of the batch size.
+    q(z) and the sum over components are exact; z is sampled M = ``draws`` times, from the rows in random order.
 
     Raises:
-        UserError: fewer than two draws.
+        UserError: fewer than two samples.
     """
     if draws < 2:
-        raise UserError(f"mutual information needs at least 2 draws, not {draws}")
+        raise UserError(f"mutual information needs at least 2 samples, not {draws}")
     rng = make_generator(seed)
     source = torch.randperm(len(found), generator=rng)[torch.arange(draws) % len(found)]
-    z = found.drawn(source, rng)
+    z = found.sample(source, rng)
     own, aggregate = torch.empty(draws).double(), torch.full((draws,), -math.inf).double()
-    for start in range(0, len(found), AT_ONCE):
-        log_q = found.log_densities(slice(start, start + AT_ONCE), z)
-        here = (source >= start) & (source < start + AT_ONCE)
+    for start in range(0, len(found), CHUNK_SIZE):
+        log_q = found.log_densities(slice(start, start + CHUNK_SIZE), z)
+        here = (source >= start) & (source < start + CHUNK_SIZE)
         own[here] = log_q[source[here] - start, here.nonzero().squeeze(1)]
         aggregate = torch.logaddexp(aggregate, log_q.logsumexp(0))
     cap = math.log(len(found))
@@ -218,11 +221,11 @@ def mutual_information(found: Aggregate, draws: int = 1000, seed: int = 0) -> Mu
 
 @dataclass(frozen=True)
 class TotalCorrelation:
-    """How far posterior covariances are from diagonal; both zero without the flow.
+    """Distance of the posterior covariances from diagonal ones; both values are zero without the flow.
 
     Attributes:
         nats: mean over sentences of 1/2 (sum_j log Sigma_jj - log det Sigma).
-        off_diagonal: mean over sentences of |Sigma - diag Sigma|_F / |Sigma|_F, a share from 0 to 1.
+        off_diagonal: mean over sentences of |Sigma - diag Sigma|_F / |Sigma|_F, from 0 to 1.
     """
 
     nats: float
@@ -230,7 +233,7 @@ class TotalCorrelation:
 
 
 def total_correlation(found: Posteriors) -> TotalCorrelation:
-    """KL from N(., Sigma) to its closest diagonal Gaussian, Sigma = U diag(scale^2) U' the covariance given c."""
+    """Return the KL from N(., Sigma) to its closest diagonal Gaussian, where Sigma = U diag(scale^2) U' given c."""
     nats, share = [], []
     for q in found.gaussians():
         variance, squares = q.variance, q.scale.square().square().sum(-1)  # |Sigma|_F does not depend on U
@@ -244,8 +247,8 @@ class TopicKL:
     """KL of z by topic.
 
     Attributes:
-        nats: mean of E_q(c)[KL(q(z | y, c) || p(z | c))] over the topic's sentences, (T,); 0 without any.
-        sentences: how many have the topic as their most probable component, with shape (T,).
+        nats: mean of E_q(c)[KL(q(z | y, c) || p(z | c))] over the topic's sentences, (T,); 0 if it has none.
+        sentences: number of sentences whose most probable component is the topic, with shape (T,).
     """
 
     nats: Tensor
@@ -253,9 +256,9 @@ class TopicKL:
 
 
 def kl_per_topic(found: Posteriors) -> TopicKL:
-    """The term ``kl/z`` in closed form, the mean over c included, by the most probable component.
+    """Return the term ``kl/z`` averaged over c, in closed form, by the most probable component of each sentence.
 
-    Around its component a posterior is N(U loc, Sigma) whatever c is, so that c enters by sigma_c alone:
+    Relative to its component a posterior is N(U loc, Sigma) for every c, so c enters through sigma_c alone:
 
         KL_c = 1/2 sum_j (log 2 pi sigma_cj^2 + (Sigma_jj + (U loc)_j^2) / sigma_cj^2) - H[q]
 
@@ -274,3 +277,54 @@ def kl_per_topic(found: Posteriors) -> TopicKL:
     sentences = topic.bincount(minlength=size)
     sums = weights.new_zeros(size).index_add(0, topic, (weights * torch.cat(parts)).sum(-1))
     return TopicKL(sums / sentences.clamp_min(1), sentences)
+
+
+# Metrics
+
+
+@evaluator("latent", Capability.LATENT)
+@step("measuring the latent")
+def evaluate_sentence_latent(inputs: EvalInputs, evaluation: Evaluation) -> Metrics:
+    """How much the latent of sentences holds, in how many of its units, and what the flow adds."""
+    found = evaluation.posteriors = posteriors(inputs.model, inputs.held_out)
+    evaluation.topic_kl = None if found.components is None else kl_per_topic(found)
+    sentences, size = found.loc.shape
+    metrics = gaussian_metrics(found, "sentence", inputs.config.seed)
+    own = active_units(found.deviations / found.prior_scale)
+    metrics |= measure("active_units_sentence", own, sentences, latent_size=size, threshold=ACTIVE_VARIANCE)
+    flow = total_correlation(found)
+    metrics |= measure("total_correlation", flow.nats, sentences)
+    metrics |= measure("off_diagonal_share", flow.off_diagonal, sentences)
+    if evaluation.topic_kl is not None:
+        nats = evaluation.topic_kl.nats[evaluation.topic_kl.sentences > 0]
+        metrics |= measure("kl_z_min_topic", nats.min().item(), len(nats))
+        metrics |= measure("kl_z_max_topic", nats.max().item(), len(nats))
+    return metrics
+
+
+def gaussian_metrics(found: Posteriors, row: str, seed: int) -> Metrics:
+    """Return mutual information and active units of a Gaussian latent; ``row`` names a row: sentence, image or node."""
+    active, size = active_units(found.means / found.prior_scale), found.loc.shape[1]
+    return mutual_information_metric(found, row, seed) | measure(
+        "active_units", active, len(found), latent_size=size, threshold=ACTIVE_VARIANCE
+    )
+
+
+def mutual_information_metric(found: Aggregate, row: str, seed: int) -> Metrics:
+    """Return the mutual information of z and the rows of a split; nothing for a single row."""
+    rows = len(found)
+    if rows < 2:
+        return {}
+    draws = min(MAX_DRAWS, rows)
+    estimate = mutual_information(found, draws, seed)
+    return measure(
+        "mutual_information",
+        estimate.nats,
+        rows,
+        seed,
+        estimate.standard_error,
+        row=row,
+        rows=rows,
+        cap=estimate.cap,
+        draws=draws,
+    )

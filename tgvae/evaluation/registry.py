@@ -9,14 +9,16 @@ needs no change here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from tgvae.evaluation.metric import Metric, Metrics, Parts
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    pass
+from tgvae.evaluation.eval_config import EvalConfig
+from tgvae.evaluation.metric import Metric, Metrics, Parts, Report
+from tgvae.models.base import Capability, Model
 
 
 @dataclass(frozen=True)
@@ -241,3 +243,72 @@ def baseline_name(id: str) -> str:
         ('real text', 'LDA')
     """
     return BASELINE_NAMES.get(id, id.replace("_", " "))
+
+
+@dataclass(frozen=True, eq=False)
+class EvalInputs:
+    """What evaluators get. Types are open: an evaluator knows them from the capabilities that it requires.
+
+    Attributes:
+        model: the model.
+        train: the split that it was trained on.
+        held_out: another split of the same data.
+        config: sample sizes, seed, ...
+        reference_lm: a ``ReferenceLM`` of real text, other than ``model``.
+        fit_lm: function that trains a small language model on sentences, for the reverse perplexity.
+    """
+
+    model: Any
+    train: Any
+    held_out: Any
+    config: EvalConfig
+    reference_lm: Any = None
+    fit_lm: Callable[[Sequence[str]], Any] | None = None
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """Metrics of a run by section, and intermediate results that several sections or the plots use.
+
+    Attributes:
+        report: the metrics.
+        theta: topic proportions of the training documents, with shape (documents, T).
+        posteriors: ``Posteriors`` of the held-out sentences.
+        generated: ``GeneratedText``: sentences generated without a topic, and real ones.
+        topic_samples: ``TopicSamples`` by strength.
+        topic_kl: ``TopicKL``, KL of z by topic.
+        summaries: ``HeldOutSummaries``: documents with their summaries.
+        remarks: what was left out and why, for the user.
+    """
+
+    report: Report = field(default_factory=dict)
+    theta: NDArray[np.floating] | None = None
+    posteriors: Any = None
+    generated: Any = None
+    topic_samples: dict[float, Any] = field(default_factory=dict)
+    topic_kl: Any = None
+    summaries: Any = None
+    remarks: list[str] = field(default_factory=list)
+
+
+Evaluator = Callable[[EvalInputs, Evaluation], Metrics]
+SECTIONS = ("language", "likelihood", "links", "summaries", "latent", "generation", "topics", "guidance")
+"""Sections in the order in which they are computed and shown; others follow in order of registration."""
+_EVALUATORS: list[tuple[str, frozenset[Capability], Evaluator]] = []
+
+
+def evaluator(section: str, *requires: Capability) -> Callable[[Evaluator], Evaluator]:
+    """Register a function as an evaluator of a section for models with all capabilities ``requires``."""
+
+    def register(function: Evaluator) -> Evaluator:
+        _EVALUATORS.append((section, frozenset(requires), function))
+        return function
+
+    return register
+
+
+def evaluators(model: Model) -> list[tuple[str, Evaluator]]:
+    """Return section and function of the evaluators that apply to a model, in the order of the sections."""
+    order = {section: place for place, section in enumerate(SECTIONS)}
+    found = [(section, function) for section, requires, function in _EVALUATORS if requires <= model.capabilities]
+    return sorted(found, key=lambda entry: order.get(entry[0], len(order)))

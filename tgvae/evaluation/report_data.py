@@ -25,7 +25,7 @@ from tgvae.evaluation.metric import Report
 from tgvae.evaluation.projections import Floats, topic_distances
 from tgvae.evaluation.report import Evaluation
 from tgvae.evaluation.topics import WithTopics, nearest_sentences, top_words
-from tgvae.evaluation.vector_figures import embedded, row_of
+from tgvae.evaluation.vector_metrics import embedded, row_of
 from tgvae.models.base import Capability, Model
 from tgvae.models.vae import VectorVAE
 from tgvae.models.vgae import GraphVAE
@@ -193,7 +193,7 @@ def topic_rows(evaluation: Evaluation, model: WithTopics, train: Corpus) -> list
     coherence = evaluation.report["topics"]["topic_npmi"].parts
     assert coherence is not None
     nearest = nearest_sentences(model, train, NEAREST_SENTENCES)
-    strongest = next(reversed(evaluation.asked.values()), None)
+    strongest = next(reversed(evaluation.topic_samples.values()), None)
     samples: dict[int, list[str]] = defaultdict(list)
     for topic, text in zip(strongest.topics.tolist(), strongest.texts, strict=True) if strongest else ():
         samples[topic].append(text)
@@ -206,8 +206,8 @@ def topic_rows(evaluation: Evaluation, model: WithTopics, train: Corpus) -> list
             probabilities=beta[i, top[i]].tolist(),
             samples=samples[int(i)][:SENTENCES_PER_TOPIC],
             nearest=nearest[i],
-            kl=None if evaluation.kl is None else float(evaluation.kl.nats[i]),
-            sentences=None if evaluation.kl is None else int(evaluation.kl.sentences[i]),
+            kl=None if evaluation.topic_kl is None else float(evaluation.topic_kl.nats[i]),
+            sentences=None if evaluation.topic_kl is None else int(evaluation.topic_kl.sentences[i]),
         )
         for i in (-share).argsort()
     ]
@@ -246,17 +246,17 @@ def _sentence_embeddings(
 def _generation_data(
     data: ReportData, evaluation: Evaluation, model: Model, train: Corpus, held_out: Corpus
 ) -> dict[str, Any]:
-    if evaluation.writing is None:
+    if evaluation.generated is None:
         return {}
-    generated, real = evaluation.writing.generated, evaluation.writing.real
+    generated, real = evaluation.generated.samples, evaluation.generated.real
     scores = {
         "test-BLEU": generated.test_bleu,
         "test-BLEU, real text": real.test_bleu,
-        "self-BLEU": generated.own_bleu,
-        "self-BLEU, real text": real.own_bleu,
+        "self-BLEU": generated.self_bleu,
+        "self-BLEU, real text": real.self_bleu,
     }
     return {
-        "lengths": (evaluation.writing.held_out_lengths.tolist(), generated.lengths.tolist()),
+        "lengths": (evaluation.generated.held_out_lengths.tolist(), generated.lengths.tolist()),
         "bleu": {name: dict(zip(ORDERS, values.mean(0).tolist(), strict=True)) for name, values in scores.items()},
     }
 
@@ -264,7 +264,7 @@ def _generation_data(
 def _guidance_data(data: ReportData, evaluation: Evaluation, *_: Any) -> dict[str, Any]:
     """Return the guidance curve; it needs a reference language model for the perplexity."""
     metrics, points = evaluation.report.get("guidance", {}), []
-    for strength in evaluation.asked:
+    for strength in evaluation.topic_samples:
         ids = (f"{metric}_{strength:g}" for metric in ("fidelity", "forward_perplexity", "distinct_2"))
         values = [metrics[id].value for id in ids if id in metrics]
         if len(values) == 3:
@@ -274,11 +274,11 @@ def _guidance_data(data: ReportData, evaluation: Evaluation, *_: Any) -> dict[st
 
 def _summary_data(data: ReportData, evaluation: Evaluation, *_: Any) -> dict[str, Any]:
     """Return a random sample of the summaries, the same for every run."""
-    found = evaluation.summarized
+    found = evaluation.summaries
     if found is None:
         return {}
     rows = np.random.default_rng(0).permutation(len(found.index))[:SUMMARY_EXAMPLES].tolist()
-    beam = found.written["beam"]
+    beam = found.generated["beam"]
     return {"summaries": [SummaryRow(found.ids[i], found.texts[i], found.references[i], beam[i]) for i in rows]}
 
 

@@ -1,177 +1,201 @@
-"""Summaries against references by ROUGE, and the marks they are read beside: extracts of the document itself.
+"""Summaries of held-out documents: ROUGE against references and extracts, lengths, new words, variety, topic guidance.
 
-ROUGE (Lin 2004) is that of the package rouge-score. Its words are runs of a-z and 0-9 after lower-casing, by default
-stemmed with Porter's stemmer, so it is made for English: accents part words, and other scripts have no words at all.
+Summaries are generated from the text of a document in the same way as by `tgvae summarize`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from tgvae.data.tokenizers import word_tokenize
-from tgvae.errors import UserError
+from tgvae.data.pairs import Pairs
+from tgvae.data.tokenizers import split_sentences
+from tgvae.evaluation.generation import words_of
+from tgvae.evaluation.metric import Floats, Ints, Metrics, Parts
+from tgvae.evaluation.registry import EvalInputs, Evaluation, evaluator, measure
+from tgvae.evaluation.rouge import KINDS, LIMIT, extracts, rouge, with_words
+from tgvae.models.base import Capability
+from tgvae.models.summarization import SUMMARY
+from tgvae.progress import step
 
-LIMIT = 75
-KINDS = ("rouge1", "rouge2", "rougeL")
-MEASURES = (*KINDS, *(f"{kind}_{LIMIT}_bytes" for kind in KINDS))
-
-Reference = str | Sequence[str] | None
-Score = Callable[[str, str], dict[str, Any]]
+GREEDY = replace(SUMMARY, strategy="greedy")
+DRAWS = 5  # summaries per document for the share of different ones
+MAX_DOCUMENTS = 100  # for metrics that summarize a document more than once
 
 
-@dataclass(frozen=True)
-class RougeScores:
-    """ROUGE of a candidate for every document that has a reference, in the order of the documents.
+@dataclass(frozen=True, eq=False)
+class HeldOutSummaries:
+    """Held-out documents with references and generated summaries.
 
     Attributes:
-        values: for each of MEASURES the scores from 0 to 1, with shape (documents with a reference,). ``rouge1``,
-            ``rouge2`` and ``rougeL`` are F1 (words, pairs of neighbouring words, longest common subsequence);
-            ``..._75_bytes`` are recall of the candidate's first 75 bytes (DUC 2004), the reference staying whole.
-        left_out: documents without a reference.
+        index: number of each document in its split, rising, with shape (N,).
+        ids: their ids.
+        documents: their sentences.
+        references: one or several per document.
+        generated: summaries by decoding strategy, ``beam`` and ``greedy``.
+        finished: whether the beam's summary ended before the maximum length, with shape (N,).
+        language: language of the corpus; words are stemmed for English only.
     """
 
-    values: dict[str, NDArray[np.float64]]
-    left_out: int
+    index: Ints
+    ids: list[str]
+    documents: list[list[str]]
+    references: list[list[str]]
+    generated: dict[str, list[str]]
+    finished: NDArray[np.bool_]
+    language: str = "english"
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The documents as texts."""
+        return [" ".join(sentences) for sentences in self.documents]
 
 
-def first_bytes(text: str, limit: int) -> str:
-    """The longest beginning of a text that takes at most ``limit`` bytes in UTF-8, no character broken.
+@evaluator("summaries", Capability.SUMMARIES)
+def evaluate_summaries(inputs: EvalInputs, evaluation: Evaluation) -> Metrics:
+    """ROUGE, lengths, new words, and what draws of z and guidance by topics change."""
+    config, pairs = inputs.config, inputs.model.examples(inputs.held_out)
+    found = evaluation.summaries = summarize_held_out(inputs.model, pairs, config.summaries, config.seed)
+    if not any(map(with_words, found.references)):
+        evaluation.remarks.append("ROUGE is left out: no reference has a word")
+    return summary_metrics(inputs.model, found, config.strengths, config.seed)
 
-    Examples:
-        >>> first_bytes("naïve", 3)  # ï takes two bytes
-        'na'
+
+@step("summarizing")
+def summarize_held_out(model: Any, pairs: Pairs, count: int, seed: int) -> HeldOutSummaries:
+    """Summarize ``count`` documents that have a reference, sampled without replacement (all if there are fewer)."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(pairs.index)[:count])
+    rows = pairs.table.select(["id", "sentences", "metadata", pairs.field]).take(chosen).to_pylist()
+    documents = [row["sentences"] for row in rows]
+    texts = [" ".join(sentences) for sentences in documents]
+    beam, greedy = (model.summarize(texts, settings=settings, seed=seed) for settings in (SUMMARY, GREEDY))
+    return HeldOutSummaries(
+        index=chosen,
+        ids=[row["id"] for row in rows],
+        documents=documents,
+        references=[[row[pairs.field], *_further_references(row["metadata"])] for row in rows],
+        generated={"beam": [row[0].text for row in beam], "greedy": [row[0].text for row in greedy]},
+        finished=np.array([row[0].finished for row in beam], dtype=np.bool_),
+        language=pairs.folder.manifest["settings"].get("language", "english"),
+    )
+
+
+def _further_references(metadata: str) -> list[str]:
+    """Return the columns ``reference_1``, ``reference_2``, ...: a test set may have several references per document."""
+    columns = json.loads(metadata)
+    return [str(columns[name]) for name in sorted(columns) if name.startswith("reference_")]
+
+
+@step("measuring summaries")
+def summary_metrics(model: Any, found: HeldOutSummaries, strengths: Sequence[float], seed: int) -> Metrics:
+    """Return ROUGE, lengths, new words, unfinished summaries, variety of samples, and effect of topic guidance."""
+    summaries, references = found.generated["beam"], [given[0] for given in found.references]
+    metrics = rouge_metrics(found, seed)
+    lengths, natural = (np.array([len(_words(text)) for text in texts]) for texts in (summaries, references))
+    baselines = {"references": float(natural.mean())}
+    metrics |= measure("summary_length", Parts.mean(lengths, found.index, paired=True), seed=seed, baselines=baselines)
+    metrics |= measure("unfinished", Parts.mean(~found.finished, found.index, paired=True), seed=seed)
+    new, natural_new = (new_words(texts, found.documents) for texts in (summaries, references))
+    baselines = {"references": float(natural_new[:, 0].sum() / max(1, natural_new[:, 1].sum()))}
+    metrics |= measure(
+        "new_words", Parts(new[:, 0], new[:, 1], found.index, paired=True), seed=seed, baselines=baselines
+    )
+    if model.stochastic:
+        metrics |= different_summaries(model, found, seed)
+    for strength in strengths if Capability.TOPICS in model.capabilities else ():
+        metrics |= topic_pull(model, found, strength, seed)
+    return metrics
+
+
+def rouge_metrics(found: HeldOutSummaries, seed: int) -> Metrics:
+    """Return ROUGE with extracts of the document as baselines; nothing if no reference has a word."""
+    scored = found.index[[bool(with_words(given)) for given in found.references]]
+    if not len(scored):
+        return {}
+    stem = found.language == "english"
+    scores = {strategy: rouge(texts, found.references, stem) for strategy, texts in found.generated.items()}
+    baselines = {
+        id: rouge(texts, found.references, stem)
+        for id, texts in extracts(found.documents, found.references, use_stemmer=stem).items()
+    }
+    metrics: Metrics = {}
+    for metric, strategy, suffix in (
+        ("rouge_{kind}", "beam", ""),
+        ("rouge_{kind}_greedy", "greedy", ""),
+        ("rouge_{kind}_{limit}_bytes", "beam", f"_{LIMIT}_bytes"),
+    ):
+        for kind in KINDS:
+            metrics |= measure(
+                metric,
+                Parts.mean(scores[strategy].values[kind + suffix], scored, paired=True),
+                seed=seed,
+                baselines={id: float(score.values[kind + suffix].mean()) for id, score in baselines.items()},
+                kind=kind.removeprefix("rouge"),
+                limit=LIMIT,
+                stemmed=", stemmed" if stem else "",
+            )
+    return metrics
+
+
+def new_words(summaries: Sequence[str], documents: Sequence[Sequence[str]]) -> Floats:
+    """Return the number of new words and of all words of every summary, (N, 2).
+
+    Words are lower-cased and have a letter or digit; a word is new if the document does not have it.
     """
-    return text.encode()[:limit].decode(errors="ignore")
+    rows = []
+    for summary, sentences in zip(summaries, documents, strict=True):
+        known = {word for words in words_of(sentences) for word in words}
+        words = [word for word in _words(summary) if any(map(str.isalnum, word))]
+        rows.append((sum(word not in known for word in words), len(words)))
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
-def rouge(candidates: Sequence[str], references: Sequence[Reference], use_stemmer: bool = True) -> RougeScores:
-    """ROUGE of a candidate a document.
+def _words(summary: str) -> list[str]:
+    """Return the lower-cased words of a summary, which may have several sentences.
 
-    A candidate without a word scores 0. With several references each measure is that of the reference best by it.
-    A document is left out, and counted, where no reference has a word in it (a-z, 0-9).
-
-    Args:
-        candidates: texts, one a document.
-        references: for each document its reference, or several, or None.
-        use_stemmer: compare the stems of words of more than three letters.
-
-    Raises:
-        UserError: there are not as many references as candidates, or rouge-score is not installed.
+    The tokenizer splits off a full stop only at the end of its text, so a summary that is tokenised as one sentence
+    has words such as "won.", which no document has.
     """
-    if len(candidates) != len(references):
-        raise UserError(
-            f"{len(candidates)} candidates for {len(references)} references; give each candidate its own, or None."
-        )
-    score = _scorer(use_stemmer)
-    pairs = [(text, found) for text, given in zip(candidates, references, strict=True) if (found := usable(given))]
-    rows = [
-        _best(score, text, found, "fmeasure") + _best(score, first_bytes(text, LIMIT), found, "recall")
-        for text, found in pairs
-    ]
-    columns = np.array(rows, dtype=np.float64).reshape(-1, len(MEASURES)).T
-    return RougeScores(dict(zip(MEASURES, columns, strict=True)), len(candidates) - len(pairs))
+    return [word for words in words_of(split_sentences(summary)) for word in words]
 
 
-def first_sentence(sentences: Sequence[str]) -> str:
-    """The first sentence; nothing of an empty document."""
-    return sentences[0] if sentences else ""
+def different_summaries(model: Any, found: HeldOutSummaries, seed: int) -> Metrics:
+    """Return the share of different texts among summaries of one document from several samples of z."""
+    rows = model.summarize(found.texts[:MAX_DOCUMENTS], DRAWS, seed=seed)
+    shares = [len({summary.text for summary in summaries}) / DRAWS for summaries in rows]
+    parts = Parts.mean(shares, found.index[:MAX_DOCUMENTS], paired=True)
+    return measure("different_summaries", parts, seed=seed, baselines={"minimum": 1 / DRAWS}, draws=DRAWS)
 
 
-def lead(sentences: Sequence[str], words: int) -> str:
-    """The first words of a document, parted by white space as it stands.
+def topic_pull(model: Any, found: HeldOutSummaries, strength: float, seed: int) -> Metrics:
+    """Return p(topic | words of a summary that was guided to the topic), with the unguided summary as baseline.
 
-    Examples:
-        >>> lead(["The army won. ", "It rained."], words=2)
-        'The army'
+    The topic of each document is random. The probability is Bayes' rule with all topics equally likely; a summary
+    without topic words gives 1 / T.
     """
-    return " ".join(" ".join(sentences).split()[:words])
+    texts = found.texts[:MAX_DOCUMENTS]
+    topics = np.random.default_rng(seed).integers(model.topic.size, size=len(texts))
+    guided = np.array(texts, dtype=object)
+    for topic in np.unique(topics):
+        rows = np.flatnonzero(topics == topic)
+        summaries = model.summarize([texts[i] for i in rows], topic=int(topic), strength=strength, seed=seed)
+        guided[rows] = [row[0].text for row in summaries]
+    pulled = _topic_probability(model, list(guided), topics)
+    unguided = _topic_probability(model, found.generated["beam"][:MAX_DOCUMENTS], topics)
+    baselines = {"unguided": float(unguided.mean()), "chance": 1 / model.topic.size}
+    parts = Parts.mean(pulled, found.index[:MAX_DOCUMENTS], paired=True)
+    return measure("topic_pull_{strength:g}", parts, seed=seed, baselines=baselines, strength=strength)
 
 
-def lex_rank(sentences: Sequence[str], count: int = 1, stop_words: Collection[str] = ENGLISH_STOP_WORDS) -> str:
-    """The sentences most like the others by LexRank (Erkan & Radev 2004), in the order of the document.
-
-    sumy's implementation with its settings: tf-idf within the document, a link where the cosine is above 0.1.
-    Words are lower-cased nltk words, less punctuation and ``stop_words``. Of equals the earlier comes first; so it does
-    where no sentence is linked even to itself, as when there are two without a word in common.
-
-    Raises:
-        UserError: sumy is not installed.
-    """
-    try:
-        from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence
-        from sumy.summarizers.lex_rank import LexRankSummarizer
-    except ImportError:
-        raise UserError("LexRank needs sumy: pip install 'tgvae[summaries]'.") from None
-    summarizer = LexRankSummarizer()
-    summarizer.stop_words = stop_words
-    document = ObjectDocumentModel([Paragraph([Sentence(text, _Words) for text in sentences])])
-    with np.errstate(invalid="ignore"):  # without a link sumy divides 0 by 0; its stable sort then keeps the order
-        return " ".join(map(str, summarizer(document, count)))
-
-
-def oracle_sentence(sentences: Sequence[str], reference: Reference, use_stemmer: bool = True) -> str:
-    """The sentence with the best mean of ROUGE-1, 2 and L (F1); the first of equals, nothing of an empty document.
-
-    It has seen the reference: no method that extracts one sentence can have a better mean.
-
-    Raises:
-        UserError: rouge-score is not installed.
-    """
-    score, references = _scorer(use_stemmer), usable(reference)
-    if not references:
-        return first_sentence(sentences)
-    return max(sentences, key=lambda text: sum(_best(score, text, references, "fmeasure")), default="")
-
-
-def extracts(
-    documents: Sequence[Sequence[str]], references: Sequence[Reference], lead_words: Sequence[int] = (10, 15)
-) -> dict[str, list[str]]:
-    """What the document itself offers as a summary, by the name of the method: a text a document.
-
-    Args:
-        documents: each its sentences.
-        references: for each document its reference, or several, which only the oracle sees.
-        lead_words: lengths of the beginnings.
-
-    Raises:
-        UserError: a package is not installed.
-    """
-    found = {"first_sentence": list(map(first_sentence, documents))}
-    found |= {f"lead_{words}_words": [lead(document, words) for document in documents] for words in lead_words}
-    found["lexrank"] = list(map(lex_rank, documents))
-    found["oracle_sentence"] = list(map(oracle_sentence, documents, references))
-    return found
-
-
-class _Words:
-    """How sumy is told the words of a sentence: its own tokenizer needs a download."""
-
-    @staticmethod
-    def to_words(text: str) -> list[str]:
-        return [word for word in word_tokenize(text) if any(map(str.isalnum, word))]
-
-
-def _scorer(use_stemmer: bool) -> Score:
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError:
-        raise UserError("ROUGE needs rouge-score: pip install 'tgvae[summaries]'.") from None
-    return RougeScorer(KINDS, use_stemmer=use_stemmer).score
-
-
-def usable(reference: Reference) -> list[str]:
-    """The references in which ROUGE finds a word."""
-    texts = [reference] if isinstance(reference, str) else reference or []
-    return [text for text in texts if any(c.isascii() and c.isalnum() for c in text.lower())]
-
-
-def _best(score: Score, candidate: str, references: Sequence[str], part: str) -> list[float]:
-    """The highest ``part`` (fmeasure, recall) of each of KINDS among the references."""
-    scores = [score(reference, candidate) for reference in references]
-    return [max(getattr(by_kind[kind], part) for by_kind in scores) for kind in KINDS]
+@torch.no_grad()
+def _topic_probability(model: Any, texts: Sequence[str], topics: Ints) -> Floats:
+    scores = model.counts(texts) @ model.topic.log_beta.T
+    chosen = torch.from_numpy(topics).to(scores.device).unsqueeze(1)
+    return scores.softmax(-1).gather(1, chosen).squeeze(1).cpu().double().numpy()

@@ -1,13 +1,14 @@
-"""Does steering work? The share of generated sentences that are about the topic they were asked for.
+"""Topic fidelity: the share of generated sentences whose topic is the one they were generated for.
 
-Two judges: the topic model's own inference, and a classifier that never saw a generated sentence.
+Two classifiers decide what a sentence is about: the topic model's own inference, and a classifier of gold labels that
+was trained on real documents only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,20 +19,55 @@ from torch import Tensor
 
 from tgvae.data.bow import BagOfWords
 from tgvae.data.corpus import Corpus
-from tgvae.evaluation.generation import ReferenceLM
+from tgvae.evaluation.generation import distinct
 from tgvae.evaluation.likelihood import evaluating
 from tgvae.evaluation.metric import Metrics, Parts
-from tgvae.evaluation.registry import measure
-from tgvae.evaluation.text import distinct
+from tgvae.evaluation.registry import EvalInputs, Evaluation, evaluator, measure
 from tgvae.evaluation.topics import Floats, theta
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.tgvae import TGVAE
+from tgvae.models.base import Capability
 from tgvae.progress import step
+
+SENTENCE_BATCH = 8192  # tokens
+
+
+@evaluator("guidance", Capability.GUIDANCE, Capability.TOPICS)
+@step("measuring guidance")
+def evaluate_guidance(inputs: EvalInputs, evaluation: Evaluation) -> Metrics:
+    """Fidelity of plain samples at each guidance strength, and its price in fluency and variety."""
+    model, train, held_out, config = inputs.model, inputs.train, inputs.held_out, inputs.config
+    proportions = theta(model, train) if evaluation.theta is None else evaluation.theta
+    document_topics = surrounding_topics(model, held_out)
+    classifiers: dict[str, InferredTopicFidelity | LabelFidelity] = {
+        "fidelity_{strength:g}": InferredTopicFidelity(model, held_out, document_topics)
+    }
+    if len(set(train.table["label"].to_pylist()) - {None}) > 1:
+        labels = LabelFidelity(model, train, held_out, document_topics, proportions)
+        classifiers["fidelity_classifier_{strength:g}"] = labels
+    metrics: Metrics = {}
+    for strength in config.strengths:
+        samples = generate_for_every_topic(model, config.per_topic, config.seed, strength=strength)
+        evaluation.topic_samples[strength] = samples
+        for metric, classifier in classifiers.items():
+            fidelity = classifier.fidelity(samples)
+            baselines = {"real_text": fidelity.natural, "chance": fidelity.chance}
+            hits = Parts.mean(fidelity.hits.numpy())
+            metrics |= measure(metric, hits, seed=config.seed, baselines=baselines, strength=strength)
+        if inputs.reference_lm is not None:
+            metrics |= inputs.reference_lm.forward_perplexity(samples.texts, config.seed, strength)
+        variety, size = distinct(samples.texts, 2), len(samples.texts)
+        metrics |= measure("distinct_2_{strength:g}", variety, size, config.seed, strength=strength)
+    return metrics
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Sentences generated from every topic in turn."""
+class TopicSamples:
+    """Sentences generated for each topic in turn.
+
+    Attributes:
+        topics: the topic of each sentence, with shape (N,).
+        texts: the sentences.
+    """
 
     topics: Tensor
     texts: list[str]
@@ -39,13 +75,13 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Fidelity:
-    """A share of hits, beside the two marks it must be read with. Each topic counts alike.
+    """A share of hits with its two baselines. Every topic has the same weight.
 
     Attributes:
-        hits: whether the judge gives a sentence generated from topic i to topic i (or to its label), (N,).
-        topics: the topic asked for, with shape (N,).
+        hits: whether the classifier assigns a sentence generated for topic i to topic i (or to its label), (N,).
+        topics: the topic that each sentence was generated for, with shape (N,).
         natural: share of hits of real held-out sentences whose document, without the sentence, has main topic i.
-        chance: of a writer that takes no notice of the topic: 1 / T, or what its labels would hit.
+        chance: share of hits of a generator that ignores the topic: 1 / T, or what its labels would hit.
     """
 
     hits: Tensor
@@ -55,80 +91,80 @@ class Fidelity:
 
     @property
     def generated(self) -> float:
-        """Share of hits, the mean over topics."""
-        return _mean_by_topic(self.hits, self.topics)
+        """Share of hits, averaged over topics."""
+        return _mean_over_topics(self.hits, self.topics)
 
 
-@step("asking for every topic")
-def ask_every_topic(
-    model: TGVAE, per_topic: int = 20, seed: int = 0, settings: DecodeSettings | None = None, strength: float = 1.0
-) -> Asked:
-    """``per_topic`` sentences from every topic; plain samples unless ``settings`` say otherwise."""
+@step("generating for every topic")
+def generate_for_every_topic(
+    model: Any, per_topic: int = 20, seed: int = 0, settings: DecodeSettings | None = None, strength: float = 1.0
+) -> TopicSamples:
+    """Generate ``per_topic`` sentences for every topic, by plain sampling unless ``settings`` are given."""
     topics = torch.arange(model.topic.size).repeat_interleave(per_topic)
     with evaluating(model, seed):
         weights = torch.nn.functional.one_hot(topics, model.topic.size).float().to(model.device)
         sentences = model.write(model.draw(weights, strength), settings)
-    return Asked(topics, [sentence.text for sentence in sentences])
+    return TopicSamples(topics, [sentence.text for sentence in sentences])
 
 
-def inferred_topics(model: TGVAE, counts: BagOfWords) -> Tensor:
-    """Main topic of bags of words (N, D) by the model's own inference, (N,); -1 where there is no topic word."""
+def inferred_topics(model: Any, counts: BagOfWords) -> Tensor:
+    """Return the main topic of bags of words (N, D) by the model's own inference, (N,); -1 without a topic word."""
     with evaluating(model, seed=0):
         main = model.topic(counts.to(model.device)).argmax(-1)
     return torch.where(counts.sizes.cpu() > 0, main.cpu(), -1)
 
 
-def generated_fidelity(model: TGVAE, asked: Asked) -> float:
-    """Share of the sentences whose inferred topic is the one asked for; no topic word is a miss."""
-    return _mean_by_topic(_own_hits(model, asked), asked.topics)
+def generated_fidelity(model: Any, samples: TopicSamples) -> float:
+    """Return the share of sentences whose inferred topic is theirs; a sentence without topic words is a miss."""
+    return _mean_over_topics(_inferred_hits(model, samples), samples.topics)
 
 
-def _own_hits(model: TGVAE, asked: Asked) -> Tensor:
-    return inferred_topics(model, model.counts(asked.texts)) == asked.topics
+def _inferred_hits(model: Any, samples: TopicSamples) -> Tensor:
+    return inferred_topics(model, model.counts(samples.texts)) == samples.topics
 
 
-def surrounding_topics(model: TGVAE, held_out: Corpus) -> Tensor:
-    """For each modelled sentence the main topic of its document without it, (N,), in the order of the corpus."""
-    found = torch.empty(len(held_out.lengths), dtype=torch.long)
-    for index in held_out.sentence_batches(8192):
-        found[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).context)
-    return found
+def surrounding_topics(model: Any, held_out: Corpus) -> Tensor:
+    """Return for each modelled sentence the main topic of its document without it, (N,), in the order of the corpus."""
+    topics = torch.empty(len(held_out.lengths), dtype=torch.long)
+    for index in held_out.sentence_batches(SENTENCE_BATCH):
+        topics[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).context)
+    return topics
 
 
-class OwnJudge:
+class InferredTopicFidelity:
     """Fidelity by the topic model's own inference.
 
     Args:
-        model: both the writer and the judge.
-        held_out: the split of the natural sentences.
-        around: its ``surrounding_topics``, for judges that share them; found when not given.
+        model: the generator, which also infers the topics.
+        held_out: the split of the real sentences.
+        document_topics: its ``surrounding_topics``; computed if not given.
     """
 
-    def __init__(self, model: TGVAE, held_out: Corpus, around: Tensor | None = None) -> None:
+    def __init__(self, model: Any, held_out: Corpus, document_topics: Tensor | None = None) -> None:
         self.model = model
-        around = surrounding_topics(model, held_out) if around is None else around
-        own = torch.empty_like(around)
-        for index in held_out.sentence_batches(8192):
-            own[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).sentence_bow)
-        self.natural = _mean_by_topic(own == around, around)
+        expected = surrounding_topics(model, held_out) if document_topics is None else document_topics
+        inferred = torch.empty_like(expected)
+        for index in held_out.sentence_batches(SENTENCE_BATCH):
+            inferred[torch.from_numpy(index)] = inferred_topics(model, held_out.gather(index).sentence_bow)
+        self.natural = _mean_over_topics(inferred == expected, expected)
 
-    def fidelity(self, asked: Asked) -> Fidelity:
-        """Of sentences that were asked for."""
-        return Fidelity(_own_hits(self.model, asked), asked.topics, self.natural, 1 / self.model.topic.size)
+    def fidelity(self, samples: TopicSamples) -> Fidelity:
+        """Return the fidelity of generated sentences."""
+        return Fidelity(_inferred_hits(self.model, samples), samples.topics, self.natural, 1 / self.model.topic.size)
 
 
-class LabelJudge:
-    """Fidelity by a classifier of gold labels (TF-IDF, logistic regression), fitted on real documents only.
+class LabelFidelity:
+    """Fidelity by a classifier of gold labels (TF-IDF, logistic regression) that is trained on real documents only.
 
-    A topic's label is the one whose documents give it the largest mean proportion; a sentence asked of
-    topic i is a hit when the classifier gives it that label.
+    The label of a topic is the one whose documents have the largest mean proportion of it. A sentence generated for
+    topic i is a hit if the classifier gives it that label.
 
     Args:
-        model: the writer.
-        train: the split that the classifier is fitted on.
-        held_out: the split of the natural sentences.
-        around: its ``surrounding_topics``, for judges that share them; found when not given.
-        proportions: ``theta`` of the training documents, for the same reason.
+        model: the generator.
+        train: the split that the classifier is trained on.
+        held_out: the split of the real sentences.
+        document_topics: its ``surrounding_topics``; computed if not given.
+        proportions: ``theta`` of the training documents; computed if not given.
 
     Raises:
         ValueError: the corpus has fewer than two labels.
@@ -136,10 +172,10 @@ class LabelJudge:
 
     def __init__(
         self,
-        model: TGVAE,
+        model: Any,
         train: Corpus,
         held_out: Corpus,
-        around: Tensor | None = None,
+        document_topics: Tensor | None = None,
         proportions: Floats | None = None,
     ) -> None:
         labels = np.array(train.table["label"].to_pylist(), dtype=object)
@@ -148,57 +184,27 @@ class LabelJudge:
             raise ValueError("a classifier needs at least two labels")
         proportions = theta(model, train) if proportions is None else proportions
         means = np.stack([proportions[labels == name].mean(0) for name in names])
-        self.label_of = np.array(names, dtype=object)[means.argmax(0)]
+        self.label_of_topic = np.array(names, dtype=object)[means.argmax(0)]
         self._classifier = _fit_classifier(train, labels)
-        around = surrounding_topics(model, held_out) if around is None else around
-        hits, _ = self._hits(Asked(around, held_out.texts))
-        self.natural = _mean_by_topic(hits, around)
+        expected = surrounding_topics(model, held_out) if document_topics is None else document_topics
+        hits, _ = self._hits(TopicSamples(expected, held_out.texts))
+        self.natural = _mean_over_topics(hits, expected)
 
-    def fidelity(self, asked: Asked) -> Fidelity:
-        """Of sentences that were asked for; chance is that of the same sentences asked of topics at random."""
-        hits, chance = self._hits(asked)
-        return Fidelity(hits, asked.topics, self.natural, chance)
+    def fidelity(self, samples: TopicSamples) -> Fidelity:
+        """Return the fidelity of generated sentences; chance is that of the same sentences with shuffled topics."""
+        hits, chance = self._hits(samples)
+        return Fidelity(hits, samples.topics, self.natural, chance)
 
-    def _hits(self, asked: Asked) -> tuple[Tensor, float]:
-        wanted, given = self.label_of[asked.topics.numpy()], self._classifier.predict(asked.texts)
-        chance = sum((wanted == name).mean() * (given == name).mean() for name in set(self.label_of))
-        return torch.from_numpy(wanted == given), float(chance)
-
-
-@step("measuring guidance")
-def guidance_figures(
-    model: TGVAE,
-    train: Corpus,
-    held_out: Corpus,
-    proportions: Floats,
-    asked_by_strength: Mapping[float, Asked],
-    judge: ReferenceLM | None,
-    seed: int,
-) -> Metrics:
-    """Fidelity of plain samples at each strength of steering, and what the strength costs in fluency and variety.
-
-    ``proportions`` are those of the training documents, with shape (documents, T).
-    """
-    around = surrounding_topics(model, held_out)
-    judges: dict[str, OwnJudge | LabelJudge] = {"fidelity_{strength:g}": OwnJudge(model, held_out, around)}
-    if len(set(train.table["label"].to_pylist()) - {None}) > 1:
-        judges["fidelity_classifier_{strength:g}"] = LabelJudge(model, train, held_out, around, proportions)
-    found: Metrics = {}
-    for strength, asked in asked_by_strength.items():
-        for metric, topic_judge in judges.items():
-            fidelity = topic_judge.fidelity(asked)
-            baselines = {"real_text": fidelity.natural, "chance": fidelity.chance}
-            hits = Parts.mean(fidelity.hits.numpy())
-            found |= measure(metric, hits, seed=seed, baselines=baselines, strength=strength)
-        if judge is not None:
-            found |= judge.forward(asked.texts, seed, strength)
-        variety = distinct(asked.texts, 2)
-        found |= measure("distinct_2_{strength:g}", variety, len(asked.texts), seed, strength=strength)
-    return found
+    def _hits(self, samples: TopicSamples) -> tuple[Tensor, float]:
+        expected = self.label_of_topic[samples.topics.numpy()]
+        predicted = self._classifier.predict(samples.texts)
+        names = set(self.label_of_topic)
+        chance = sum((expected == name).mean() * (predicted == name).mean() for name in names)
+        return torch.from_numpy(expected == predicted), float(chance)
 
 
-def _mean_by_topic(hits: Tensor, topics: Tensor) -> float:
-    """Mean over topics of the share of hits of each topic that occurs (-1 is none)."""
+def _mean_over_topics(hits: Tensor, topics: Tensor) -> float:
+    """Return the mean over topics of the share of hits of each topic that occurs (-1 is none)."""
     shares = [hits[topics == i].float().mean() for i in topics.unique() if i >= 0]
     return torch.stack(shares).mean().item() if shares else math.nan
 
@@ -206,5 +212,5 @@ def _mean_by_topic(hits: Tensor, topics: Tensor) -> float:
 def _fit_classifier(train: Corpus, labels: np.ndarray) -> Pipeline:
     known = [i for i, label in enumerate(labels) if label is not None]
     texts = [" ".join(train.table["sentences"][i].as_py()) for i in known]
-    judge = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=1000))
-    return judge.fit(texts, [labels[i] for i in known])
+    classifier = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=1000))
+    return classifier.fit(texts, [labels[i] for i in known])

@@ -14,10 +14,16 @@ from tgvae.config_io import nan_to_none
 from tgvae.data.corpus import Corpus
 from tgvae.evaluation.html_report import CONFIG
 from tgvae.evaluation.plots.catalog import PlotId, collect_plot_data, render
-from tgvae.evaluation.prevalence import Prevalence, by_label, by_year
 from tgvae.evaluation.projections import topic_distances
 from tgvae.evaluation.report_data import ReportData, TopicRow
-from tgvae.evaluation.topics import diversity, top_words, topics_in_use
+from tgvae.evaluation.topics import (
+    Prevalence,
+    diversity,
+    prevalence_by_label,
+    prevalence_by_year,
+    top_words,
+    topics_in_use,
+)
 from tgvae.models.base import Capability, Model
 from tgvae.web.schemas import (
     SENTENCE_CHARACTERS,
@@ -109,8 +115,8 @@ def _prevalence(data: ReportData) -> dict[str, Prevalence]:
     if data.theta is None:
         return {}
     found = {
-        "year": by_year(data.theta, data.dates or ()),
-        "label": by_label(data.theta, data.labels or ()),
+        "year": prevalence_by_year(data.theta, data.dates or ()),
+        "label": prevalence_by_label(data.theta, data.labels or ()),
     }
     return {kind: prevalence for kind, prevalence in found.items() if prevalence is not None}
 

@@ -111,7 +111,7 @@ def collect_plot_data(
         coherence = npmi(top_words(model.topic.log_beta.detach().cpu().numpy()), train.bags)
         evaluation.report["topics"] = measure("topic_npmi", Parts.mean(coherence))
     if Capability.LATENT in model.capabilities and isinstance(held_out, Corpus) and "embeddings" in needs:
-        evaluation.posteriors = posteriors(model, held_out)  # type: ignore[arg-type]
+        evaluation.posteriors = posteriors(model, held_out)
     return collect_report_data(evaluation, model, train, held_out, run=run)
 
 

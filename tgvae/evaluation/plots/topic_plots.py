@@ -22,7 +22,6 @@ from tgvae.evaluation.plots.plot_style import (
     styled_line,
     wrapped,
 )
-from tgvae.evaluation.prevalence import by_label, by_year
 from tgvae.evaluation.projections import (
     MAX_JS_DISTANCE,
     Floats,
@@ -33,6 +32,7 @@ from tgvae.evaluation.projections import (
     tsne_plane,
 )
 from tgvae.evaluation.report_data import TopicRow
+from tgvae.evaluation.topics import prevalence_by_label, prevalence_by_year
 
 MAX_BAR_CHARTS, BAR_COLUMNS, BAR_CHART_HEIGHT = 30, 3, 230
 MAX_DOCUMENTS, MAX_LINES = 1000, 8
@@ -131,7 +131,7 @@ def topics_over_time(theta: Floats, dates: Sequence[str | None], names: Sequence
 
     Dates are years or start with a year (ISO 8601). Documents with any other date, or with None, are left out.
     """
-    prevalence = by_year(theta, dates)
+    prevalence = prevalence_by_year(theta, dates)
     if prevalence is None:
         return None
     years, means = [int(year) for year in prevalence.names], prevalence.means
@@ -146,7 +146,7 @@ def topics_over_time(theta: Floats, dates: Sequence[str | None], names: Sequence
 
 def topics_by_label(theta: Floats, labels: Sequence[str | None], names: Sequence[str]) -> go.Figure | None:
     """Plot the mean proportions of the documents of each label, at most 30 labels; None for fewer than two."""
-    prevalence = by_label(theta, labels)
+    prevalence = prevalence_by_label(theta, labels)
     if prevalence is None:
         return None
     columns = [escape_markup(label) for label in prevalence.names]
