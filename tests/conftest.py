@@ -39,6 +39,7 @@ THEMES = {
     "food": ["bread", "butter", "kitchen", "dinner", "cheese", "recipe", "oven", "flour", "pepper", "soup"],
     "space": ["planet", "orbit", "rocket", "telescope", "galaxy", "comet", "moon", "gravity", "launch", "satellite"],
 }
+HOSTILE_TEXTS = ("<script>alert(1)</script>", "</td><b>", '"><img src=x onerror=alert(1)>', "<!--", "&amp;")
 PATTERNS = (
     "The {} was near the {} and the {}.",
     "They saw a {} with its {}.",

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra web is not installed")
+from tests.conftest import HOSTILE_TEXTS
 from tests.served import serving
-from tests.test_page import EVIL
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.generation.decode import READABLE
@@ -386,20 +386,24 @@ def test_reduced_motion(visit: Visit, url: str) -> None:
 
 def test_hostile_text_stays_text(visit: Visit, guided: TGVAE, page_data: PageData) -> None:
     """Markup in words, sentences and names is shown literally."""
-    words = [TopicWord(word, 0.1) for word in EVIL]
-    topics = [replace(t, name=EVIL[0], words=words, sentences=list(EVIL)) for t in page_data.topics.topics]
-    groups = page_data.topics.groups | {"label": Groups(list(EVIL[:3]), [1, 1, 1])}
-    about = replace(page_data.run, run=EVIL[1], corpus=replace(page_data.run.corpus, name=EVIL[2]))
+    words = [TopicWord(word, 0.1) for word in HOSTILE_TEXTS]
+    topics = [
+        replace(t, name=HOSTILE_TEXTS[0], words=words, sentences=list(HOSTILE_TEXTS)) for t in page_data.topics.topics
+    ]
+    groups = page_data.topics.groups | {"label": Groups(list(HOSTILE_TEXTS[:3]), [1, 1, 1])}
+    about = replace(page_data.run, run=HOSTILE_TEXTS[1], corpus=replace(page_data.run.corpus, name=HOSTILE_TEXTS[2]))
     shown = replace(page_data, run=about, topics=replace(page_data.topics, topics=topics, groups=groups))
     with serving(create_app(guided, shown)) as url:
         page = visit(url)
         lines(page, "#generated")
         page.locator(".card summary").first.click()
-        assert page.locator("h1").inner_text() == EVIL[1]
-        assert EVIL[2] in page.locator("#about").inner_text()
+        assert page.locator("h1").inner_text() == HOSTILE_TEXTS[1]
+        assert HOSTILE_TEXTS[2] in page.locator("#about").inner_text()
         page.locator(".card table").first.wait_for()
-        assert page.locator(".card").first.locator(".sentences li").all_inner_texts() == list(EVIL)
-        assert page.locator(".card").first.locator("table").last.locator("tbody th").all_inner_texts() == list(EVIL[:3])
+        assert page.locator(".card").first.locator(".sentences li").all_inner_texts() == list(HOSTILE_TEXTS)
+        assert page.locator(".card").first.locator("table").last.locator("tbody th").all_inner_texts() == list(
+            HOSTILE_TEXTS[:3]
+        )
         assert page.locator("img").count() == 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tgvae
+from tests.conftest import HOSTILE_TEXTS
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import top_words
@@ -15,8 +16,6 @@ from tgvae.models.display import Texts, Topic, Topics
 from tgvae.models.sentence import LanguageModel, SentenceConfig
 from tgvae.models.text_generation import Sentence
 from tgvae.models.topic import TopicConfig, TopicModel
-
-EVIL = ("<script>alert(1)</script>", "</td><b>", '"><img src=x onerror=alert(1)>', "<!--", "&amp;")
 
 
 class Cells(HTMLParser):
@@ -65,18 +64,18 @@ def test_a_model_without_topics_is_rejected(prepared: PreparedFolder) -> None:
 
 
 def test_topics_are_a_table() -> None:
-    found = Topics([Topic(0, EVIL, (0.2,) * 5), Topic(1, ("war", "peace"), (0.6, 0.4))])
+    found = Topics([Topic(0, HOSTILE_TEXTS, (0.2,) * 5), Topic(1, ("war", "peace"), (0.6, 0.4))])
     shown = Cells(found._repr_html_())
-    assert shown.rows == [["topic", "words"], ["0", ", ".join(EVIL)], ["1", "war, peace"]]
+    assert shown.rows == [["topic", "words"], ["0", ", ".join(HOSTILE_TEXTS)], ["1", "war, peace"]]
     assert shown.tags == {"table", "thead", "tbody", "tr", "th", "td"}
 
 
 def test_sentences_are_a_list_and_a_table() -> None:
-    written = [Sentence(text, -12.345, True) for text in EVIL]
+    written = [Sentence(text, -12.345, True) for text in HOSTILE_TEXTS]
     found = Texts(written)
     assert found == written
     shown = Cells(found._repr_html_())
-    assert shown.rows == [["text", "log p, nats"], *([text, "-12.3"] for text in EVIL)]
+    assert shown.rows == [["text", "log p, nats"], *([text, "-12.3"] for text in HOSTILE_TEXTS)]
     assert "script" not in shown.tags
 
 

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     seconds = time.monotonic() - started
     if options.json:
         paths = {"prepared": str(data), "run": str(run), "page": str(page), "seconds": round(seconds, 1)}
-        print_json(paths | {"topics": found["topics"], "sentences": generated, "figures": report_to_json(report)})
+        print_json(paths | {"topics": found["topics"], "sentences": generated, "metrics": report_to_json(report)})
         return
     console.print(f"Done in {seconds / 60:.1f} minutes.")
     steps = [command("generate", run, "--topic", "war", "peace"), command("topics", run), command("serve", run)]
