@@ -91,7 +91,7 @@ def as_images(x: Tensor | Floats, space: Space) -> Floats:
 
 
 def value_range(data: Vectors) -> tuple[float, float]:
-    """Return the smallest and the largest training value, to be drawn white and black."""
+    """Return the smallest and the largest training value, which plots show in white and in black."""
     x = data.splits["train"].x
     return (float(x.min()), float(x.max())) if x.min() < x.max() else (0.0, 1.0)
 

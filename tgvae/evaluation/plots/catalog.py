@@ -1,4 +1,4 @@
-"""The catalogue of plots: id, section, heading, caption, required data and drawing function of each.
+"""The catalogue of plots: id, section, heading, caption, required data and plot function of each.
 
 `tgvae plot`, the HTML report, the web page and programs all take their plots from here.
 """
@@ -59,7 +59,7 @@ class PlotSpec:
         section: of the HTML report.
         heading: title of the plot.
         needs: attributes of ``ReportData`` that must not be None or empty.
-        draw: takes these attributes and returns the figure; None if there is nothing to show, such as a single year.
+        plot: takes these attributes and returns the figure; None if there is nothing to show, such as a single year.
         caption: what the plot shows and how to read it, or a function that returns it.
         missing: why there may be no figure, for plots of ``PLOT_IDS``.
     """
@@ -68,14 +68,14 @@ class PlotSpec:
     section: str
     heading: str
     needs: tuple[str, ...]
-    draw: Callable[..., Figure | None]
+    plot: Callable[..., Figure | None]
     caption: str | Callable[[ReportData], str]
     missing: str = ""
 
     def render(self, data: ReportData) -> Plot:
         values = [getattr(data, name) for name in self.needs]
         missing = any(value is None or (isinstance(value, Sized) and not len(value)) for value in values)
-        figure = None if missing else self.draw(*values)
+        figure = None if missing else self.plot(*values)
         caption = self.caption if isinstance(self.caption, str) else self.caption(data) if figure else ""
         return Plot(self.id, self.heading, figure, caption if figure is not None else self.missing)
 
@@ -117,7 +117,7 @@ def collect_plot_data(
 
 def render(data: ReportData, ids: Iterable[str]) -> dict[str, Plot]:
     """Return the plots by id, in the given order."""
-    return {id_: CATALOG[id_].render(data) for id_ in track(list(dict.fromkeys(ids)), "drawing plots")}
+    return {id_: CATALOG[id_].render(data) for id_ in track(list(dict.fromkeys(ids)), "plotting")}
 
 
 def render_section(data: ReportData, section: str) -> list[Plot]:
@@ -126,14 +126,14 @@ def render_section(data: ReportData, section: str) -> list[Plot]:
     return [plot for plot in plots if plot.figure is not None]
 
 
-def _draw_embeddings(found: Embeddings) -> Figure | None:
+def _plot_embeddings(found: Embeddings) -> Figure | None:
     if not len(found.means):
         return None
     return latent_plots.latent_map(found.means, found.group, found.texts, found.group_names)
 
 
-def _draw_samples(images: Floats, reconstructions: Floats) -> Figure:
-    """Draw images in the shades of real ones, which are the first row of ``reconstructions``."""
+def _plot_images(images: Floats, reconstructions: Floats) -> Figure:
+    """Plot images in the shades of real ones, which are the first row of ``reconstructions``."""
     real = reconstructions[0]
     grid = latent_plots.ImageGrid("", images)
     return latent_plots.image_grids([grid], min(0.0, float(real.min())), max(1.0, float(real.max())))
@@ -249,7 +249,7 @@ CATALOG: dict[str, PlotSpec] = {
             "Latent space",
             "Samples",
             ("samples", "reconstructions"),
-            _draw_samples,
+            _plot_images,
             "Each image is the mean E[x | z] of the decoder for a sample z from the prior.",
         ),
         PlotSpec(
@@ -257,7 +257,7 @@ CATALOG: dict[str, PlotSpec] = {
             "Latent space",
             "Reconstructions",
             ("reconstructions",),
-            lambda images: _draw_samples(images, images),
+            lambda images: _plot_images(images, images),
             "Top row: held-out images, not selected. Bottom row: their reconstructions from the posterior mean.",
         ),
         PlotSpec(
@@ -265,7 +265,7 @@ CATALOG: dict[str, PlotSpec] = {
             "Latent space",
             "Latent space",
             ("embeddings",),
-            _draw_embeddings,
+            _plot_embeddings,
             _embeddings_caption,
             "the model has no latent space of sentences, vectors or nodes",
         ),

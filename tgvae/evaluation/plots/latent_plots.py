@@ -47,18 +47,17 @@ def latent_map(
 
 def image_grids(grids: Sequence[ImageGrid], low: float = 0.0, high: float = 1.0) -> go.Figure:
     """Plot grids of images below each other; ``low`` is white, ``high`` is black, values beyond are clipped."""
-    sheets = [tile_images(grid.images, low, high) for grid in grids]
-    width = max(sheet.shape[1] for sheet in sheets)
+    tiled = [tile_images(grid.images, low, high) for grid in grids]
+    width = max(pixels.shape[1] for pixels in tiled)
     figure, top, titles = go.Figure(), 0.0, []
-    for grid, sheet in zip(grids, sheets, strict=True):
+    for grid, pixels in zip(grids, tiled, strict=True):
         if grid.title:
             top += TITLE_HEIGHT * width / MIN_WIDTH
             place = {"x": 0, "y": top, "xanchor": "left", "yanchor": "bottom", "align": "left"}
             titles.append({"text": escape_markup(grid.title), "showarrow": False} | place)
-        pixels = {"x0": 0.5, "dx": 1, "y0": top + 0.5, "dy": 1}
         shades = {"zmin": 0, "zmax": 255, "colorscale": WHITE_TO_BLACK, "showscale": False}
-        figure.add_trace(go.Heatmap(z=sheet, hoverinfo="skip", **pixels, **shades))
-        top += sheet.shape[0]
+        figure.add_trace(go.Heatmap(z=pixels, x0=0.5, dx=1, y0=top + 0.5, dy=1, hoverinfo="skip", **shades))
+        top += pixels.shape[0]
     apply_style(figure, height=round(min(MAX_WIDTH * top / width, MAX_HEIGHT)))
     figure.update_layout(annotations=titles, margin={"l": 0, "r": 0, "t": 0, "b": 0})
     figure.update_xaxes(visible=False, range=[0, width], constrain="domain", constraintoward="left")
