@@ -97,12 +97,12 @@ def test_strength_moves_latents_from_what_is_common(model: TGVAE) -> None:
     weights = torch.eye(4)
     common = model.prior(model.prior_topic_proportions()).mean
     torch.manual_seed(0)
-    one = model.draw(weights)
+    one = model.sample_latents(weights)
     torch.manual_seed(0)
-    two = model.draw(weights, strength=2.0)
+    two = model.sample_latents(weights, strength=2.0)
     torch.testing.assert_close(two - common, 2 * (one - common))
     torch.manual_seed(0)
-    torch.testing.assert_close(model.draw(weights, strength=0.0), common.expand(4, -1))
+    torch.testing.assert_close(model.sample_latents(weights, strength=0.0), common.expand(4, -1))
 
 
 def test_nearest_sentences_by_brute_force(model: TGVAE, corpus: Corpus) -> None:

@@ -12,9 +12,9 @@ from tests.conftest import HOSTILE_TEXTS
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
 from tgvae.evaluation.topics import top_words
-from tgvae.models.display import Texts, Topic, Topics
+from tgvae.models.display import Topic, Topics
 from tgvae.models.sentence import LanguageModel, SentenceConfig
-from tgvae.models.text_generation import Sentence
+from tgvae.models.text_generation import Sentence, Texts
 from tgvae.models.topic import TopicConfig, TopicModel
 
 

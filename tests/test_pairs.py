@@ -118,7 +118,7 @@ def test_summaries_never_hold_unk(summarizer_run: Path) -> None:
     """Of documents in which the name that a summary would copy is not known."""
     model = load_run(summarizer_run, require=Capability.SUMMARIES)
     texts = [d["text"].replace(d["title"].split()[0], name) for d in named_documents(12) for name in ("UNK", "<unk>")]
-    digests = model.digest(texts, num=2)
+    digests = model.summarize_documents(texts, num=2)
     summaries = [summary.text for digest in digests for summary in digest.summaries]
     assert len(summaries) == 2 * len(texts)
     assert not [text for text in summaries if "unk" in text.lower()]

@@ -211,13 +211,13 @@ def test_names_of_other_documents_are_never_written(titled: PreparedFolder) -> N
 def test_empty_long_and_odd_documents(trained: Summarizer) -> None:
     long = "No army was near the border. " * 30
     odd = "<b>Yesterday</b> \u0000 Zoë \u2028 saw\tthe “軍” &amp; the \U0001f680."
-    empty, cut, strange, blank = trained.digest(["", long, odd, " \n\t"])
+    empty, cut, strange, blank = trained.summarize_documents(["", long, odd, " \n\t"])
     assert empty.summaries == blank.summaries == []
     assert not empty.cut
     assert cut.cut
     assert all(len(d.topics) == 3 and len(d.summaries) == 1 for d in (cut, strange))
     assert all(c.isprintable() for c in strange.summaries[0].text)
-    assert trained.digest([]) == []
+    assert trained.summarize_documents([]) == []
 
 
 def test_generation_depends_on_the_seed_alone(trained: Summarizer) -> None:
@@ -234,7 +234,7 @@ def test_generation_depends_on_the_seed_alone(trained: Summarizer) -> None:
 def drawn(model: Summarizer, batch: PairBatch, num: int, guide: TopicGuide | None = None) -> tuple[Source, Any, Any]:
     source = model.read(batch.source, batch.source_lengths)
     t = model.topic(batch.documents.counts)
-    return source, t, model.draw(source, t, SummaryRequest(num, guide, GREEDY, seed=0))
+    return source, t, model.sample_latents(source, t, SummaryRequest(num, guide, GREEDY, seed=0))
 
 
 @torch.no_grad()

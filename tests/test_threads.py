@@ -68,8 +68,10 @@ def writing(models: dict[str, Any]) -> Iterator[tuple[str, Call]]:
             f"write {seed}": lambda seed=seed: vae.write(torch.eye(4), SHORT, make_generator(seed, CPU)),
             f"of the prior {seed}": partial(vae.generate, 6, SHORT, seed),
             f"without latent {seed}": partial(language_model.generate, 6, SHORT, seed),
-            f"summaries {seed}": partial(summarizer.digest, TEXTS, 3, settings=BEAM, seed=seed),
-            f"sampled summaries {seed}": partial(summarizer.digest, TEXTS, 3, 1, settings=SHORT, seed=seed),
+            f"summaries {seed}": partial(summarizer.summarize_documents, TEXTS, 3, settings=BEAM, seed=seed),
+            f"sampled summaries {seed}": partial(
+                summarizer.summarize_documents, TEXTS, 3, 1, settings=SHORT, seed=seed
+            ),
         }.items()
 
 
@@ -134,7 +136,7 @@ def test_one_seed_gives_the_sentences_it_always_gave(models: dict[str, Any]) -> 
     assert model.generate(5, SHORT, seed=3) == expected
     tgvae = models["tgvae"]
     with fork_rng(3, CPU):
-        expected = tgvae.write(tgvae.draw(tgvae.one_hot_topic(2).expand(5, -1)), SHORT)
+        expected = tgvae.write(tgvae.sample_latents(tgvae.one_hot_topic(2).expand(5, -1)), SHORT)
     assert tgvae.generate(2, num=5, settings=SHORT, seed=3) == expected
 
 

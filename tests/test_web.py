@@ -535,7 +535,7 @@ def test_a_summarizer_summarizes(summarizer_run: Path, titled: PreparedFolder) -
     text = "Yesterday Bofikela saw the army. No soldier was near the moon."
     assert web.get("/api/run").json()["capabilities"] == ["summaries", "topics"]
     answer = web.post("/api/summarize", json={"text": text, "num": 2, "topic": 1, "seed": 5}).json()
-    expected = asdict(model.digest([text], 2, 1, seed=5)[0])
+    expected = asdict(model.summarize_documents([text], 2, 1, seed=5)[0])
     assert answer == json.loads(json.dumps(expected))
     assert web.post("/api/summarize", json={"text": " "}).json()["summaries"] == []
     assert "no topic 9" in reason(web, 400, "/api/summarize", {"text": text, "topic": 9})

@@ -104,7 +104,7 @@ def request(writer: Any, summarizer: Any, seed: int, number: int) -> Request:
         "like": partial(writer.generate, like=texts[0], num=num, **common),
         "interpolation": partial(writer.interpolate, texts[0], texts[1], num + 1, **common),
         "reconstruction": partial(writer.reconstruct, texts[:num], **common),
-        "summary": partial(summarizer.digest, texts[:num], num, rng.choice([None, topic]), **common),
+        "summary": partial(summarizer.summarize_documents, texts[:num], num, rng.choice([None, topic]), **common),
     }
     kind = rng.choice(list(calls))
     return kind, calls[kind]

@@ -150,7 +150,7 @@ def open_output(out: Path | None, size: int) -> Any:
 
 
 def summarize_batch(model: SummaryGenerator, batch: Sequence[Document], options: Summarize) -> list[SummaryResult]:
-    return model.digest(
+    return model.summarize_documents(
         [document.text for document in batch],
         options.num,
         topic_query(options.topic),

@@ -103,7 +103,7 @@ def generate_for_every_topic(
     topics = torch.arange(model.topic.size).repeat_interleave(per_topic)
     with evaluating(model, seed):
         weights = torch.nn.functional.one_hot(topics, model.topic.size).float().to(model.device)
-        sentences = model.write(model.draw(weights, strength), settings)
+        sentences = model.write(model.sample_latents(weights, strength), settings)
     return TopicSamples(topics, [sentence.text for sentence in sentences])
 
 

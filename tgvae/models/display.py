@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from tgvae.errors import UserError
 from tgvae.formatting import Table
 from tgvae.models.base import Capability, Model
-
-
-class ScoredText(Protocol):
-    """Text from a model, such as ``Sentence`` and ``Summary``."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def log_prob(self) -> float: ...
-
-
-T = TypeVar("T", bound=ScoredText)
-
-
-class Texts(list[T]):
-    """A list of sentences or summaries, shown by notebooks as a table with log p in nats."""
-
-    def _repr_html_(self) -> str:
-        rows = [(row.text, f"{row.log_prob:.1f}") for row in self]
-        return Table(("text", "log p, nats"), rows, numeric={1}).to_html(inline_style=True)
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,9 @@ class PretrainedTGVAE(BaseModelUser, TopicGuidedGenerator):
         return torch.where(everywhere > 0, lift, 1.0).log()
 
     @torch.no_grad()
-    def draw(self, weights: Tensor, strength: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample_latents(
+        self, weights: Tensor, strength: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """A component for every row of topic proportions (N, T), times ``strength`` and gamma, with shape (N, T)."""
         c = torch.multinomial(weights, 1, generator=generator).squeeze(1)
         return strength * self.config.gamma * F.one_hot(c, weights.shape[1]).float()
@@ -290,7 +292,7 @@ class PretrainedTGVAE(BaseModelUser, TopicGuidedGenerator):
     ) -> list[list[Sentence]]:
         """A paragraph for every row of topic proportions (N, T); every sentence has a component of its own."""
         generator = make_generator(seed, self.device)
-        latents = [self.draw(weights, strength, generator) for _ in range(sentences)]
+        latents = [self.sample_latents(weights, strength, generator) for _ in range(sentences)]
         return self.paragraphs(self.guided_decoder(), latents, settings, generator)
 
 

@@ -29,7 +29,7 @@ from tgvae.nn.heads import HouseholderHead
 from tgvae.random import make_generator
 from tgvae.trace import Latent, Observed, Trace
 
-MOST_REFLECTIONS = 100
+MAX_REFLECTIONS = 100
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,13 @@ class SentenceConfig:
         latent_size: Z.
         flow_length: K Householder reflections; 0 is the diagonal posterior.
         dropout: of the decoder's inputs and states.
-        word_dropout: share of the decoder's input words hidden in training (Bowman et al. 2016).
-        bidirectional: whether the encoder reads both ways, or forwards alone, in half the time.
-        softmax: ``full``, or ``adaptive``, by clusters of words: another model of the same words, as exact, and much
-            faster to train where the vocabulary is large. It counts on ids in order of frequency, as those of both
-            tokenizers are: words by their counts, pieces by their probability after the special ids and the bytes.
+        word_dropout: share of the decoder's input words replaced by unk in training (Bowman et al. 2016).
+        bidirectional: encoder in both directions, or forward only, in half the time.
+        softmax: ``full``, or ``adaptive`` in clusters of words: another normalised model, much faster to train with a
+            large vocabulary. It is efficient if ids are in order of frequency, as those of both tokenizers are.
 
     Raises:
-        UserError: a size below 1, more than a hundred reflections, or a dropout that is no share below 1.
+        UserError: a size below 1, more than 100 reflections, or a dropout outside [0, 1).
     """
 
     embedding_size: int = 128
@@ -63,7 +62,7 @@ class SentenceConfig:
 
     def __post_init__(self) -> None:
         require_range(self, 1, math.inf, "embedding_size", "hidden_size", "latent_size")
-        require_range(self, 0, MOST_REFLECTIONS + 1, "flow_length")
+        require_range(self, 0, MAX_REFLECTIONS + 1, "flow_length")
         require_range(self, 0, 1, "dropout", "word_dropout")
 
 
@@ -99,41 +98,39 @@ class SentenceNetwork(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def posterior(self, tokens: Tensor, lengths: Tensor, centre: Tensor | None = None) -> HouseholderNormal:
-        """q(z | y), around ``centre`` if given."""
         return self.head(self.encoder(self.dropout(self.decoder.embedding(tokens)), lengths), centre)
 
     def likelihood(self, inputs: Tensor, z: Tensor) -> TokenSequence:
-        """p(y | z), teacher-forced; words are dropped in training only."""
         hidden = drop_words(inputs, self.word_dropout, self.unk_id) if self.training else inputs
         return self.decoder(hidden, z)
 
 
 class LatentSentenceModel(TextModel):
-    """Abstract: a model that writes sentences from a latent z and finds the z of a sentence."""
+    """Abstract: a model that generates sentences from a latent z and infers the z of a sentence."""
 
     sentence: SentencePart
 
     @abstractmethod
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """Posterior means of single sentences, with shape (B, Z)."""
+        """Return posterior means with shape (B, Z) of sentences without context."""
 
     @torch.no_grad()
     def write(
         self, z: Tensor, settings: DecodeSettings | None = None, generator: torch.Generator | None = None
     ) -> list[Sentence]:
-        """A sentence for every row of z with shape (N, Z).
+        """Generate a sentence for each row of z with shape (N, Z).
 
         Args:
             z: latents.
             settings: decoding; plain sampling by default.
-            generator: source of the draws, on the device of the model; None is torch's own, which all threads share.
+            generator: on the device of the model; None is torch's global one, which all threads share.
         """
         return write(self.sentence.decoder, self.tokenizer, z, settings or DecodeSettings(), generator)
 
     def reconstruct(
         self, sentences: Sequence[str], settings: DecodeSettings | None = None, seed: int = 0
     ) -> list[Sentence]:
-        """Each sentence encoded to its mean and written again."""
+        """Decode the posterior mean of each sentence."""
         return self.write(self.encode(sentences), settings, make_generator(seed, self.device))
 
     def interpolate(
@@ -144,7 +141,7 @@ class LatentSentenceModel(TextModel):
         settings: DecodeSettings | None = None,
         seed: int = 0,
     ) -> list[Sentence]:
-        """Sentences along the straight line between the latents of two sentences."""
+        """Decode points on the straight line between the latents of two sentences."""
         a, b = self.encode([start, end])
         return self.write(interpolate(a, b, steps), settings, make_generator(seed, self.device))
 
@@ -153,7 +150,7 @@ class SentenceVAE(LatentSentenceModel):
     """p(z) = N(0, I), p(y | z) a GRU, q(z | y) diagonal Gaussian or Householder (Bowman et al. 2016).
 
     Examples:
-        One of random weights:
+        An untrained model:
 
         >>> from tgvae.data.tokenizers import WordTokenizer
         >>> from tgvae.data.vocabulary import TopicVocabulary
@@ -197,7 +194,7 @@ class SentenceVAE(LatentSentenceModel):
 
     @torch.no_grad()
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
-        """``num`` sentences from the prior."""
+        """Generate ``num`` sentences from the prior."""
         generator = make_generator(seed, self.device)
         z = torch.randn(num, self.config.latent_size, generator=generator, device=self.device)
         return self.write(z, settings, generator)
@@ -206,10 +203,10 @@ class SentenceVAE(LatentSentenceModel):
 class LanguageModel(TextModel):
     """The baseline: the same GRU decoder without a latent. Its only term is the exact ``nll/tokens``.
 
-    Of the settings, those of the latent and ``word_dropout`` play no part.
+    Settings of the latent and ``word_dropout`` have no effect.
 
     Examples:
-        One of random weights:
+        An untrained model:
 
         >>> from tgvae.data.tokenizers import WordTokenizer
         >>> from tgvae.data.vocabulary import TopicVocabulary
@@ -244,9 +241,9 @@ class LanguageModel(TextModel):
 
     @torch.no_grad()
     def known_log_prob(self, targets: Tensor) -> Tensor:
-        """log p(y_m | y_<m, y_m is not unk) in nats of padded sentences with eos, (B, L); 0 on padding and unk.
+        """Return log p(y_m | y_<m, y_m is not unk) in nats with shape (B, L), for padded sentences with eos.
 
-        So that text with words outside the vocabulary and text without any are judged alike.
+        It is 0 on padding and unk, so texts with and without unknown words can be compared.
         """
         first = targets.new_full((len(targets), 1), self.tokenizer.bos_id)
         inputs = torch.cat((first, targets[:, :-1]), dim=1)
@@ -257,14 +254,14 @@ class LanguageModel(TextModel):
 
     @torch.no_grad()
     def generate(self, num: int = 5, settings: DecodeSettings | None = None, seed: int = 0) -> list[Sentence]:
-        """``num`` sentences."""
+        """Generate ``num`` sentences."""
         no_latent = torch.zeros(num, 0, device=self.device)
         generator = make_generator(seed, self.device)
         return write(self.decoder, self.tokenizer, no_latent, settings or DecodeSettings(), generator)
 
 
 def token_embedding(tokenizer: SentenceTokenizer, size: int) -> nn.Embedding:
-    """Token embedding started at scale size^-1/2, so that tied logits start near zero."""
+    """Return a token embedding initialised at scale size^-1/2, so that tied logits start near zero."""
     embedding = nn.Embedding(len(tokenizer), size, padding_idx=tokenizer.pad_id)
     with torch.no_grad():
         embedding.weight.normal_(0, size**-0.5)

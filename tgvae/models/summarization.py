@@ -100,7 +100,7 @@ class SummaryGenerator(TopicPriorModel):
         """The documents with tokens (B, N), of which each has ``lengths`` (B,), as the decoder sees them."""
 
     @abstractmethod
-    def draw(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
+    def sample_latents(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
         """Latents with shape (K, B, Z): the first at the mean of q(z | x), the others drawn from it.
 
         The noise of the k-th one is the same for every document, so that neither their order nor what stands
@@ -126,11 +126,11 @@ class SummaryGenerator(TopicPriorModel):
         seed: int = 0,
     ) -> list[list[Summary]]:
         """``num`` summaries of every text, in order; none of an empty text. See ``digest``."""
-        digests = self.digest(texts, num, topic, strength=strength, settings=settings, seed=seed)
+        digests = self.summarize_documents(texts, num, topic, strength=strength, settings=settings, seed=seed)
         return [digest.summaries for digest in digests]
 
     @torch.no_grad()
-    def digest(
+    def summarize_documents(
         self,
         texts: Sequence[str],
         num: int = 1,
@@ -181,7 +181,7 @@ class SummaryGenerator(TopicPriorModel):
         here = torch.where(ids < size, ids, size + torch.searchsorted(beyond, ids))
         source = self.read(here, torch.tensor(list(map(len, sources)), device=self.device))
         proportions = self._proportions(documents)
-        decoder, z = SourceDecoder(self.decoder, source, len(beyond)), self.draw(source, proportions, wish)
+        decoder, z = SourceDecoder(self.decoder, source, len(beyond)), self.sample_latents(source, proportions, wish)
         generator = make_generator(wish.seed, self.device)
         each = max(1, AT_ONCE // (len(sources) * wish.settings.open_hypotheses))
         decoded = [(len(some), self._decode(decoder, some, wish.settings, generator)) for some in z.split(each)]

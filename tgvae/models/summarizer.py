@@ -181,7 +181,7 @@ class Summarizer(SummaryGenerator):
         prior_z = standard_normal(self.config.sentence.latent_size, self.device)
         return {"z": Latent(q, prior_z, q.rsample((samples,)), "sentence")}
 
-    def draw(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
+    def sample_latents(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
         if not self.stochastic:
             return source.final.new_zeros(wish.num, len(source.final), 0)
         draws = make_generator(wish.seed)

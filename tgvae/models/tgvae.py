@@ -1,14 +1,11 @@
 """The topic-guided VAE (Wang et al. 2019, arXiv 1903.07137).
 
-    t from the document without the sentence,   p(z | t) = sum_i t_i N(z; mu(beta_i), diag sigma^2(beta_i))
+    p(d | t) from the topic model,   p(z | t) = sum_i t_i N(z; mu(beta_i), diag sigma^2(beta_i)),   p(y | z)
 
-The default prior treats the component as a latent of its own:
+The topic loss reads the whole document, but the t that conditions a sentence is inferred from the document *without*
+that sentence, in training and evaluation: otherwise the perplexity would be that of a sentence already seen. Prior and
+posterior of z are in ``topic_prior.py``.
 
-    c ~ Cat(t),   p(z | c) = N(mu_c, diag sigma_c^2),   z = mu_c + U delta,   delta ~ N(delta(y), diag)
-    q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence_weight
-
-so that a sentence belongs to the topic that its words speak of, by the topic model's own rule, and
-components and topics agree by construction. ``evidence_weight`` = 0 is q(c | d) = t.
 Shape legend: S samples, B sentences, U documents, T topics, Z latent, D bag-of-words vocabulary.
 """
 
@@ -43,17 +40,17 @@ class TGVAEConfig:
     """Settings of the joint model.
 
     Attributes:
-        topic: the topic model's.
-        sentence: the sentence model's.
-        prior: how the KL to the topic mixture is taken: ``component`` (a latent c), or for one z against
-            the whole mixture ``jensen``, ``variational``, ``monte_carlo``.
+        topic: settings of the topic model.
+        sentence: settings of the sentence model.
+        prior: how the KL to the topic mixture is taken: with a latent ``component``, or for a single z against the
+            whole mixture by ``jensen``, ``variational`` or ``monte_carlo``.
         evidence_weight: weight of the sentence's own words in q(c | y, d), for ``component``.
-        backprop_to_topics: let the sentence's loss shape the topics; else its gradient into t and beta stops.
-        consistency_sentences: sentences drawn a batch for the term ``aux/consistency``; 0 leaves it out.
-        straight_through: relaxed draws are one-hot forward (they always are in evaluation).
+        backprop_to_topics: let the sentence loss change the topics; by default its gradient stops at t and beta.
+        consistency_sentences: sentences generated per batch for the term ``aux/consistency``; 0 omits it.
+        straight_through: relaxed samples are one-hot in the forward pass (always so in evaluation).
 
     Raises:
-        UserError: a weight or number of sentences below 0.
+        UserError: a negative weight or number of sentences.
     """
 
     topic: TopicConfig = field(default_factory=TopicConfig)
@@ -69,10 +66,10 @@ class TGVAEConfig:
 
 
 class TGVAE(TopicPriorModel, LatentSentenceModel, TopicGuidedGenerator):
-    """Topic model and sentence VAE trained as one.
+    """Topic model and sentence VAE, trained jointly.
 
     Examples:
-        One of random weights, as training starts; a trained one comes from ``TGVAE.from_pretrained(RUN)``:
+        An untrained model; load a trained one with ``TGVAE.from_pretrained(RUN)``:
 
         >>> from tgvae.data.tokenizers import WordTokenizer
         >>> from tgvae.data.vocabulary import TopicVocabulary
@@ -116,7 +113,7 @@ class TGVAE(TopicPriorModel, LatentSentenceModel, TopicGuidedGenerator):
     def trace(
         self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
     ) -> Trace:
-        """Documents alone give the topic model's terms; a batch of sentences gives both models'."""
+        """Return the topic model's terms for documents alone, and those of both models for sentences."""
         if isinstance(batch, Documents):
             return self.topic.trace(batch, samples)
         topics, words = self.topic.trace_with_words(batch.documents, samples)
@@ -126,12 +123,13 @@ class TGVAE(TopicPriorModel, LatentSentenceModel, TopicGuidedGenerator):
         latents = self.component.latents(prior, words.log_beta, batch.sentence_bow, posterior, temperature)
         z = add_noise(latents["z"].z, latent_noise)
         y = Observed(self.sentence.likelihood(batch.inputs, z), batch.targets, "sentence")
-        wanted = self.training and self.config.consistency_sentences
-        aux = {"consistency": self._consistency(batch, prior, temperature)} if wanted else {}
-        return Trace(topics.latents | latents, topics.observed | {"tokens": y}, topics.aux | aux)
+        aux = dict(topics.aux)
+        if self.training and self.config.consistency_sentences:
+            aux["consistency"] = self._consistency(batch, prior, temperature)
+        return Trace(topics.latents | latents, topics.observed | {"tokens": y}, aux)
 
     def _consistency(self, batch: Batch, prior: GaussianMixture, temperature: float) -> Tensor:
-        """-log t_i of freely written sentences on topics i drawn at random, as long as the batch's."""
+        """Return the consistency loss of sentences generated for random topics, as long as those of the batch."""
         topics = self.topic.size
         asked = torch.randint(topics, (self.config.consistency_sentences,), device=self.device)
         z = prior.given(F.one_hot(asked, topics).float()).rsample()
@@ -156,10 +154,9 @@ class TGVAE(TopicPriorModel, LatentSentenceModel, TopicGuidedGenerator):
         return self.component.posterior_mean(prior, self.topic.log_beta, self.counts(sentences), posterior)
 
     @torch.no_grad()
-    def draw(self, weights: Tensor, strength: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """A latent for every row of topic proportions (N, T): m + strength (z - m), z ~ p(z | t), (N, Z).
-
-        m is the mean of the prior over documents, where topics cancel out. ``generator`` as in ``write``.
-        """
-        common = self.prior(self.prior_topic_proportions()).mean
-        return torch.lerp(common, self.prior(weights).sample(generator=generator), strength)
+    def sample_latents(
+        self, weights: Tensor, strength: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return m + strength (z - m) with z ~ p(z | t), m the mean of the prior over all documents."""
+        mean = self.prior(self.prior_topic_proportions()).mean
+        return torch.lerp(mean, self.prior(weights).sample(generator=generator), strength)

@@ -56,7 +56,7 @@ def interpolate(model: Model, request: InterpolateRequest) -> Sentences:
 def summarize(model: Model, request: SummarizeRequest) -> SummaryResult:
     """Raises UserError if the model cannot summarize, or there is no such topic."""
     summarizer = _require(model, Capability.SUMMARIES)
-    result: SummaryResult = summarizer.digest(
+    result: SummaryResult = summarizer.summarize_documents(
         [request.text], request.num, request.topic, strength=request.strength, seed=request.seed
     )[0]
     return result
