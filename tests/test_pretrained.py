@@ -28,6 +28,7 @@ from tgvae.evaluation.likelihood import sentence_bound
 from tgvae.generation.decode import DecodeSettings, decode, select
 from tgvae.models.base import Capability, load
 from tgvae.models.pretrained import BASE, FusionConfig, PretrainedConfig, PretrainedLanguageModel, PretrainedTGVAE
+from tgvae.models.text_generation import decode_tokens, readable
 from tgvae.models.topic import TopicConfig
 from tgvae.nn.pretrained import FusedDecoder, FusedTokens, PretrainedDecoder
 from tgvae.recipes import Recipe
@@ -313,7 +314,7 @@ def test_topics_steer(runs: dict[str, Path]) -> None:
     """Words of a topic become more frequent with strength, and the same seed gives the same text."""
     model = load_run(runs["pretrained-tgvae"])
     assert isinstance(model, PretrainedTGVAE)
-    assert model.capabilities == {Capability.TOPICS, Capability.GENERATION, Capability.GUIDANCE}
+    assert {Capability.TOPICS, Capability.GUIDANCE, Capability.PARAGRAPHS} < model.capabilities
     log_beta, settings = model.topic.log_beta, DecodeSettings(max_length=20)
     lift = (log_beta - (model.prior_topic_proportions() @ log_beta.exp()).log()).exp()
 
@@ -330,10 +331,17 @@ def test_paragraphs_follow_their_own_sentences(runs: dict[str, Path], folder: Pr
     """Every sentence has the probability that it has after the sentences before it."""
     model = load_run(runs["pretrained-lm"])
     assert isinstance(model, PretrainedLanguageModel)
-    written = model.write_paragraphs(num=3, sentences=3, settings=DecodeSettings(max_length=12), seed=0)
-    assert [len(paragraph) for paragraph in written] == [3, 3, 3]
-    again = model.write_paragraphs(num=3, sentences=3, settings=DecodeSettings(max_length=12), seed=0)
-    assert again == written
+    settings = DecodeSettings("greedy", max_length=12)
+    written = model.generate_paragraphs(num=2, sentences=3, settings=settings)
+    assert [len(paragraph) for paragraph in written] == [3, 3]
+    assert model.generate_paragraphs(num=2, sentences=3, settings=settings) == written
+    for paragraph in written:
+        ids = model.tokenizer.encode_batch([sentence.text for sentence in paragraph])
+        context = torch.tensor([[BOS, *ids[0], *ids[1]]])
+        decoded = decode_tokens(
+            model.decoder, model.decoder.start(torch.zeros(1, 0), context), model.tokenizer, settings, None
+        )
+        assert readable(decoded, model.tokenizer)[0].text == paragraph[2].text
 
 
 def test_adapter_of_another_run(runs: dict[str, Path], base: Path, folder: PreparedFolder) -> None:

@@ -106,7 +106,7 @@ def unpack_gguf(file: Path, folder: Path) -> Path:
         for path, mode in [(partial, 0o755), *((path, 0o644) for path in partial.iterdir())]:
             path.chmod(mode)  # temporary folders and safetensors are private by default
         os.replace(partial, folder)
-    except (ValueError, KeyError, RuntimeError, NotImplementedError, ImportError) as error:
+    except Exception as error:  # a damaged file raises whatever its reader meets first
         raise UserError(f"{file}: not a causal language model that transformers can read ({error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -38,6 +38,8 @@ class Capability(StrEnum):
     """Sentences to latents and back: ``encode``, ``reconstruct``, ``interpolate``."""
     GUIDANCE = "guidance"
     """Sentences for a topic, a mixture or a document: ``generate(topic, mixture, like, strength)``."""
+    PARAGRAPHS = "paragraphs"
+    """Sentences that follow one another: ``generate_paragraphs``."""
     SUMMARIES = "summaries"
     """Summaries of documents: ``summarize``."""
     VECTORS = "vectors"

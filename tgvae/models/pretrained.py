@@ -204,8 +204,12 @@ class PretrainedLanguageModel(BaseModelUser, LanguageModel):
         y = self.decoder(batch.inputs, torch.zeros(1, len(batch.lengths), 0, device=self.device), batch.passages)
         return Trace(observed={"tokens": Observed(y, batch.targets, "sentence")})
 
+    @classmethod
+    def capabilities_of(cls, config: Any) -> frozenset[Capability]:
+        return frozenset({Capability.GENERATION, Capability.PARAGRAPHS})
+
     @torch.no_grad()
-    def write_paragraphs(
+    def generate_paragraphs(
         self, num: int = 5, sentences: int = 5, settings: DecodeSettings | None = None, seed: int = 0
     ) -> list[list[Sentence]]:
         """``num`` paragraphs."""
@@ -227,7 +231,7 @@ class PretrainedTGVAE(BaseModelUser, TopicGuidedGenerator):
 
     @classmethod
     def capabilities_of(cls, config: FusionConfig) -> frozenset[Capability]:
-        return frozenset({Capability.TOPICS, Capability.GENERATION, Capability.GUIDANCE})
+        return frozenset({Capability.TOPICS, Capability.GENERATION, Capability.GUIDANCE, Capability.PARAGRAPHS})
 
     def __init__(self, config: FusionConfig, tokenizer: SentenceTokenizer, vocabulary: TopicVocabulary) -> None:
         super().__init__(config, tokenizer, vocabulary)
@@ -282,15 +286,20 @@ class PretrainedTGVAE(BaseModelUser, TopicGuidedGenerator):
         return FusedDecoder(self.decoder, self.log_lift())
 
     @torch.no_grad()
-    def write_paragraphs(
+    def generate_paragraphs(
         self,
-        weights: Tensor,
+        topic: int | str | None = None,
+        *,
+        mixture: Mapping[int, float] | None = None,
+        like: str | None = None,
+        num: int = 5,
         sentences: int = 5,
         strength: float = 1.0,
         settings: DecodeSettings | None = None,
         seed: int = 0,
     ) -> list[list[Sentence]]:
-        """A paragraph for every row of topic proportions (N, T); every sentence has a component of its own."""
+        """``num`` paragraphs, arguments as in ``generate``; every sentence has a component of its own."""
+        weights = self.requested_topics(topic, mixture, like).expand(num, -1)
         generator = make_generator(seed, self.device)
         latents = [self.sample_latents(weights, strength, generator) for _ in range(sentences)]
         return self.paragraphs(self.guided_decoder(), latents, settings, generator)

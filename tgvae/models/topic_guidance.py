@@ -124,18 +124,24 @@ class TopicGuidedGenerator(TopicInference):
         Raises:
             UserError: more than one of topic, mixture and like, an unknown topic, or a text without topic words.
         """
-        if sum(x is not None for x in (topic, mixture, like)) > 1:
-            raise UserError("give one of topic, mixture and like, not several")
         if num < 1:
             raise UserError(f"num must be at least 1, not {num}")
-        if topic is not None:
-            weights = self.one_hot_topic(topic)
-        elif mixture is not None:
-            weights = self.normalized_mixture(mixture)
-        else:
-            weights = self.topics_of(like) if like is not None else self.prior_topic_proportions()
+        weights = self.requested_topics(topic, mixture, like)
         generator = make_generator(seed, self.device)
         return self.write(self.sample_latents(weights.expand(num, -1), strength, generator), settings, generator)
+
+    @torch.no_grad()
+    def requested_topics(
+        self, topic: int | str | None = None, mixture: Mapping[int, float] | None = None, like: str | None = None
+    ) -> Tensor:
+        """Topic proportions (T,) of a request, see ``generate``; those of the prior if nothing is given."""
+        if sum(x is not None for x in (topic, mixture, like)) > 1:
+            raise UserError("give one of topic, mixture and like, not several")
+        if topic is not None:
+            return self.one_hot_topic(topic)
+        if mixture is not None:
+            return self.normalized_mixture(mixture)
+        return self.topics_of(like) if like is not None else self.prior_topic_proportions()
 
     @abstractmethod
     def sample_latents(
