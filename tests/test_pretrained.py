@@ -18,6 +18,7 @@ from data_prep.settings import PrepareSettings
 from tests.conftest import made_up_documents
 from tests.test_training import killed_run
 from tests.tiny_base import ARCHITECTURES, make_base
+from tgvae.cli.main import main
 from tgvae.data.batch import Batch
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
@@ -362,3 +363,19 @@ def test_sentence_tokens_are_padded_like_others(decoder: PretrainedDecoder, fold
     assert isinstance(y, TokenSequence)
     assert y.log_prob(batch.targets).shape == (2, 2)
     assert (y.token_log_prob(batch.targets)[:, batch.targets == PAD] == 0).all()
+
+
+def test_paragraphs_on_the_command_line(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str], guided_run: Path
+) -> None:
+    run, short = str(runs["pretrained-tgvae"]), ["--decode.max-length", "8", "--num", "2"]
+    assert main(["generate", run, "--topic", "1", "--paragraph", "3", "--json", *short]) == 0
+    paragraphs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [len(paragraph) for paragraph in paragraphs] == [3, 3]
+    assert main(["generate", run, "--topic", "1", "--paragraph", "3", *short]) == 0
+    texts = [" ".join(sentence["text"] for sentence in paragraph) for paragraph in paragraphs]
+    assert capsys.readouterr().out == "\n\n".join(texts) + "\n"
+    assert main(["generate", str(guided_run), "--paragraph", "3"]) == 2
+    assert "writes single sentences; give a run of one of the recipes" in capsys.readouterr().err
+    assert main(["generate", str(runs["pretrained-lm"]), "--paragraph", "3", "--topic", "1"]) == 2
+    assert "cannot be guided by topics" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from tgvae.models.text_generation import Sentence
 from tgvae.runs import load_run, recipes_with
 
 MAX_SENTENCES = 1_000_000
+MAX_PARAGRAPH = 1000
 MAX_STRENGTH = 1000
 """Largest accepted guidance strength."""
 
@@ -34,6 +35,7 @@ class Generate:
     Examples:
       tgvae generate runs/sotu --topic war army
       tgvae generate runs/sotu --mixture 3=0.7 12=0.3 --num 10 --decode.strategy beam
+      tgvae generate runs/pretrained --topic war army --paragraph 5
       tgvae generate runs/sotu --between "We must fight." "We want peace."
     """
 
@@ -50,7 +52,9 @@ class Generate:
     reconstruct: tuple[str, ...] = ()
     """Sentences to encode and decode."""
     num: int = 5
-    """Number of sentences."""
+    """Number of sentences, or of paragraphs."""
+    paragraph: int = 0
+    """Sentences per paragraph, each following those before it; 0 generates single sentences."""
     strength: float = 1.0
     """Guidance strength: 1 is the model's own prior, more is more typical of the topic."""
     seed: int = 0
@@ -66,11 +70,15 @@ def main(arguments: Sequence[str]) -> None:
     if sum(map(bool, modes)) > 1:
         raise UserError("give one of --topic, --mixture, --like, --between and --reconstruct")
     require_range(options, 1, MAX_SENTENCES + 1, "num")
+    require_range(options, 0, MAX_PARAGRAPH + 1, "paragraph")
     require_range(options, 0, SEEDS, "seed")
     require_range(options, -MAX_STRENGTH, MAX_STRENGTH + 1, "strength")
     model = load_run(options.run, require=Capability.GENERATION)
-    for sentence in generate(model, options):
-        print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
+    if options.paragraph:
+        _print_paragraphs(generate_paragraphs(model, options), options.json)
+    else:
+        for sentence in generate(model, options):
+            print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
     if not options.json:
         print_next_steps(steps=[command("topics" if _can(model, Capability.TOPICS) else "evaluate", options.run)])
 
@@ -88,19 +96,44 @@ def generate(model: Any, options: Generate) -> list[Sentence]:
         if options.between:
             return model.interpolate(*options.between, options.num, settings, seed)
         return model.reconstruct(options.reconstruct, settings, seed)
-    if not _can(model, Capability.GUIDANCE):
-        if options.topic or options.mixture or options.like or options.strength != 1:
-            raise UserError(f"{options.run}: a {model.kind} cannot be guided by topics; {_remedy(Capability.GUIDANCE)}")
-        return model.generate(options.num, settings, seed)
-    return model.generate(
-        topic=topic_query(options.topic),
-        mixture=topic_weights(options.mixture),
-        like=read_text(options.like) if options.like else None,
+    return model.generate(num=options.num, settings=settings, seed=seed, **_guidance(model, options))
+
+
+def generate_paragraphs(model: Any, options: Generate) -> list[list[Sentence]]:
+    """Generate paragraphs. Raises UserError: the model has no topics, or models every sentence alone."""
+    if options.between or options.reconstruct:
+        raise UserError("--paragraph goes with --topic, --mixture or --like, not with --between and --reconstruct")
+    if not _can(model, Capability.PARAGRAPHS):
+        raise UserError(f"{options.run}: a {model.kind} writes single sentences; {_remedy(Capability.PARAGRAPHS)}")
+    return model.generate_paragraphs(
         num=options.num,
-        strength=options.strength,
-        settings=settings,
-        seed=seed,
+        sentences=options.paragraph,
+        settings=options.decode,
+        seed=options.seed,
+        **_guidance(model, options),
     )
+
+
+def _print_paragraphs(paragraphs: list[list[Sentence]], as_json: bool) -> None:
+    for number, paragraph in enumerate(paragraphs):
+        if as_json:
+            print(json.dumps([asdict(sentence) for sentence in paragraph], ensure_ascii=False))
+        else:
+            print("\n" * (number > 0) + " ".join(sentence.text for sentence in paragraph))
+
+
+def _guidance(model: Any, options: Generate) -> dict[str, Any]:
+    """Return the options of guidance; none for a model without. Raises UserError if there are some nevertheless."""
+    if _can(model, Capability.GUIDANCE):
+        return {
+            "topic": topic_query(options.topic),
+            "mixture": topic_weights(options.mixture),
+            "like": read_text(options.like) if options.like else None,
+            "strength": options.strength,
+        }
+    if options.topic or options.mixture or options.like or options.strength != 1:
+        raise UserError(f"{options.run}: a {model.kind} cannot be guided by topics; {_remedy(Capability.GUIDANCE)}")
+    return {}
 
 
 def _can(model: Any, capability: Capability) -> bool:
