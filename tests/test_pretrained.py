@@ -28,7 +28,7 @@ from tgvae.errors import UserError
 from tgvae.evaluation.likelihood import sentence_bound
 from tgvae.generation.decode import DecodeSettings, decode, select
 from tgvae.models.base import Capability, load
-from tgvae.models.pretrained import BASE, FusionConfig, PretrainedConfig, PretrainedLanguageModel, PretrainedTGVAE
+from tgvae.models.pretrained_lm import BASE, FusionConfig, PretrainedConfig, PretrainedLanguageModel, PretrainedTGVAE
 from tgvae.models.text_generation import decode_tokens, readable
 from tgvae.models.topic import TopicConfig
 from tgvae.nn.pretrained import FusedDecoder, FusedTokens, PretrainedDecoder

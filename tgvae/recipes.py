@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tgvae.data.corruption import Corruption
-from tgvae.models.pretrained import FusionConfig, PretrainedConfig
+from tgvae.models.pretrained_lm import FusionConfig, PretrainedConfig
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.summarizer import SummarizerConfig
 from tgvae.models.tgvae import TGVAEConfig
