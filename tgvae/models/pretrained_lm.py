@@ -111,8 +111,10 @@ class BaseModelUser(TextModel):
             )
         folder = find_base(os.environ.get(ENVIRONMENT) or config.base)
         tokenizer.require_base(folder)
-        self.base_config, self.context_tokens, self.base_files = config, config.context, base_hashes(folder)
-        return PretrainedDecoder(folder, tokenizer, config.rank, config.precision)
+        decoder = PretrainedDecoder(folder, tokenizer, config.rank, config.precision)
+        self.base_config, self.base_files = config, base_hashes(folder)
+        self.context_tokens = min(config.context, decoder.limit - 1)  # bos is read too
+        return decoder
 
     @classmethod
     def from_data(cls, config: Any, data: PreparedFolder) -> Self:
@@ -159,7 +161,8 @@ class BaseModelUser(TextModel):
         """
         rows: list[list[list[int]]] = [[] for _ in latents[0]]
         written: list[list[Sentence]] = [[] for _ in latents[0]]
-        most = max(self.context_tokens, 1)
+        settings = settings or DecodeSettings()
+        most = max(0, min(self.context_tokens, self.decoder.limit - settings.max_length - 1))
         for z in latents:
             contexts = []
             for sentences in rows:
@@ -168,7 +171,7 @@ class BaseModelUser(TextModel):
                 contexts.append(torch.tensor([BOS, *(i for ids in sentences for i in ids)]))
             context = torch.nn.utils.rnn.pad_sequence(contexts, batch_first=True, padding_value=PAD)
             state = decoder.start(z, context.to(self.device))
-            decoded = decode_tokens(decoder, state, self.tokenizer, settings or DecodeSettings(), generator)
+            decoded = decode_tokens(decoder, state, self.tokenizer, settings, generator)
             texts = readable(decoded, self.tokenizer)
             for row, text, sentence, ids in zip(rows, written, texts, decoded.ids.tolist(), strict=True):
                 row.append([i for i in ids if i != PAD])
