@@ -94,7 +94,7 @@ def test_loops_and_repeats_are_left_out_and_counted(tmp_path: Path) -> None:
         (b"alone", r"edges.txt, line 3: 'alone' is not two names"),
         (b"a\tb\t0.5", "line 3: .* is not two names"),
         (b"a b c", "line 3: .* is not two names"),
-        (b"a,", "line 3: .* separated by a TAB, comma or blank"),
+        (b"a,", "line 3: .* separated by a TAB, comma or space"),
         (b"\xff\xfe a", "line 3: not UTF-8; save"),
     ],
 )
@@ -151,10 +151,10 @@ def test_planetoid_needs_all_its_files_and_a_library(
 ) -> None:
     folder = Path(citations[0]).parent
     (folder / "ind.citeseer.graph").write_bytes(b"no pickle")
-    with pytest.raises(UserError, match=r"cannot be read .*; get all files ind\.citeseer"):
+    with pytest.raises(UserError, match=r"cannot be read .*; download all files ind\.citeseer"):
         open_graph(citations[0])
     (folder / "ind.citeseer.graph").unlink()
-    with pytest.raises(UserError, match=r"cannot be read .*; get all files ind\.citeseer"):
+    with pytest.raises(UserError, match=r"cannot be read .*; download all files ind\.citeseer"):
         open_graph(citations[0])
     monkeypatch.setitem(sys.modules, "torch_geometric.io", None)
     with pytest.raises(UserError, match=r"pip install 'tgvae\[graphs\]'"):
@@ -330,7 +330,7 @@ def test_graphs_too_small_to_split_are_refused() -> None:
     with pytest.raises(UserError, match="too few"):
         split_edges(random_graph(10, 20), valid=0.5, test=0.5)
     nearly = random_graph(10, 44)
-    with pytest.raises(UserError, match="random: 1 pairs of nodes have no edge, 6 are needed"):
+    with pytest.raises(UserError, match="random: 1 pairs of nodes have no edge, but evaluation needs 6"):
         split_edges(nearly)
     assert split_edges(replace(nearly, edges=nearly.edges[:39]))["test"].apart is not None
 
@@ -345,6 +345,6 @@ def test_a_written_list_of_edges_reads_back(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         write_edges(graph, tmp_path / "links.tsv")
     for name in ("#a", " a", "a\tb", "a\nb"):
-        with pytest.raises(UserError, match="does not fit into a list of edges"):
+        with pytest.raises(UserError, match="cannot be written to an edge list"):
             write_edges(Graph([name, "b"], np.array([[0, 1]]), "by hand"), tmp_path / "bad.tsv")
     assert [path.name for path in tmp_path.iterdir()] == ["links.tsv"]

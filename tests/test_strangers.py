@@ -506,7 +506,7 @@ def test_pickles_run_nothing(part: str, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     for name in ("x", "tx", "allx", "y", "ty", "ally", "graph"):
         (tmp_path / f"ind.mine.{name}").write_bytes(pickle.dumps({} if name != part else {"a": Trap(trap)}))
-    with pytest.raises(UserError, match=r"posix\.mkdir, which is no array"):
+    with pytest.raises(UserError, match=r"posix\.mkdir, which is not an array"):
         open_graph(str(tmp_path / "mine"))
     assert not trap.exists()
     with pytest.raises(pickle.UnpicklingError):

@@ -153,7 +153,7 @@ def test_a_value_that_is_no_probability_is_refused_for_bernoulli_alone(value: fl
     x[:, 1] = value
     vectors = open_vectors(write(x=x))
     bernoulli, normal = (VectorVAE(VectorConfig(likelihood=name), vectors.space) for name in ("bernoulli", "normal"))
-    with pytest.raises(UserError, match=r"needs values in \[0, 1\]; scale them, or say --model.likelihood normal"):
+    with pytest.raises(UserError, match=r"needs values in \[0, 1\]; scale them, or use --model.likelihood normal"):
         load_split(bernoulli, vectors, "train", seed=0)
     assert load_split(normal, vectors, "train", seed=0) is vectors.splits["train"]
 
@@ -179,7 +179,7 @@ def test_numbers_of_any_type_are_floats_afterwards(dtype: Any, write: Write) -> 
 
 X = np.full((6, 3), 0.5)
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no x": ({"y": X}, "holds no array x"),
+    "no x": ({"y": X}, "has no array x"),
     "a number": ({"x": 3.0, "labels": np.array(1)}, r"x has the shape \(\)"),
     "one dimension": ({"x": X[0]}, r"x has the shape \(3,\)"),
     "four dimensions": ({"x": X[None, None]}, r"x has the shape \(1, 1, 6, 3\)"),
@@ -188,8 +188,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nan": ({"x": np.where(np.eye(6, 3), np.nan, X)}, "not finite"),
     "infinity": ({"x": np.where(np.eye(6, 3), np.inf, X)}, "not finite"),
     "too large": ({"x": 1e300 * X}, "not finite in 32 bits"),
-    "complex": ({"x": X + 1j}, "x holds complex128; give real numbers"),
-    "text": ({"x": X.astype(str)}, "x holds <U32; give real numbers"),
+    "complex": ({"x": X + 1j}, "x has the type complex128; give real numbers"),
+    "text": ({"x": X.astype(str)}, "x has the type <U32; give real numbers"),
     "dates": ({"x": X.astype("datetime64[D]")}, "give real numbers"),
     "pickled": ({"x": X.astype(object)}, "not a readable .npz file of numbers.*Object arrays"),
     "pickled labels": ({"x": X, "labels": np.array([*"abcde", 1], object)}, "not a readable .npz file.*Object arrays"),
@@ -222,7 +222,7 @@ def test_damaged_files_are_named(write: Write) -> None:
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.npz: no such file"):
         open_vectors(str(tmp_path / "none.npz"))
-    with pytest.raises(UserError, match="cifar: no such set of vectors; give digits, mnist, or a file"):
+    with pytest.raises(UserError, match="cifar: no such data set; give digits, mnist, or a file"):
         open_vectors("cifar")
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(UserError, match=r"folder\.npz: not a readable"):

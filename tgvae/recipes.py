@@ -20,7 +20,7 @@ from tgvae.training.config import Phase, TrainConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """A kind of model, its settings, and how it is trained; ``data`` is what it learns from where nothing is named."""
+    """A kind of model, its settings and its training; ``data`` is the default data set, if any."""
 
     kind: str
     model: Any  # an instance of the ``config_class`` of the kind
@@ -29,7 +29,7 @@ class Recipe:
 
 
 SENTENCES = Phase("sentence", epochs=8, learning_rate=6e-3, batch=1536)
-"""Half of that rate leaves corpora of some ten thousand sentences unfinished (docs/results.md)."""
+"""Half of this learning rate undertrains corpora of about ten thousand sentences (docs/results.md)."""
 SUMMARIES = Phase("sentence", epochs=15, learning_rate=3e-3, batch=8192)
 ADAPTATION = Phase("sentence", epochs=1, learning_rate=1e-3, batch=1024)
 VECTORS = Phase("vector", epochs=100, learning_rate=2e-3, batch=100, patience=10)
@@ -38,35 +38,35 @@ DIVERSITY = Schedule(end=30.0)
 
 
 def topic_phase() -> Phase:
-    """Documents alone: KL warm-up, and topics kept apart.
+    """Documents alone, with KL warm-up and a weight on topic diversity.
 
-    Diversity has the weight 30 where the paper says 0.1: a document's bound is hundreds of nats, and beside them
-    0.1 does nothing. In a trial on wiki (T = 50) weights of 0.1, 10 and 30 gave a diversity of .76, .85 and .91.
+    The weight is 30, not 0.1 as in the paper: a document's bound is hundreds of nats, against which 0.1 has no effect.
+    In a trial on wiki (T = 50) weights of 0.1, 10 and 30 gave a diversity of .76, .85 and .91.
     """
     weights = {"kl/g": Schedule("linear", share=0.3), "aux/similarity": DIVERSITY}
     return Phase("document", epochs=15, learning_rate=2e-3, batch=128, weights=weights)
 
 
 def sentence_phase(joint: bool, like: Phase = SENTENCES) -> Phase:
-    """Sentences: beta rises to 1 in the first third, and 2 nats of KL are free, or z would not be used."""
+    """Sentences: beta rises to 1 in the first third; without 2 free nats of KL, z would be ignored."""
     weights = {"kl/z": Schedule("linear", share=0.3)}
     topics = {"aux/similarity": DIVERSITY} if joint else {}
     return replace(like, weights=weights | topics, free_nats={"kl/z": 2.0})
 
 
 def in_bfloat16(phases: dict[str, Phase]) -> TrainConfig:
-    """Trained in bfloat16 where the hardware has it: faster, and as good (docs/performance.md)."""
+    """Train in bfloat16 where the hardware is fast at it: as good (docs/performance.md)."""
     return TrainConfig(phases, precision="auto")
 
 
 def tgvae() -> Recipe:
-    """The joint model: topics first, then both."""
+    """The joint model: first topics, then topics and sentences."""
     phases = {"topics": topic_phase(), "sentences": sentence_phase(joint=True)}
     return Recipe("tgvae", TGVAEConfig(), in_bfloat16(phases))
 
 
 def demo() -> Recipe:
-    """The joint model for a small corpus and few minutes: fewer topics and epochs."""
+    """The joint model for a small corpus in a few minutes: fewer topics and epochs."""
     phases = {
         "topics": replace(topic_phase(), epochs=12),
         "sentences": replace(sentence_phase(joint=True), epochs=5),
@@ -80,9 +80,9 @@ def topic() -> Recipe:
 
 
 def prodlda() -> Recipe:
-    """ProdLDA, a baseline beside ``topic``, as published: random start, no KL warm-up, no weight on diversity.
+    """ProdLDA as published, a baseline: random initialisation, no KL warm-up, no weight on diversity.
 
-    Nothing stops it early: from its random start the bound gets worse for some epochs before it gets better.
+    Without early stopping: from a random initialisation the bound first gets worse for some epochs.
     """
     phase = Phase("document", epochs=30, learning_rate=2e-3, batch=128, patience=30)
     return Recipe("topic", TopicConfig(likelihood="product", concentration=1.0), TrainConfig({"topics": phase}))
@@ -95,12 +95,12 @@ def sentence_vae() -> Recipe:
 
 
 def sentence_beta_vae() -> Recipe:
-    """The sentence VAE with beta 0.5: its latent keeps more of a sentence (Higgins et al. 2017 go the other way)."""
+    """The sentence VAE with beta 0.5, whose latent keeps more of a sentence (Higgins et al. 2017 use beta > 1)."""
     return weighted_latent(sentence_vae(), 0.5)
 
 
 def sentence_denoising_vae() -> Recipe:
-    """The sentence VAE whose encoder sees a sentence without a fifth of its words."""
+    """The sentence VAE whose encoder reads sentences without a fifth of their words."""
     return denoising(sentence_vae(), Corruption("drop", 0.2))
 
 
@@ -129,24 +129,24 @@ def fusion() -> Recipe:
 
 
 def summarizer() -> Recipe:
-    """The summarizer with topics: topics first, then both."""
+    """The summarizer with topics: first topics, then topics and summaries."""
     phases = {"topics": topic_phase(), "summaries": sentence_phase(joint=True, like=SUMMARIES)}
     return Recipe("summarizer", SummarizerConfig(), TrainConfig(phases))
 
 
 def summarizer_vae() -> Recipe:
-    """The summarizer with a latent of prior N(0, I) and diagonal posterior, without topics."""
+    """The summarizer with prior N(0, I) and a diagonal posterior, without topics."""
     config = SummarizerConfig(sentence=SentenceConfig(flow_length=0), latent="normal")
     return Recipe("summarizer", config, TrainConfig({"summaries": sentence_phase(joint=False, like=SUMMARIES)}))
 
 
 def summarizer_plain() -> Recipe:
-    """The plain sequence-to-sequence model, without latent: the baseline of the other two."""
+    """The sequence-to-sequence model without a latent, the baseline of the other two."""
     return Recipe("summarizer", SummarizerConfig(latent="none"), TrainConfig({"summaries": SUMMARIES}))
 
 
 def weighted_latent(recipe: Recipe, beta: float) -> Recipe:
-    """The recipe with another beta at the end of its annealing."""
+    """Return the recipe with another final beta."""
 
     def change(phase: Phase) -> Phase:
         schedule = replace(phase.weights.get("kl/z", Schedule()), end=beta)
@@ -156,12 +156,12 @@ def weighted_latent(recipe: Recipe, beta: float) -> Recipe:
 
 
 def denoising(recipe: Recipe, corruption: Corruption) -> Recipe:
-    """The recipe with an encoder, or a decoder, that sees noise (Im et al. 2015, arXiv 1511.06406)."""
+    """Return the recipe with corrupted encoder inputs or noise on z (Im et al. 2015, arXiv 1511.06406)."""
     return in_phases(recipe, lambda phase: replace(phase, corruption=corruption))
 
 
 def in_phases(recipe: Recipe, change: Callable[[Phase], Phase]) -> Recipe:
-    """The recipe with every phase changed.
+    """Return the recipe with every phase changed.
 
     Examples:
         >>> from dataclasses import replace
@@ -174,34 +174,34 @@ def in_phases(recipe: Recipe, change: Callable[[Phase], Phase]) -> Recipe:
 
 
 def digits_vae() -> Recipe:
-    """The VAE of pictures."""
+    """The VAE of images."""
     return Recipe("vector-vae", VectorConfig(), TrainConfig({"vectors": VECTORS}), "digits")
 
 
 def digits_beta_vae() -> Recipe:
-    """The VAE of pictures with beta 2; from 4 on, digits of 8 x 8 are not worth their KL, and z is given up."""
+    """The VAE of images with beta 2; from beta 4 on, z collapses on digits of 8 x 8 pixels."""
     return weighted_latent(in_phases(digits_vae(), annealed), 2.0)
 
 
 def annealed(phase: Phase) -> Phase:
-    """The phase with a beta that rises during its first third, and no stop on the plateau before z is used."""
+    """Return the phase with a beta that rises in its first third, without early stopping before z is used."""
     return replace(phase, weights={"kl/z": Schedule("linear", share=0.3)}, patience=phase.epochs)
 
 
 def digits_denoising_vae() -> Recipe:
-    """The VAE of pictures whose encoder sees a tenth of the pixels replaced by 0 or 1."""
+    """The VAE of images whose encoder reads a tenth of the pixels as 0 or 1."""
     return denoising(digits_vae(), Corruption("salt-and-pepper", 0.1))
 
 
 def digits_discrete_vae() -> Recipe:
-    """Ten variables of ten categories in place of a Gaussian; the temperature falls from 1 to 0.5."""
+    """Ten variables of ten categories instead of a Gaussian; the temperature falls from 1 to 0.5."""
     phase = annealed(replace(VECTORS, temperature=Schedule("linear", start=1.0, end=0.5, share=1.0)))
     config = VectorConfig(latent="categorical")
     return replace(digits_vae(), model=config, train=TrainConfig({"vectors": phase}))
 
 
 def digits_autoencoder() -> Recipe:
-    """The deterministic autoencoder: no distribution of z, no KL."""
+    """The deterministic autoencoder, without a KL."""
     return replace(digits_vae(), model=VectorConfig(latent="point"))
 
 
@@ -211,7 +211,7 @@ def graph_vae() -> Recipe:
 
 
 def graph_autoencoder() -> Recipe:
-    """The same without distributions of z."""
+    """The graph autoencoder, without a KL."""
     return replace(graph_vae(), model=GraphConfig(latent="point"))
 
 

@@ -1,4 +1,4 @@
-"""What a model sees: a batch of documents, and of sentences of these documents.
+"""Batches: documents, and sentences with their documents.
 
 Shape legend: U documents, B sentences, P passages, L tokens, N tokens of a source or passage, D bag-of-words
 vocabulary.
@@ -17,7 +17,7 @@ from tgvae.data.bow import BagOfWords
 
 @dataclass(frozen=True)
 class Documents:
-    """BagOfWords of words.
+    """Documents as bags of words.
 
     Attributes:
         counts: word counts (U, D).
@@ -29,7 +29,7 @@ class Documents:
 
     @property
     def sizes(self) -> dict[str, Tensor]:
-        """Words, tokens and document of every row, each (U,): topic words, and the document itself."""
+        """Topic words (as words and as tokens) and document of every row, each (U,)."""
         words = self.counts.sizes.long()
         return {"words": words, "tokens": words, "documents": self.index}
 
@@ -57,7 +57,7 @@ class Passages:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences with the documents they come from; each document stands in ``documents`` once.
+    """Sentences with the documents they come from; ``documents`` holds each document once.
 
     Attributes:
         documents: the U documents.
@@ -67,8 +67,8 @@ class Batch:
         words: nltk words of each sentence, end of sentence counted as one, with shape (B,).
         parent: row in ``documents`` of each sentence's document, with shape (B,).
         sentence_bow: bag of words of the sentence itself, (B, D).
-        context: the document without the sentence, (B, D): what may condition it.
-        noisy: tokens and lengths of ``targets`` after corruption, where a denoising model is trained.
+        context: the document without the sentence, (B, D), on which the sentence may depend.
+        noisy: tokens and lengths of ``targets`` after corruption, for a denoising model.
         passages: the sentences with those before them, where a model reads these.
     """
 
@@ -85,7 +85,7 @@ class Batch:
 
     @property
     def encoder_inputs(self) -> tuple[Tensor, Tensor]:
-        """Tokens (B, L') and lengths (B,) that the encoder reads: the sentence, or what corruption left of it."""
+        """Tokens (B, L') and lengths (B,) that the encoder reads: the sentence, or its corrupted copy."""
         return self.noisy or (self.targets, self.lengths)
 
     @property
@@ -102,14 +102,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class PairBatch(Batch):
-    """Documents with their summaries: a row is a pair, its sentence is the summary, its document is its own alone.
+    """Documents with their summaries: a row is a pair, its sentence is the summary, its document belongs to it alone.
 
-    Ids from V on, in source and targets, are those of words that the tokenizer lacks (see ExtendedVocabulary); in
-    the targets only where the source of the row holds the word. A summary is no part of its document, so ``context``
-    is the whole document.
+    In source and targets, ids of at least V are words that the tokenizer lacks (see ``ExtendedVocabulary``); targets
+    have them only if the source of the row has the word. A summary is not part of its document, so ``context`` is the
+    whole document.
 
     Attributes:
-        source: tokens of each document from its start, padded, with shape (B, N).
+        source: first tokens of each document, padded, with shape (B, N).
         source_lengths: tokens of each row of ``source``, at least one, with shape (B,).
     """
 

@@ -1,7 +1,7 @@
-"""BagOfWords of words of which only the words that they hold are kept: a sparse matrix of counts, and its two products.
+"""Bags of words as a sparse matrix of counts, and its two products with dense tables.
 
-Both are sums of rows of tables, by document forward and by word backward: their cost goes with the words that
-documents hold, not with the vocabulary.
+Both products are sums of table rows, over documents forward and over words backward, so their cost depends on the words
+that documents contain, not on the vocabulary.
 Shape legend: U bags, N pairs of a bag and a word in it, D vocabulary, K columns of a table.
 """
 
@@ -22,15 +22,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BagOfWords:
-    """Counts C (U, D), pair by pair in the order of the bags.
+    """Counts C (U, D) as (bag, word) pairs in the order of the bags.
 
     Attributes:
         counts: how often the word of each pair is in its bag, with shape (N,).
-        words: word of each pair with shape (N,), at most once a bag.
-        rows: bag of each pair with shape (N,), rising.
+        words: word of each pair with shape (N,), at most once per bag.
+        rows: bag of each pair with shape (N,), ascending.
         starts: first pair of each bag with shape (U,).
         by_word: the pairs in the order of their words, with shape (N,).
-        word_starts: first place in ``by_word`` of each word, with shape (D,).
+        word_starts: first position in ``by_word`` of each word, with shape (D,).
 
     Examples:
         >>> import torch
@@ -50,7 +50,7 @@ class BagOfWords:
 
     @classmethod
     def of(cls, counts: csr_array) -> BagOfWords:
-        """From a matrix (U, D) without duplicate entries."""
+        """Convert a matrix (U, D) without duplicate entries."""
         places = np.arange(counts.nnz)
         by_word = csr_array((places, counts.indices, counts.indptr), counts.shape).tocsc()
         rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
@@ -59,30 +59,30 @@ class BagOfWords:
 
     @property
     def sizes(self) -> Tensor:
-        """Words in each bag with shape (U,), repeated ones counted."""
+        """Words in each bag, with repeats, with shape (U,)."""
         return self.total(torch.ones_like(self.counts))
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __matmul__(self, table: Tensor) -> Tensor:
-        """C table with shape (U, K), for a table (D, K); gradients flow to the table."""
+        """Return C table with shape (U, K) for a table (D, K); gradients flow to the table."""
         return _Product.apply(self, table)
 
     def entries(self, left: Tensor, right: Tensor) -> Tensor:
-        """The entries of left right' at the pairs, with shape (N,), for tables (U, K) and (D, K)."""
+        """Return the entries of left right' at the pairs, with shape (N,), for tables (U, K) and (D, K)."""
         return _Entries.apply(self, left, right)
 
     def total(self, values: Tensor) -> Tensor:
-        """sum_w c_w v_w of each bag with shape (U,), from a value for every pair (N,)."""
+        """Return sum_w c_w v_w of each bag with shape (U,), from one value per pair (N,)."""
         return values.new_zeros(len(self)).index_add(0, self.rows, self.counts * values)
 
     def log1p(self) -> BagOfWords:
-        """BagOfWords of log(1 + count): words that a bag lacks stay at zero."""
+        """Return log(1 + count); absent words stay at zero."""
         return replace(self, counts=self.counts.log1p())
 
     def dense(self) -> Tensor:
-        """C with shape (U, D)."""
+        """Return C with shape (U, D)."""
         empty = self.counts.new_zeros(len(self), len(self.word_starts))
         return empty.index_put((self.rows, self.words), self.counts)
 
@@ -90,23 +90,23 @@ class BagOfWords:
         return BagOfWords(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def rows_of(self, table: Tensor, weights: Tensor) -> Tensor:
-        """sum_w weight_w table_w over the pairs of each bag, with shape (U, K), for a table (D, K)."""
+        """Return sum_w weight_w table_w over the pairs of each bag, with shape (U, K), for a table (D, K)."""
         return _sums(self.words, table, self.starts, weights)
 
     def columns_of(self, table: Tensor, weights: Tensor) -> Tensor:
-        """sum_u weight_u table_u over the pairs of each word, with shape (D, K), for a table (U, K)."""
+        """Return sum_u weight_u table_u over the pairs of each word, with shape (D, K), for a table (U, K)."""
         return _sums(self.rows[self.by_word], table, self.word_starts, weights[self.by_word])
 
 
 def bag_matrix(words: NDArray[np.int32], starts: NDArray[np.int64], size: int) -> csr_array:
-    """Counts with shape (documents, ``size``) of words given one document after another, from ``starts`` on."""
+    """Return counts with shape (documents, ``size``) of concatenated documents that begin at ``starts``."""
     bags = csr_array((np.ones(len(words), dtype=np.float32), words, starts), shape=(len(starts) - 1, size))
     bags.sum_duplicates()
     return bags
 
 
 def count_words(documents: Sequence[Sequence[int]], size: int) -> csr_array:
-    """Counts with shape (documents, ``size``) of documents given as ids of topic words.
+    """Return counts with shape (documents, ``size``) of documents given as ids of topic words.
 
     Examples:
         >>> count_words([[0, 2, 2], [1], []], size=3).toarray().tolist()
@@ -130,7 +130,7 @@ class _Product(torch.autograd.Function):
 
 
 class _Entries(torch.autograd.Function):
-    """left right' where the bags have words."""
+    """left right' at the pairs."""
 
     @staticmethod
     def forward(ctx: Any, bags: BagOfWords, left: Tensor, right: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class _Entries(torch.autograd.Function):
 
 
 def _sums(index: Tensor, table: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums of the rows ``index`` of a table, from each start up to the next."""
+    """Return weighted sums of the rows ``index`` of a table, from each start to the next."""
     table = table.contiguous()
     return F.embedding_bag(index, table, starts, mode="sum", per_sample_weights=weights.to(table.dtype))
 

@@ -1,6 +1,6 @@
-"""A split of a prepared folder as arrays, and the batches drawn from it.
+"""A split of a prepared folder as arrays, and its batches.
 
-Everything is a function of (seed, epoch): a resumed run sees the batches of an uninterrupted one.
+Batches are a function of (seed, epoch), so a resumed run has the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tgvae.errors import UserError
 
 
 class Corpus:
-    """Documents of one split, and those of their sentences that are modelled (have tokens).
+    """Documents of one split and their modelled sentences, which are those with tokens.
 
     Attributes:
-        sentences: for each modelled sentence its document and its position there, with shape (N, 2).
+        sentences: document of each modelled sentence, and its position there, with shape (N, 2).
         lengths: tokens of each modelled sentence, eos not counted, with shape (N,).
-        table: the rows, by default those that the folder has for the split.
+        table: the rows; by default those of the split.
         context: tokens of a passage, see ``passages``; 0 keeps every sentence alone.
     """
 
@@ -48,7 +48,7 @@ class Corpus:
 
     @classmethod
     def of_sentences(cls, folder: PreparedFolder, split: str, texts: Sequence[str]) -> Corpus:
-        """Sentences that are not of the folder, each a document, in the place of one of its splits."""
+        """Return other sentences, each as a document, in place of a split of the folder."""
         words = [word_tokenize(text) for text in texts]
         columns = {
             "id": [str(i) for i in range(len(texts))],
@@ -62,7 +62,7 @@ class Corpus:
 
     @cached_property
     def bags(self) -> csr_array:
-        """Counts of topic words of every document, with shape (documents, D): for statistics, and held from then on."""
+        """Counts of topic words of every document, with shape (documents, D), for statistics; kept in memory."""
         return self._document_bags(np.arange(self.documents))
 
     def _document_bags(self, documents: Ints) -> csr_array:
@@ -70,11 +70,11 @@ class Corpus:
         return self._bags(self._topic_words.starts[first], self._topic_words.starts[end])
 
     def _sentence_bags(self, sentences: Ints) -> csr_array:
-        """Of sentences as the folder counts them, those that are not modelled too."""
+        """Return bags of sentences, numbered over all sentences of the split."""
         return self._bags(self._topic_words.starts[sentences], self._topic_words.starts[sentences + 1])
 
     def _bags(self, first: Ints, end: Ints) -> csr_array:
-        """Counts of the topic words from each first place up to its end, with shape (len(first), D)."""
+        """Return counts of the topic words between each first position and its end, with shape (len(first), D)."""
         lengths = end - first
         starts = np.concatenate(([0], np.cumsum(lengths)))
         places = np.arange(starts[-1]) + np.repeat(first - starts[:-1], lengths)
@@ -102,12 +102,12 @@ class Corpus:
         return len(self.table)
 
     def require_documents(self) -> None:
-        """Raises UserError when the split is empty."""
+        """Raise UserError if the split is empty."""
         if not self.documents:
             raise UserError(f"{self.folder.path}: the {self.split} split is empty; prepare again with other --splits")
 
     def require_sentences(self) -> None:
-        """Raises UserError when no sentence of the split can be modelled."""
+        """Raise UserError if no sentence of the split can be modelled."""
         if not len(self.lengths):
             raise UserError(
                 f"{self.folder.path}: the {self.split} split has no sentence to model; "
@@ -115,7 +115,7 @@ class Corpus:
             )
 
     def rows(self, unit: Unit) -> Rows:
-        """Its documents, or its modelled sentences. Raises UserError where there are none."""
+        """Return the documents or the modelled sentences. Raises UserError where there are none."""
         if unit == "document":
             self.require_documents()
             return Rows(unit, self.document_batches, self.gather_documents, self.names, not_corrupted)
@@ -135,7 +135,7 @@ class Corpus:
         return replace(batch, noisy=noisy)
 
     def text(self, sentence: int) -> str:
-        """Cleaned text of a modelled sentence, as far as it is modelled: without the words that were cut off."""
+        """Return the cleaned text of a modelled sentence, without the words beyond the maximum length."""
         document, position = self.sentences[sentence]
         text = str(self.table["sentences"][int(document)][int(position)].as_py())
         kept = int(self._words[self._modelled[sentence]])
@@ -150,12 +150,12 @@ class Corpus:
         return [self.text(i) for i in range(len(self.lengths))]
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
-        """BagOfWords of words of the documents ``index``."""
+        """Return the documents ``index``."""
         rows = np.array(index, dtype=np.int64)
         return Documents(BagOfWords.of(self._document_bags(rows)), torch.from_numpy(rows))
 
     def gather(self, index: Sequence[int] | Ints) -> Batch:
-        """The modelled sentences ``index``, with their documents."""
+        """Return the modelled sentences ``index`` with their documents."""
         rows = np.asarray(index)
         chosen, lengths = self._modelled[rows], self.lengths[rows] + 1
         documents, parent = np.unique(self.sentences[rows, 0], return_inverse=True)
@@ -163,7 +163,7 @@ class Corpus:
         tokens = self._tokens.padded(chosen, lengths.max(), tokenizer.pad_id)
         targets = tokens.copy()
         targets[np.arange(len(rows)), lengths - 1] = tokenizer.eos_id
-        inputs = np.roll(tokens, 1, axis=1)  # the last column is padding, but where a sentence has its eos
+        inputs = np.roll(tokens, 1, axis=1)  # the last column is padding, except where a sentence has its eos
         inputs[:, 0] = tokenizer.bos_id
         return Batch(
             documents=Documents(BagOfWords.of(bags), torch.from_numpy(documents)),
@@ -212,17 +212,17 @@ class Corpus:
         ]
 
     def document_batches(self, size: int, seed: int | None = None) -> list[Ints]:
-        """Indices of documents, ``size`` at a time; shuffled when a ``seed`` is given."""
+        """Return indices of documents in batches of ``size``; shuffled if a ``seed`` is given."""
         self.require_documents()
         return shuffled(self.documents, size, seed)
 
     def each_documents(self, size: int = 256) -> Iterator[Documents]:
-        """Every document once, in order."""
+        """Yield every document once, in order."""
         return (self.gather_documents(index) for index in self.document_batches(size))
 
 
 class _Ragged:
-    """A column of type list<list<int32>>: rows of items of integers, without copies per row."""
+    """A column of type list<list<int32>> as flat arrays: items are integers, without a copy per row."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         array = _one_chunk(column)
@@ -235,9 +235,9 @@ class _Ragged:
         return np.diff(self.starts)
 
     def padded(self, index: Ints, width: int, pad: int) -> Ints:
-        """Items side by side, each from its start and ``pad`` after its end, with shape (len(index), width)."""
+        """Return items as rows, filled with ``pad`` after their end, with shape (len(index), width)."""
         place = self.starts[index, None] + np.arange(width)
-        values = self.values.take(place, mode="clip")  # past the end of the last item there is nothing to take
+        values = self.values.take(place, mode="clip")  # clip: beyond the last item there are no values
         return np.where(place < self.starts[index + 1, None], values, pad).astype(np.int64)
 
 
@@ -246,7 +246,7 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def length_batches(lengths: Ints, tokens: int, seed: int | None) -> list[Ints]:
-    """Rows of like length, at most ``tokens`` padded tokens a batch: see ``Corpus.sentence_batches``."""
+    """Return batches of rows of similar length, of at most ``tokens`` padded tokens; see ``sentence_batches``."""
     if seed is None:
         return _cut(np.argsort(lengths, kind="stable"), lengths, tokens)
     rng = np.random.default_rng(seed)
@@ -258,7 +258,7 @@ def length_batches(lengths: Ints, tokens: int, seed: int | None) -> list[Ints]:
 
 
 def _cut(order: Ints, lengths: Ints, tokens: int) -> list[Ints]:
-    """Cut an order by rising length where one more row would pass the budget of padded tokens."""
+    """Split an order by ascending length where one more row would exceed the budget of padded tokens."""
     batches, start = [], 0
     for end in range(1, len(order)):
         if (end + 1 - start) * (lengths[order[end]] + 1) > tokens:

@@ -1,7 +1,7 @@
-"""Corruption as data: what a denoising model reads in the place of the clean row that its likelihood scores.
+"""Corruption: what the encoder of a denoising model reads instead of the clean row that its likelihood scores.
 
 x~ ~ p(x~ | x) (Vincent et al. 2010; for a VAE Im et al. 2015, arXiv 1511.06406; for sentences Shen et al. 2020,
-arXiv 1905.12777). Nothing is changed in place; draws come from torch's generator.
+arXiv 1905.12777). Nothing is changed in place; random numbers come from torch's global generator.
 
 Shape legend: B rows, D values of a vector, L tokens.
 """
@@ -22,13 +22,13 @@ Kind = Literal["none", "mask", "salt-and-pepper", "gaussian", "drop", "swap", "s
 
 @dataclass(frozen=True)
 class Corruption:
-    """What the encoder reads in training. The words by which TGVAE assigns a sentence's topic stay clean.
+    """Noise on the encoder's input and on z. The words by which TGVAE assigns a sentence's topic stay clean.
 
     Attributes:
         kind: ``mask`` hides values or words; images also have ``salt-and-pepper`` and ``gaussian``, text has
             ``drop``, ``swap`` and ``substitute``.
-        rate: share of the values or words that are hit; for ``gaussian`` the standard deviation of the noise.
-        latent: standard deviation of Gaussian noise on z, which the models add in training.
+        rate: share of corrupted values or words; for ``gaussian`` the standard deviation of the noise.
+        latent: standard deviation of Gaussian noise that models add to z in training.
 
     Raises:
         UserError: a setting is out of its range.
@@ -59,10 +59,10 @@ class Corruption:
 
 
 def corrupt_vectors(x: Tensor, corruption: Corruption) -> Tensor:
-    """Corrupted copy of vectors; ``x`` itself when the kind is ``none``.
+    """Return a corrupted copy of vectors, or ``x`` itself if the kind is ``none``.
 
     ``mask`` sets a value to 0, ``salt-and-pepper`` to 0 or 1 with equal chance. ``gaussian`` adds rate * eps,
-    eps ~ N(0, 1), to every value; sums are not clipped, so that they may leave [0, 1].
+    eps ~ N(0, 1), to every value, without clipping to [0, 1].
 
     Args:
         x: with shape (B, D).
@@ -94,13 +94,13 @@ def corrupt_vectors(x: Tensor, corruption: Corruption) -> Tensor:
 def corrupt_sentences(
     tokens: Tensor, lengths: Tensor, corruption: Corruption, unk_id: int, pad_id: int
 ) -> tuple[Tensor, Tensor]:
-    """Corrupted copy of sentences; the arguments themselves when the kind is ``none``. eos and padding are never hit.
+    """Return a corrupted copy of sentences, or the arguments if the kind is ``none``. eos and padding stay.
 
     - ``mask``: a word becomes unk.
-    - ``drop``: a word goes and those behind it close up; of a row may stay eos alone.
-    - ``swap``: a word changes places with a neighbour. Words are paired from the first or the second one on, by a
-      coin per row, and a pair is exchanged with probability ``rate``; a word without a partner, at either end, stays.
-    - ``substitute``: a word becomes one drawn from all words of the batch, by their frequency: it may be the same.
+    - ``drop``: a word is removed; a row may be left with eos alone.
+    - ``swap``: neighbours change places. Words are paired from the first or the second word on, at random per row, and
+      a pair is swapped with probability ``rate``; a word without a partner, at either end, stays.
+    - ``substitute``: a word becomes a random word of the batch, possibly the same.
 
     Args:
         tokens: the sentence, then eos, then padding, with shape (B, L).
@@ -140,13 +140,13 @@ def corrupt_sentences(
 
 
 def _dropped(tokens: Tensor, hit: Tensor, pad_id: int) -> Tensor:
-    """What was hit becomes padding and moves behind the row; the rest keeps its order."""
+    """Move dropped words, as padding, behind the others, which keep their order."""
     order = hit.int().argsort(dim=1, stable=True)
     return tokens.masked_fill(hit, pad_id).gather(1, order)
 
 
 def _swapped(tokens: Tensor, words: Tensor, hit: Tensor) -> Tensor:
-    """Pairs of neighbours (i, i + 1) whose first word was hit change places; i is even, or odd, in all of a row."""
+    """Swap neighbours (i, i + 1) whose first word was hit; in a row all i are even, or all odd."""
     rows, length = tokens.shape
     position = torch.arange(length, device=tokens.device).expand(rows, length)
     odd = torch.randint(2, (rows, 1), device=tokens.device)
@@ -156,7 +156,7 @@ def _swapped(tokens: Tensor, words: Tensor, hit: Tensor) -> Tensor:
 
 
 def _substituted(tokens: Tensor, words: Tensor, hit: Tensor) -> Tensor:
-    """What was hit becomes a word of the batch, each of its words being as likely as any other."""
+    """Replace words that were hit by words sampled uniformly from those of the batch."""
     pool = tokens[words]
     if not len(pool):
         return tokens

@@ -1,4 +1,4 @@
-"""What training and bounds go over: the rows of a split, in batches, whatever kind of data it is."""
+"""The interface between data and training or evaluation: the rows of a split, in batches, for any type of data."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Unit = Literal["document", "sentence", "vector", "node"]
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one kind that a split has.
+    """The rows of one unit in a split.
 
     Attributes:
-        unit: what a row is, as latents and observations of a trace say it.
-        batches: indices of rows from a size and a seed; with None as seed each row once, for evaluation. The size
-            is in padded tokens for sentences, in rows for documents and vectors.
+        unit: what a row is; latents and observations of a trace have the same unit.
+        batches: indices of rows from a size and a seed; without a seed in order, for evaluation. The size is in padded
+            tokens for sentences, in rows for documents and vectors.
         gather: the batch of some rows. Any batch has ``to(device)`` and ``sizes``.
-        names: how users know the rows, for messages, from ``sizes["documents"]``.
-        corrupt: a batch as a denoising model sees it.
+        names: names of rows for messages, from ``sizes["documents"]``.
+        corrupt: a batch as a denoising model reads it.
     """
 
     unit: Unit
@@ -52,7 +52,7 @@ class Examples(Protocol):
 
 
 def shuffled(count: int, size: int, seed: int | None = None) -> list[Ints]:
-    """Indices up to ``count``, ``size`` at a time; in order where no seed is given.
+    """Return the indices below ``count`` in batches of ``size``; shuffled if a seed is given.
 
     Examples:
         >>> [batch.tolist() for batch in shuffled(5, size=2)]
@@ -63,7 +63,7 @@ def shuffled(count: int, size: int, seed: int | None = None) -> list[Ints]:
 
 
 def not_corrupted(batch: Any, corruption: Corruption) -> Any:
-    """For rows that no denoising model learns from. Raises UserError."""
+    """Raise UserError: ``Rows.corrupt`` of rows that no denoising model reads."""
     raise UserError(
         f"{corruption.kind} is a corruption of sentences or images; documents, summaries and graphs have none"
     )

@@ -1,4 +1,4 @@
-"""Ids for words that the tokenizer lacks, so that a model can copy them from its source."""
+"""Ids for words of the source that the tokenizer lacks, so that a model can copy them (See et al. 2017)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from itertools import islice
 from tgvae.data.tokenizers import SentenceTokenizer, WordTokenizer, detokenize, word_tokenize
 
 _UNKNOWN = re.compile(r"(?<!\S)(?:unk|<unk>)(?!\S)", re.IGNORECASE)
-_SIGN = "\0"  # stands for such a word: a cleaned text has none, and word_tokenize leaves it whole
+_SIGN = "\0"  # replaces such a word: cleaned text does not contain it, and word_tokenize keeps it whole
 
 
 class ExtendedVocabulary:
-    """The ids of a tokenizer, 0 to V - 1, and from V on those of the words that sources hold besides.
+    """The ids of a tokenizer, 0 to V - 1, and further ids for words of the sources that it lacks.
 
-    A tokenizer with byte fallback lacks no word, so nothing is added and copying is of its own pieces.
-    UNK or `<unk>` between blanks, in either case, is what some corpora have in place of a rare word: it is
-    the tokenizer's unk, even where the tokenizer knows it as a word, and so is never written or copied.
-    White space, such as the blank line that a sentence goes on after, is a blank.
+    A tokenizer with byte fallback lacks no word, so nothing is added and copying is of its pieces. UNK or `<unk>`
+    between spaces, in either case, replaces rare words in some corpora: it is encoded as the tokenizer's unk, even if
+    it is in the vocabulary, and so is never generated or copied. All white space counts as a space.
 
     Attributes:
         words: the words that have the ids V, V + 1, ...
@@ -38,20 +37,20 @@ class ExtendedVocabulary:
         self._ids: dict[str, int] = {}
 
     def encode_source(self, sentences: Sequence[str]) -> list[int]:
-        """Tokens of a document's cleaned sentences, one after the other; new words get ids."""
+        """Return the tokens of a document's cleaned sentences, concatenated; new words get ids."""
         return self.encode_sources([sentences])[0]
 
     def encode_sources(self, documents: Sequence[Sequence[str]]) -> list[list[int]]:
-        """Tokens of every document, as ``encode_source``; many at a time are faster."""
+        """Return the tokens of every document; faster than one at a time."""
         return self._encode(documents, grow=True)
 
     def encode_targets(
         self, summaries: Sequence[Sequence[str]], sources: Sequence[Iterable[int]]
     ) -> tuple[list[list[int]], list[int]]:
-        """Tokens of every summary's cleaned sentences, one after the other, and how many words they are.
+        """Return the tokens of every summary's cleaned sentences, concatenated, and the number of words.
 
-        A word that the tokenizer lacks is unk unless the summary's source holds it. Words are those of
-        `word_tokenize`, but UNK or `<unk>` is one.
+        A word that the tokenizer lacks is unk unless the summary's source has it. Words are those of `word_tokenize`,
+        but UNK or `<unk>` is one word.
         """
         size, unk = len(self.tokenizer), self.tokenizer.unk_id
         rows = zip(self._encode(summaries, grow=False), map(set, sources), strict=True)
@@ -61,11 +60,11 @@ class ExtendedVocabulary:
         return targets, [sum(len(_words(text)) for text in sentences) for sentences in summaries]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Readable text, without white space but single blanks."""
+        """Return readable text with single spaces."""
         size = len(self.tokenizer)
         if not isinstance(self.tokenizer, WordTokenizer):
             unk = self.tokenizer.pieces[self.tokenizer.unk_id]
-            text = self.tokenizer.decode(ids).replace(unk, f" {unk}")  # subwords set no blank before it
+            text = self.tokenizer.decode(ids).replace(unk, f" {unk}")  # subword decoding leaves out the space before it
         elif max(ids, default=0) < size:
             text = self.tokenizer.decode(ids)
         else:
@@ -73,7 +72,7 @@ class ExtendedVocabulary:
         return " ".join(text.split())
 
     def _encode(self, texts: Sequence[Sequence[str]], grow: bool) -> list[list[int]]:
-        """Tokens of every text, given as sentences, which are encoded all at once."""
+        """Return the tokens of every text, given as sentences, which are encoded in one call."""
         rows = iter(self._encode_sentences([sentence for sentences in texts for sentence in sentences], grow))
         return [[i for ids in islice(rows, len(sentences)) for i in ids] for sentences in texts]
 
@@ -83,7 +82,7 @@ class ExtendedVocabulary:
             words = (_words(text.lower() if tokenizer.lowercase else text) for text in sentences)
             pairs = (zip(row, tokenizer.encode_words(row), strict=True) for row in words)
             return [[self._id(word, known, grow) for word, known in row] for row in pairs]
-        parts = [_UNKNOWN.split(" ".join(text.split())) for text in sentences]  # subwords would learn line ends
+        parts = [_UNKNOWN.split(" ".join(text.split())) for text in sentences]  # line ends would become pieces
         rows = iter(tokenizer.encode_batch([part for row in parts for part in row]))
         return [[i for ids in islice(rows, len(row)) for i in (tokenizer.unk_id, *ids)][1:] for row in parts]
 

@@ -1,4 +1,4 @@
-"""Graphs in files: lists of edges, read and written, and the citation networks of Planetoid."""
+"""Graph files: edge lists, read and written, and the citation networks of Planetoid."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PICKLED = ("x", "tx", "allx", "y", "ty", "ally", "graph")
 
 
 def open_graph(source: str) -> Graph:
-    """A graph from a file with a list of edges, or from ``FOLDER/NAME`` where FOLDER has Planetoid's ind.NAME.* files.
+    """Read a graph from an edge list, or from ``FOLDER/NAME`` if FOLDER has Planetoid's ind.NAME.* files.
 
-    A list has two names a line, separated by a TAB, else by a comma, else by blanks; lines that start with # are
-    comments. A name linked to itself is a node, without that edge. Planetoid's files are pickles, which could run
-    code; of them only arrays, dicts and lists are admitted.
+    An edge list has two names per line, separated by a TAB, else by a comma, else by spaces; lines that start with #
+    are comments. A name linked to itself is a node without that edge. Planetoid's files are pickles, which could run
+    code; only arrays, dicts and lists are accepted.
 
     Raises:
-        UserError: there is no such graph, a line is not two names, or torch-geometric is not installed.
+        UserError: there is no such graph, a line does not have two names, or torch-geometric is not installed.
     """
     path = Path(source)
     if path.is_file():
@@ -37,14 +37,14 @@ def open_graph(source: str) -> Graph:
 
 
 def write_edges(graph: Graph, path: Path) -> None:
-    """A graph as a list of edges, in one step; a node without edges is linked to itself, as ``open_graph`` reads it.
+    """Write a graph as an edge list; a node without edges is linked to itself, as ``open_graph`` expects.
 
     Raises:
-        UserError: there is such a file, or names do not fit into a line.
+        UserError: the file exists, or a name cannot be written on a line.
     """
     require_new(path)
     if bad := [name for name in graph.names if name.startswith("#") or name != name.strip() or {*"\t\r\n"} & {*name}]:
-        raise UserError(f"the document id {bad[0]!r} does not fit into a list of edges; prepare with other ids")
+        raise UserError(f"the document id {bad[0]!r} cannot be written to an edge list; prepare with other ids")
     alone = np.setdiff1d(np.arange(graph.nodes), graph.edges)
     pairs = np.concatenate((graph.edges, np.stack((alone, alone), axis=1)))
     lines = (f"{graph.names[i]}\t{graph.names[j]}\n" for i, j in pairs)
@@ -52,11 +52,11 @@ def write_edges(graph: Graph, path: Path) -> None:
 
 
 def require_new(path: Path) -> None:
-    """Raises UserError where a file cannot be made: it exists, or its folder does not."""
+    """Raise UserError if a file exists, or its folder does not."""
     if path.exists():
         raise UserError(f"{path}: exists already; choose another file")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+        raise UserError(f"{path}: there is no folder {path.parent}; create it first")
 
 
 def _edge_list(path: Path) -> Graph:
@@ -78,14 +78,14 @@ def _name_pairs(path: Path) -> Iterator[list[str]]:
         separator = next((mark for mark in "\t," if mark in line), None)
         pair = [name.strip() for name in line.split(separator)]
         if len(pair) != 2 or not all(pair):
-            raise UserError(f"{path}, line {number}: {line!r} is not two names separated by a TAB, comma or blank")
+            raise UserError(f"{path}, line {number}: {line!r} is not two names separated by a TAB, comma or space")
         yield pair
 
 
 def _planetoid(path: Path) -> Graph:
-    """A citation network (Yang et al. 2016, arXiv 1603.08861).
+    """Read a citation network (Yang et al. 2016, arXiv 1603.08861).
 
-    Citeseer's numbers have gaps among the test nodes: nodes without features, label or edge.
+    In Citeseer some test nodes are missing: they become nodes without features, label or edge.
     """
     try:
         from torch_geometric.io import read_planetoid_data
@@ -96,7 +96,7 @@ def _planetoid(path: Path) -> Graph:
             require_arrays(path.parent / f"ind.{path.name.lower()}.{part}")
         data = read_planetoid_data(str(path.parent), path.name)
     except (OSError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); get all files ind.{path.name}.* anew") from error
+        raise UserError(f"{path}: cannot be read ({error}); download all files ind.{path.name}.* again") from error
     test = data.test_mask.numpy()
     gaps = ~test & (np.arange(len(test)) > test.argmax())
     labels = np.where(gaps, -1, data.y.numpy())

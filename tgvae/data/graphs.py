@@ -1,6 +1,6 @@
 """Graphs: nodes with features and undirected edges, and their split for link prediction.
 
-A graph comes from a file (``graph_files.py``), or from documents that are linked by their topics.
+A graph comes from a file (``graph_io.py``), or from documents that are linked by their topics.
 Shape legend: N nodes, E edges, M pairs of nodes, F features, T topics.
 """
 
@@ -19,7 +19,7 @@ from tgvae.data.dataset import Ints, Rows, Unit, not_corrupted
 from tgvae.errors import UserError
 
 NON_EDGES = 5
-"""Drawn for every edge of a training batch: with one alone, held-out links of sparse graphs are foretold less well."""
+"""Sampled non-edges per edge of a training batch: with one, held-out links of sparse graphs are predicted less well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,10 @@ class Graph:
         names: of the nodes.
         edges: pairs i < j of nodes, each once, with shape (E, 2).
         source: where it comes from, for messages.
-        features: float32 with shape (N, F); None: a node is known by its number alone (identity features).
-        labels: a number a node, (N,), -1 where it is not known; None where no node has one.
-        loops: edges of a node with itself that a list of edges had besides.
-        duplicates: edges given before that it had besides.
+        features: float32 with shape (N, F); None means identity features.
+        labels: class of each node, (N,), -1 if unknown; None if no node has one.
+        loops: edges of a node with itself that were left out.
+        duplicates: repeated edges that were left out.
     """
 
     names: Sequence[str]
@@ -57,9 +57,9 @@ class Graph:
 def graph_of(
     points: NDArray[np.floating], names: Sequence[str], neighbours: int = 5, features: csr_array | None = None
 ) -> Graph:
-    """Documents linked by their topics: two are when one is among the ``neighbours`` nearest of the other.
+    """Link documents by topics: an edge joins a document and each of its ``neighbours`` nearest ones.
 
-    Near is what has a large Hellinger affinity sum_i sqrt(a_i b_i). Memory is linear in N, time is not.
+    Similarity is the Hellinger affinity sum_i sqrt(a_i b_i). Memory is linear in N, time quadratic.
 
     Args:
         points: topic proportions with shape (N, T), rows that sum to 1.
@@ -68,7 +68,7 @@ def graph_of(
         features: of the documents, with shape (N, F).
 
     Raises:
-        UserError: too few documents for so many neighbours, or rows that are no proportions.
+        UserError: too few documents, or rows that are not proportions.
 
     Examples:
         Two documents about the first topic, two about the second:
@@ -92,11 +92,11 @@ def graph_of(
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """A whole graph, and pairs of its nodes to be scored.
+    """A whole graph, and pairs of nodes to score.
 
     Attributes:
         features: sparse (N, F), or None for identity features.
-        adjacency: sparse (N, N), over which messages pass; see ``normalised_adjacency``.
+        adjacency: sparse (N, N), for message passing; see ``normalised_adjacency``.
         pairs: with shape (M, 2).
         linked: 1 for an edge, 0 for a non-edge, with shape (M,).
         weight: of each pair, (M,); see ``pair_weights``.
@@ -112,7 +112,7 @@ class GraphBatch:
 
     @property
     def sizes(self) -> dict[str, Tensor]:
-        """Ends of pairs at every node, as words and as tokens, and the node itself, each (N,)."""
+        """Pairs per node (as words and as tokens), and the node, each (N,)."""
         ends = torch.bincount(self.pairs.flatten(), minlength=len(self.index))
         return {"words": ends, "tokens": ends, "documents": self.index}
 
@@ -124,16 +124,16 @@ class GraphBatch:
 
 @dataclass(frozen=True, eq=False)
 class GraphSplit:
-    """The edges of one split. Messages pass over training edges alone, whichever split is scored.
+    """The edges of one split. Messages pass over training edges only, whichever split is scored.
 
     Attributes:
         name: train, valid or test.
         graph: the whole graph.
         messages: edges of the training split.
-        linked: pairs (M, 2) to be scored as edges; in training also every node with itself (Kipf & Welling 2016 set
+        linked: pairs (M, 2) to score as edges; in training also every node with itself (Kipf & Welling 2016 set
             the diagonal of A to 1).
-        apart: pairs to be scored as non-edges. None: every batch draws them from torch's generator, among all pairs
-            but ``messages``; to spare the held-out edges would tell of them.
+        apart: pairs to score as non-edges. None: every batch samples them with torch's global generator from all pairs
+            but ``messages``; to exclude the held-out edges would leak them.
         features: as in ``GraphBatch``.
         adjacency: as in ``GraphBatch``.
     """
@@ -147,7 +147,7 @@ class GraphSplit:
     adjacency: Tensor
 
     def rows(self, unit: Unit) -> Rows:
-        """The nodes, all in one batch. Raises UserError for another unit."""
+        """Return the nodes, all in one batch. Raises UserError for another unit."""
         if unit != "node":
             raise UserError(f"{self.graph.source}: a graph has no {unit}s; choose a model of graphs, such as graph-vae")
         nodes = np.arange(self.graph.nodes)
@@ -158,7 +158,7 @@ class GraphSplit:
         return str(self.graph) if self.name == "train" else ""
 
     def gather(self, nodes: Ints) -> GraphBatch:
-        """The whole graph with the pairs of this split."""
+        """Return the whole graph with the pairs of this split."""
         apart = self._drawn() if self.apart is None else self.apart
         pairs = torch.from_numpy(np.concatenate((self.linked, apart)))
         linked = (torch.arange(len(pairs)) < len(self.linked)).float()
@@ -174,13 +174,13 @@ class GraphSplit:
 
 
 def split_edges(graph: Graph, seed: int = 0, valid: float = 0.05, test: float = 0.10) -> dict[str, GraphSplit]:
-    """Edges to train on, and some held out with as many pairs that are no edges (Kipf & Welling 2016).
+    """Split edges into training edges and held-out ones, with as many non-edges (Kipf & Welling 2016).
 
     Args:
         graph: the graph.
-        seed: of the choice of edges and non-edges.
+        seed: decides which edges and non-edges are held out.
         valid: share of the edges for validation, rounded down.
-        test: that for the test.
+        test: share of the edges for the test.
 
     Raises:
         UserError: too few edges, or too few pairs without one.
@@ -190,7 +190,7 @@ def split_edges(graph: Graph, seed: int = 0, valid: float = 0.05, test: float = 
     if min(*held, count - sum(held)) < 1:
         raise UserError(f"{graph.source}: {count} edges are too few to hold out {valid:.0%} and {test:.0%} of them")
     if free < sum(held):
-        raise UserError(f"{graph.source}: {free} pairs of nodes have no edge, {sum(held)} are needed to measure by")
+        raise UserError(f"{graph.source}: {free} pairs of nodes have no edge, but evaluation needs {sum(held)}")
     rng = np.random.default_rng(seed)
     parts = np.split(graph.edges[rng.permutation(count)], np.cumsum(held))
     apart = np.split(non_edges(graph.edges, rng.choice(free, sum(held), replace=False)), held[:1])
@@ -203,16 +203,16 @@ def split_edges(graph: Graph, seed: int = 0, valid: float = 0.05, test: float = 
 
 
 def normalised_adjacency(edges: Ints, nodes: int) -> Tensor:
-    """D^-1/2 (A + I) D^-1/2 as a sparse tensor (N, N), D the degrees of A + I (Kipf & Welling 2017, 1609.02907)."""
+    """Return D^-1/2 (A + I) D^-1/2 as a sparse (N, N), D the degrees of A + I (Kipf & Welling 2017, 1609.02907)."""
     i, j = np.concatenate((edges, edges[:, ::-1], _diagonal(nodes))).T
     scale = 1 / np.sqrt(np.bincount(i))
     return _sparse(csr_array((scale[i] * scale[j], (i, j)), shape=(nodes, nodes)))
 
 
 def pair_weights(pairs: Tensor, linked: Tensor, nodes: int) -> Tensor:
-    """Weights (M,) with which the edges count N^2 / 2 together, and so do the non-edges.
+    """Return weights (M,) that sum to N^2 / 2 over the edges, and over the non-edges.
 
-    A pair counts twice as much as a node with itself: it has two entries in the adjacency matrix.
+    A pair counts twice as much as a node with itself, because it has two entries in the adjacency matrix.
     """
     entries = 1.0 + (pairs[:, 0] != pairs[:, 1])
     edges = (entries * linked).sum()
@@ -220,17 +220,17 @@ def pair_weights(pairs: Tensor, linked: Tensor, nodes: int) -> Tensor:
 
 
 def non_edges(edges: Ints, chosen: Ints) -> Ints:
-    """Pairs (M, 2) without an edge, by their numbers (M,) among all such pairs; nothing of size N^2 is made.
+    """Return pairs (M, 2) without an edge by their numbers (M,) among all such pairs, in memory O(M + E).
 
-    Pairs i < j have ranks j (j - 1) / 2 + i. The pair without an edge of number k has rank k + m when m edges have
-    lower ranks: those before which there are at most k pairs without one.
+    Pairs i < j have ranks j (j - 1) / 2 + i. Non-edge number k has rank k + m if m edges have lower ranks: those before
+    which there are at most k non-edges.
     """
     ranks = np.sort(_rank(edges))
     return _pair(chosen + np.searchsorted(ranks - np.arange(len(ranks)), chosen, side="right"))
 
 
 def _vacant(edges: Ints, nodes: int) -> int:
-    """Pairs of nodes without an edge."""
+    """Return the number of pairs of nodes without an edge."""
     return nodes * (nodes - 1) // 2 - len(edges)
 
 
@@ -246,7 +246,7 @@ def _pair(ranks: Ints) -> Ints:
 
 
 def simple_edges(pairs: Ints) -> Ints:
-    """Pairs (P, 2) in either order as edges i < j, by rank, without loops and repeats."""
+    """Return pairs (P, 2) as edges i < j, sorted by rank, without loops and repeats."""
     ordered = np.sort(pairs, axis=1)
     return _pair(np.unique(_rank(ordered[ordered[:, 0] < ordered[:, 1]])))
 

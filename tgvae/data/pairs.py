@@ -1,6 +1,6 @@
-"""Documents of a split with their summaries, and the batches drawn from them.
+"""Documents of a split with their summaries, and their batches.
 
-In place of a ``Corpus`` for training and for bounds: its rows are pairs, where those of a corpus are sentences.
+Replaces ``Corpus`` for summarizers: its rows are pairs, where those of a corpus are sentences.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Field = Literal["summary", "title"]
 Target = Literal["auto", "summary", "title"]
 
 AT_ONCE = 500
-"""Documents that are read and encoded together."""
+"""Documents read and encoded together."""
 
 
 def target_field(folder: PreparedFolder, target: Target = "auto") -> Field:
-    """The column that is to be written: by ``auto`` what more training documents have, of equals the summary."""
+    """Return the target column; ``auto`` is the one that more training documents have, in a tie the summary."""
     if target != "auto":
         return target
     train = folder.split("train")
@@ -45,8 +45,8 @@ def target_field(folder: PreparedFolder, target: Target = "auto") -> Field:
 class Pairs:
     """The documents of a split that have a summary.
 
-    Sources are the texts of all sentences, those too long to be modelled by themselves included. Summaries are split
-    into sentences as documents are.
+    Sources include sentences that are too long to be modelled alone. Summaries are split into sentences as documents
+    are.
 
     Attributes:
         field: the column of the summaries.
@@ -80,7 +80,7 @@ class Pairs:
         return self.corpus.documents
 
     def require_sentences(self) -> None:
-        """Raises UserError when no document of the split has a summary."""
+        """Raise UserError if no document of the split has a summary."""
         if not len(self.lengths):
             raise UserError(
                 f"{self.folder.path}: no document of the {self.split} split has a {self.field} to learn to write; "
@@ -88,14 +88,14 @@ class Pairs:
             )
 
     def rows(self, unit: Unit) -> Rows:
-        """Its documents, or its pairs as sentences. Raises UserError where there are none."""
+        """Return the documents, or the pairs as sentences. Raises UserError where there are none."""
         if unit != "sentence":
             return self.corpus.rows(unit)
         self.require_sentences()
         return Rows(unit, self.sentence_batches, self.gather, self.corpus.names, not_corrupted)
 
     def gather(self, index: Sequence[int] | Ints) -> PairBatch:
-        """The pairs ``index``."""
+        """Return the pairs ``index``."""
         chosen, tokenizer = np.asarray(index), self.folder.tokenizer
         documents = self.gather_documents(self.index[chosen])
         targets = _padded([self._targets[i] for i in chosen], tokenizer.pad_id)
@@ -122,13 +122,13 @@ class Pairs:
         return count_words([vocabulary.encode_text(text) for text in texts], len(vocabulary))
 
     def gather_documents(self, index: Sequence[int] | Ints) -> Documents:
-        """BagOfWords of words of the documents ``index``, those without a summary too."""
+        """Return the documents ``index``, which may lack a summary."""
         return self.corpus.gather_documents(index)
 
     def sentence_batches(self, tokens: int, seed: int | None = None) -> list[Ints]:
-        """Indices of pairs, each batch of like length and about ``tokens`` padded tokens, sources included.
+        """Return batches of pairs of similar length and about ``tokens`` padded tokens, sources included.
 
-        As ``Corpus.sentence_batches``: shuffled with a ``seed``, by length without one.
+        As in ``Corpus.sentence_batches``: shuffled with a ``seed``, by length without one.
         """
         self.require_sentences()
         return length_batches(self.lengths, tokens, seed)
@@ -144,7 +144,7 @@ class Pairs:
 def _pairs(
     table: pa.Table, field: Field, vocabulary: ExtendedVocabulary, source_tokens: int
 ) -> Iterator[tuple[int, list[int], list[int], int]]:
-    """Number, source, target and words of every document with a summary; long sources as `_beginning` leaves them."""
+    """Yield number, source, target and word count of documents with a summary; ``_beginning`` cuts long sources."""
     for numbers, documents, texts in _rows(table, field):
         sources = vocabulary.encode_sources([_beginning(sentences, source_tokens) for sentences in documents])
         seen = [source[:source_tokens] for source in sources]
@@ -153,7 +153,7 @@ def _pairs(
 
 
 def _rows(table: pa.Table, field: Field) -> Iterator[tuple[list[int], list[list[str]], list[str]]]:
-    """Numbers, sentences and summaries of the documents that have one, a few at a time."""
+    """Yield numbers, sentences and summaries of documents that have one, a few at a time."""
     start = 0
     for batch in table.select(["sentences", field]).to_batches(max_chunksize=AT_ONCE):
         texts = batch[field].to_pylist()
@@ -164,16 +164,16 @@ def _rows(table: pa.Table, field: Field) -> Iterator[tuple[list[int], list[list[
 
 
 def _beginning(sentences: list[str], tokens: int) -> list[str]:
-    """The first sentences, up to where they are more than so many tokens for certain.
+    """Return the first sentences that certainly have more than ``tokens`` tokens.
 
-    A word between blanks, of letters and digits alone, is one token at least of any tokenizer.
+    An alphanumeric word between spaces has at least one token in any tokenizer.
     """
     words = accumulate(sum(map(str.isalnum, sentence.split())) for sentence in sentences)
     return sentences[: 1 + bisect_right(list(words), tokens)]
 
 
 def _padded(rows: list[NDArray[np.int32]], pad_id: int) -> torch.Tensor:
-    """Rows side by side with shape (B, longest)."""
+    """Return padded rows with shape (B, longest)."""
     out = np.full((len(rows), max(map(len, rows))), pad_id, dtype=np.int64)
     for target, row in zip(out, rows, strict=True):
         target[: len(row)] = row

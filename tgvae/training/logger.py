@@ -88,7 +88,7 @@ class MetricLogger:
         return None if self._sums is None else self._total(self._sums)
 
     def begin_epoch(self, title: str, batches: int, done: int) -> None:
-        """Show progress through a phase, of whose ``batches`` so many are ``done``."""
+        """Show progress through the ``batches`` of a phase, of which ``done`` are finished."""
         self._bar.close()
         self._advance: Advance = self._bar.enter_context(progress_step(title, batches, done))
         self._since = time.monotonic()

@@ -94,12 +94,12 @@ def two(prepared: PreparedFolder, edges: str, tmp_path_factory: pytest.TempPathF
     """Runs of two processes, a thread each; the job ends soon after one of them was killed."""
     folder = tmp_path_factory.mktemp("two")
     launch = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0"
-    settings = "--mixed_precision no --dynamo_backend no -m tests.test_processes"
+    settings = "--mixed_precision no --dynamo_backend no -m tests.test_distributed"
     command = [sys.executable, "-m", *launch.split(), *settings.split(), str(prepared.path), edges, str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 1, done.stderr  # what the other one tells, unless it is ended first: test_faults.py
+    assert done.returncode == 1, done.stderr  # what the other one tells, unless it is ended first: test_failures.py
     assert time.time() - float(done.stdout.split()[-1]) < 30
     return folder
 
