@@ -1,9 +1,9 @@
-"""The grid of Wang et al. 2019 on a prepared corpus, and its tables beside the published ones.
+"""The grid of Wang et al. 2019 on a prepared corpus, and its tables next to the published ones.
 
 tgvae prepare train.jsonl valid.jsonl test.jsonl --out prepared/arxiv --recipe paper --fields.label topic
 python scripts/reproduce.py prepared/arxiv --out runs/grid --jobs 2
 
-Every cell is a run folder below OUT, trained and evaluated under one protocol. What is done already is not done
+Every cell is a run folder below OUT, trained and evaluated with the same settings. What is done already is not done
 again: an interrupted grid goes on, in the middle of a training too.
 """
 
@@ -22,12 +22,11 @@ from typing import Any, Literal
 import torch
 import tyro
 
+from paper_tables import LANGUAGE_MODEL, all_tables, header
 from tgvae.cli.evaluate import evaluate_run, load_reference_lm
 from tgvae.cli.main import keep_memory
-from tgvae.evaluation.paper_tables import LANGUAGE_MODEL, all_tables
 from tgvae.evaluation.report import EvalConfig
 from tgvae.evaluation.report_io import FOLDER, REPORT, load_evaluation
-from tgvae.evaluation.studies import header
 from tgvae.models.sentence import SentenceConfig
 from tgvae.models.tgvae import TGVAEConfig
 from tgvae.models.topic import TopicConfig
@@ -57,7 +56,7 @@ class Options:
     """Of training."""
     jobs: int = 1
     """Cells at a time; the cores are shared among them."""
-    protocol: EvalConfig = field(default_factory=EvalConfig)
+    config: EvalConfig = field(default_factory=EvalConfig)
 
 
 def main() -> None:
@@ -65,7 +64,7 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     options.out.mkdir(parents=True, exist_ok=True)
     grid = cells(options)
-    run_all(options, {LANGUAGE_MODEL: grid[LANGUAGE_MODEL]})  # first: it is the mark of all others
+    run_all(options, {LANGUAGE_MODEL: grid[LANGUAGE_MODEL]})  # first: it is the baseline of all others
     run_all(options, grid)
     text = "\n\n".join(
         [header(f"Seed {options.seed}"), *all_tables({name: load_evaluation(options.out / name)[1] for name in grid})]
@@ -117,20 +116,20 @@ def train_cell(options: Options, name: str, recipe: Recipe) -> None:
 
 
 def evaluate_cell(options: Options, name: str, recipe: Recipe) -> None:
-    """Evaluate a trained cell under the protocol of the grid, unless that is done."""
-    run, protocol = options.out / name, replace(options.protocol, lda=True)
-    if (run / FOLDER / REPORT).is_file() and load_evaluation(run)[0]["config"] == as_json(protocol):
+    """Evaluate a trained cell with the settings of the grid, unless that is done."""
+    run, config = options.out / name, replace(options.config, lda=True)
+    if (run / FOLDER / REPORT).is_file() and load_evaluation(run)[0]["config"] == as_json(config):
         return
     start_process(options)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    judge_run = options.out / LANGUAGE_MODEL
-    reference = load_reference_lm(judge_run, load_run(judge_run, device), data=options.data)
-    evaluate_run(run, load_run(run, device), reference, config=protocol, data=options.data)
+    reference_run = options.out / LANGUAGE_MODEL
+    reference = load_reference_lm(reference_run, load_run(reference_run, device), data=options.data)
+    evaluate_run(run, load_run(run, device), reference, config=config, data=options.data)
 
 
-def as_json(protocol: EvalConfig) -> dict[str, Any]:
-    """The protocol as a report has it."""
-    return dict(json.loads(json.dumps(asdict(protocol))))
+def as_json(config: EvalConfig) -> dict[str, Any]:
+    """Return the settings as they are in a report."""
+    return dict(json.loads(json.dumps(asdict(config))))
 
 
 def start_process(options: Options) -> None:

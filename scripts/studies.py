@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from paper_tables import header, with_error
 from tgvae.cli.main import keep_memory
 from tgvae.data.corruption import Corruption
 from tgvae.datasets import load_split, open_source
@@ -25,7 +26,6 @@ from tgvae.evaluation.likelihood import importance_weighted_nll
 from tgvae.evaluation.link_prediction import link_metrics
 from tgvae.evaluation.metric import Metrics
 from tgvae.evaluation.registry import baseline_name
-from tgvae.evaluation.studies import header, with_error
 from tgvae.files import write_text
 from tgvae.formatting import Table
 from tgvae.models.vae import VectorConfig

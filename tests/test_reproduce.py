@@ -16,7 +16,6 @@ import torch
 from tgvae import runs
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
-from tgvae.evaluation import paper_tables
 from tgvae.evaluation.metric import Metric
 from tgvae.evaluation.report_io import FOLDER, REPORT, load_evaluation
 from tgvae.models.base import load
@@ -25,12 +24,16 @@ from tgvae.models.topic import TopicConfig
 from tgvae.runs import read_recipe
 from tgvae.training.loop import Trainer
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+import paper_tables
+
 CELLS = ["lm", "vae-k0", "vae-k1", "tgvae-t3-k0", "tgvae-t3-k1", "prodlda-t3"]
 ARGUMENTS = [
     *("--topics", "3", "--flows", "0", "1", "--epochs", "1", "--seed", "5"),
     *("--sentence.embedding-size", "8", "--sentence.hidden-size", "8", "--sentence.latent-size", "4"),
-    *("--protocol.samples", "2", "--protocol.weighted-sentences", "10", "--protocol.generated", "8"),
-    *("--protocol.reverse", "0", "--protocol.per-topic", "2"),
+    *("--config.samples", "2", "--config.weighted-sentences", "10", "--config.generated", "8"),
+    *("--config.reverse", "0", "--config.per-topic", "2"),
 ]
 
 
@@ -109,13 +112,18 @@ def test_tables_hold_every_cell_and_the_published_rows(out: Path) -> None:
         assert set(rows[1]) == {"---"}
     reports = {cell: load_evaluation(out / cell)[1] for cell in CELLS}
     assert [len(report) for report in reports.values()] == [2, 3, 3, 5, 5, 1], "sections"
-    by_section = {"perplexity, ELBO": "language", "self-BLEU-2": "generation", "topic NPMI": "topics"}
-    by_section |= {"fidelity_1": "guidance", "active_units": "latent"}
-    for name, section in by_section.items():
+    shown = {
+        ("language", "perplexity_elbo"): "perplexity, ELBO",
+        ("generation", "self_bleu_2"): "self-BLEU-2",
+        ("topics", "topic_npmi"): "topic NPMI",
+        ("guidance", "fidelity_1"): "fidelity, strength 1",
+        ("latent", "active_units"): "active units",
+    }
+    for (section, id), name in shown.items():
         (found,) = [rows for rows in tables if name in rows[0]]
         assert [row[0] for row in found[2:]] == [cell for cell in CELLS if section in reports[cell]]
         for cell, *row in found[2:]:
-            assert row[found[0].index(name) - 1] == paper_tables.value(reports[cell][section][name])
+            assert row[found[0].index(name) - 1] == paper_tables.value(reports[cell][section][id])
 
 
 def test_the_papers_rows_stand_beside_the_largest_models(out: Path) -> None:
@@ -135,7 +143,7 @@ def test_the_papers_rows_stand_beside_the_largest_models(out: Path) -> None:
         assert ours[f"{name}, test-BLEU"] == expected
     coherence = load_evaluation(out / "tgvae-t3-k1")[1]["topics"]["topic_npmi_window_10"]
     assert {row[0]: row[1] for row in npmi[2:]} == {
-        "lda": f"{coherence.baselines['lda']:.3f}",
+        "LDA": f"{coherence.baselines['lda']:.3f}",
         "TCNLM": "",
         "TGVAE": f"{coherence.value:.3f}",
     }
@@ -148,7 +156,7 @@ def test_a_finished_grid_is_only_printed(
         raise AssertionError("nothing is left to be done")
 
     monkeypatch.setattr(runs, "start_run", never)
-    monkeypatch.setattr(script, "measure", never)
+    monkeypatch.setattr(script, "evaluate_run", never)
     monkeypatch.setattr(Trainer, "_train_epoch", never)
     before = (out / "tables.md").read_text(encoding="utf-8")
     capsys.readouterr()
@@ -163,8 +171,10 @@ def test_a_trained_cell_is_only_measured(
     before = report.read_text(encoding="utf-8")
     report.unlink()
     measured = []
-    measure = script.measure
-    monkeypatch.setattr(script, "measure", lambda run, *a, **k: measured.append(run.name) or measure(run, *a, **k))
+    evaluate_run = script.evaluate_run
+    monkeypatch.setattr(
+        script, "evaluate_run", lambda run, *a, **k: measured.append(run.name) or evaluate_run(run, *a, **k)
+    )
     monkeypatch.setattr(runs, "start_run", None)
     grid(script, prepared, out)
     assert measured == ["vae-k1"]
@@ -231,7 +241,7 @@ def test_tables_do_without_the_weighted_bound(out: Path) -> None:
     for report in reports.values():
         report["language"] = {name: f for name, f in report.get("language", {}).items() if "_iw" not in name}
     without = paper_tables.all_tables(reports)
-    assert "perplexity_iw" in "".join(with_it)
+    assert "perplexity, IW 2" in "".join(with_it)
     assert "IW" not in "".join(without)
     assert len(with_it) == len(without)
 

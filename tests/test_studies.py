@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+from paper_tables import header, with_error
 from scripts import studies
-from tgvae.evaluation.studies import header, with_error
 
 
 def test_mean_and_standard_error() -> None:

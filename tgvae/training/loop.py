@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tgvae.data.dataset import Examples, Ints
 from tgvae.distributed import any_process, share_of_batch
 from tgvae.errors import Stopped, UserError
-from tgvae.evaluation.likelihood import bound_of
+from tgvae.evaluation.likelihood import validation_bound
 from tgvae.kernels.parallel import threads_for_calls
 from tgvae.models.base import WEIGHTS, Model
 from tgvae.random import derive_seed, fork_rng
@@ -182,7 +182,7 @@ class Trainer:
         Terms have the weights of the end of the phase, so that epochs are comparable; free nats are not applied.
         """
         with self._checked("valid", phase, torch.empty(0, dtype=torch.long)):
-            bound = bound_of(self.model, self.examples["valid"], phase.unit, corruption=phase.corruption)
+            bound = validation_bound(self.model, self.examples["valid"], phase.unit, phase.corruption)
         weights = {name: schedule(1.0) for name, schedule in phase.weights.items()}
         score = sum(weights.get(name, 1.0) * bound.mean(name) for name in bound.terms)
         score = broadcast_object_list([score])[0]  # in the last bits processes could disagree on the best epoch

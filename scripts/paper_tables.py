@@ -1,9 +1,15 @@
-"""The tables of Wang et al. 2019 (arXiv 1903.07137): published rows, and reports of a grid in the same form."""
+"""Tables of studies: those of Wang et al. 2019 (arXiv 1903.07137) with published rows, and means over seeds."""
 
 from __future__ import annotations
 
+import math
+import platform
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+import numpy as np
 
 from tgvae.evaluation.metric import Metric, Report
 
@@ -32,7 +38,7 @@ BLEU = {
 
 
 def all_tables(reports: Mapping[str, Report]) -> list[str]:
-    """The paper's tables with the largest model of each kind beside the published rows; then the whole grid."""
+    """Return the paper's tables, published rows next to the largest models, then tables of the whole grid."""
     language = ["perplexity_elbo", "reconstruction_per_sentence", "kl_per_sentence", "kl_z_per_sentence"]
     if any("perplexity_iw" in report.get("language", {}) for report in reports.values()):
         language.append("perplexity_iw")
@@ -58,7 +64,7 @@ def all_tables(reports: Mapping[str, Report]) -> list[str]:
 
 
 def paper_tables(reports: Mapping[str, Report]) -> list[str]:
-    """Perplexity, NPMI and BLEU 2 / 3 / 4 as the paper prints them, this corpus in the first column."""
+    """Return perplexity, NPMI and BLEU 2 / 3 / 4 as in the paper, with this corpus in the first column."""
     ours = {
         "GRU language model": reports[LANGUAGE_MODEL],
         "VAE": reports["vae-k0"],
@@ -89,28 +95,28 @@ def paper_tables(reports: Mapping[str, Report]) -> list[str]:
 
 
 def sizes(name: str) -> list[int]:
-    """T and K in the name of a run."""
+    """Return T and K from the name of a run."""
     return [int(number) for number in re.findall(r"\d+", name)]
 
 
 def _coherence(report: Report) -> dict[str, list[str]]:
-    """Coherence of TGVAE, and of LDA beside it."""
-    figure = report["topics"]["topic_npmi_window_10"]
-    return {"LDA": [f"{figure.baselines['lda']:.3f}"], "TGVAE": [f"{figure.value:.3f}"]}
+    """Return the coherence of TGVAE and of its baseline LDA."""
+    metric = report["topics"]["topic_npmi_window_10"]
+    return {"LDA": [f"{metric.baselines['lda']:.3f}"], "TGVAE": [f"{metric.value:.3f}"]}
 
 
 def plain(report: Report, section: str, name: str) -> str:
-    """A figure without its marks."""
+    """Return the value of a metric without its baselines."""
     return number(report[section][name].value)
 
 
 def number(x: float) -> str:
-    """As many digits as the paper prints."""
+    """Return a number with as many digits as in the paper."""
     return f"{x:.{1 if abs(x) >= 10 else 3}f}"
 
 
 def table(title: str, section: str, ids: list[str], reports: Mapping[str, Report]) -> str:
-    """A row for every run that has the section; marks stand in brackets."""
+    """Return a table with one row per run that has the section; baselines are in brackets."""
     cells = [
         [run, *(value(report[section].get(id)) for id in ids)] for run, report in reports.items() if section in report
     ]
@@ -119,14 +125,27 @@ def table(title: str, section: str, ids: list[str], reports: Mapping[str, Report
 
 
 def markdown(title: str, columns: Sequence[str], cells: list[list[str]]) -> str:
-    """A table under its title."""
+    """Return a Markdown table under its title."""
     lines = [["", *columns], ["---"] * (1 + len(columns)), *cells]
     return f"**{title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def value(figure: Metric | None) -> str:
-    """A figure with its marks in brackets; nothing where the run has none."""
-    if figure is None:
+def value(metric: Metric | None) -> str:
+    """Return a metric with its baselines in brackets; "" if the run does not have it."""
+    if metric is None:
         return ""
-    shown = [number(x) for x in (figure.value, *figure.baselines.values())]
+    shown = [number(x) for x in (metric.value, *metric.baselines.values())]
     return shown[0] + (f" ({', '.join(shown[1:])})" if shown[1:] else "")
+
+
+def header(what: str) -> str:
+    """Return the command and versions that made a table, and what its values are."""
+    used = ", ".join(f"{name} {version(name)}" for name in ("torch", "tgvae"))
+    return f"`{' '.join(sys.argv)}`\n\nPython {platform.python_version()}, {used}. {what}."
+
+
+def with_error(values: Sequence[float]) -> str:
+    """Return mean and standard error; a single value without an error."""
+    if len(values) < 2:
+        return f"{values[0]:.2f}"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.2f}"
