@@ -24,7 +24,7 @@ from tgvae.models.topic import TopicConfig, TopicModel
 from tgvae.models.vae import VectorConfig, VectorVAE
 
 TEXT = PAGE.read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## ((?:\d+\.|Aside).*)\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE))
+SECTIONS = dict(re.findall(r"^## ((?:\d+\.|A graph).*)\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE))
 SMALLER = {
     r"epochs=\d+": "epochs=1",
     "since=2000": "since=2017",
@@ -99,7 +99,7 @@ def test_numbers_in_prose_are_printed_in_the_same_section() -> None:
 
 
 def test_table_names_existing_code() -> None:
-    parts = re.findall(r"`((?:tgvae/)\S+\.py)(?::(\w+))?`", TEXT[TEXT.index("The code that each rung adds") :])
+    parts = re.findall(r"`((?:tgvae/)\S+\.py)(?::(\w+))?`", TEXT[TEXT.index("The code of each step") :])
     assert len(parts) > len(SECTIONS)
     for path, name in parts:
         code = (PAGE.parent.parent / path).read_text(encoding="utf-8")
