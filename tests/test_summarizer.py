@@ -190,7 +190,7 @@ def test_how_many_are_written_at_once_changes_nothing(
     texts = [d["text"] for d in named_documents(5, seed=5)]
     expected = trained.summarize(texts, num=7, settings=settings, seed=4)
     for at_once in (1, 30):
-        monkeypatch.setattr("tgvae.models.summarization.AT_ONCE", at_once)
+        monkeypatch.setattr("tgvae.models.summarization.MAX_HYPOTHESES", at_once)
         found = trained.summarize(texts, num=7, settings=settings, seed=4)
         assert [[s.text for s in row] for row in found] == [[s.text for s in row] for row in expected]
 

@@ -1,4 +1,4 @@
-"""From texts to summaries, with any model that reads a source and writes from it.
+"""Summaries of texts, with any model that encodes a source and decodes from it.
 
 Shape legend: B documents, N source tokens, K summaries a document, T topics, Z latent.
 """
@@ -26,8 +26,8 @@ from tgvae.progress import track
 from tgvae.random import make_generator
 
 SUMMARY = DecodeSettings("beam", beams=5, no_repeat_ngram=3, min_length=3, max_length=40)
-BATCH_TOKENS = 8192  # of the documents read together
-AT_ONCE = 256  # hypotheses open together; each document has at least those of one summary
+BATCH_TOKENS = 8192  # of the documents encoded together
+MAX_HYPOTHESES = 256  # open at a time, but at least those of one summary per document
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Summary:
 
     Attributes:
         text: readable, on one line.
-        log_prob: log p(y | x, z) under the model in nats, untempered, the end counted.
-        score: nats a token, the end counted: comparable between lengths.
-        finished: False when it was cut at the maximum length.
+        log_prob: log p(y | x, z) in nats under the model itself (no temperature, no filters), eos counted.
+        score: log_prob per token, eos counted: comparable between lengths.
+        finished: False if it was cut at the maximum length.
     """
 
     text: str
@@ -49,12 +49,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class SummaryResult:
-    """What was made of a document.
+    """Summaries of a document, with details.
 
     Attributes:
-        summaries: none if the document is empty.
-        cut: whether it was longer than the model reads.
-        topics: shares of its three main topics by number; none for a model without topics.
+        summaries: empty for an empty document.
+        cut: whether the document was longer than the model's limit.
+        topics: shares of its three main topics by number; empty for a model without topics.
     """
 
     summaries: list[Summary] = field(default_factory=list)
@@ -64,7 +64,7 @@ class SummaryResult:
 
 @dataclass(frozen=True)
 class TopicGuide:
-    """A topic's number, and how far z moves towards it from the mean of the document's own topics: 1 is all the way."""
+    """A topic, and how far z moves towards it from the mean of the document's own topics: 1 is all the way."""
 
     topic: int
     strength: float = 1.0
@@ -72,7 +72,7 @@ class TopicGuide:
 
 @dataclass(frozen=True)
 class SummaryRequest:
-    """What is asked for: so many summaries a document, around a topic or not, decoded so, with draws of a seed."""
+    """Number of summaries per document, topic guidance, decoding settings and seed."""
 
     num: int
     guide: TopicGuide | None
@@ -81,34 +81,34 @@ class SummaryRequest:
 
 
 class SummaryGenerator(TopicPriorModel):
-    """Abstract: reads documents, draws a latent for each, and writes from both."""
+    """Abstract: a model that encodes documents, samples a latent for each, and decodes from both."""
 
     decoder: PointerGeneratorDecoder
 
     @property
     @abstractmethod
     def guided(self) -> bool:
-        """Whether there are topics."""
+        """Whether the model has topics."""
 
     @property
     @abstractmethod
     def stochastic(self) -> bool:
-        """Whether there is a latent."""
+        """Whether the model has a latent."""
 
     @abstractmethod
     def read(self, ids: Tensor, lengths: Tensor) -> Source:
-        """The documents with tokens (B, N), of which each has ``lengths`` (B,), as the decoder sees them."""
+        """Encode documents with tokens (B, N) and ``lengths`` (B,)."""
 
     @abstractmethod
-    def sample_latents(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
-        """Latents with shape (K, B, Z): the first at the mean of q(z | x), the others drawn from it.
+    def sample_latents(self, source: Source, proportions: Tensor | None, request: SummaryRequest) -> Tensor:
+        """Return latents with shape (K, B, Z): the mean of q(z | x) first, then samples of it.
 
-        The noise of the k-th one is the same for every document, so that neither their order nor what stands
-        in a batch changes anything. ``proportions``: those of the topics (B, T); None without topics.
+        The noise of the k-th latent is the same for every document, so results do not depend on order or batches.
+        ``proportions`` are those of topics, (B, T); None without topics.
         """
 
     def require_topics(self) -> None:
-        """Raises UserError for a model without topics."""
+        """Raise UserError for a model without topics."""
         if not self.guided:
             raise UserError(
                 "this summarizer has no topics: train with --model.latent topics (recipe summarizer), or without a "
@@ -125,9 +125,9 @@ class SummaryGenerator(TopicPriorModel):
         settings: DecodeSettings = SUMMARY,
         seed: int = 0,
     ) -> list[list[Summary]]:
-        """``num`` summaries of every text, in order; none of an empty text. See ``digest``."""
-        digests = self.summarize_documents(texts, num, topic, strength=strength, settings=settings, seed=seed)
-        return [digest.summaries for digest in digests]
+        """``num`` summaries of every text, in order; none of an empty text. See ``result``."""
+        results = self.summarize_documents(texts, num, topic, strength=strength, settings=settings, seed=seed)
+        return [result.summaries for result in results]
 
     @torch.no_grad()
     def summarize_documents(
@@ -140,51 +140,57 @@ class SummaryGenerator(TopicPriorModel):
         settings: DecodeSettings = SUMMARY,
         seed: int = 0,
     ) -> list[SummaryResult]:
-        """Summaries of texts, and what else is known of each.
+        """Summarize texts, and return details of each.
 
         Args:
-            texts: documents as they are; they are cleaned and split as in preparation.
-            num: summaries a document: the first from the mean of z, the others from draws.
-            topic: pull them towards a topic, by number or by words that it is about.
-            strength: of that pull: 0 is none, 1 the model's own prior of the topic.
-            settings: decoding; beam search by default. Plain samples depend on what else is in the batch.
-            seed: of the draws.
+            texts: raw documents; they are cleaned and split as in preparation.
+            num: summaries per document: the first from the mean of z, the others from samples of z.
+            topic: guide summaries towards a topic, given by number or by words that describe it.
+            strength: of the guidance: 0 is none, 1 the model's own prior of the topic.
+            settings: decoding; beam search by default. Samples depend on the other texts of the batch.
+            seed: of z and of sampling.
 
         Raises:
-            UserError: no such topic, or several summaries asked of a model that can make but one.
+            UserError: an unknown topic, or several summaries from a deterministic model.
         """
         if isinstance(texts, str):
             raise UserError("texts is one text; give a list of texts")
         self._require_variety(num, settings)
-        wish = SummaryRequest(num, None if topic is None else self._guide(topic, strength), settings, seed)
+        request = SummaryRequest(num, None if topic is None else self._guide(topic, strength), settings, seed)
         limit, vocabulary = self.config.source_tokens, ExtendedVocabulary(self.tokenizer)
         documents = [split_sentences(clean_text(text)) for text in texts]
         sources = [vocabulary.encode_source(sentences) for sentences in documents]
-        digests = [SummaryResult(cut=len(source) > limit) for source in sources]
+        results = [SummaryResult(cut=len(source) > limit) for source in sources]
         lengths = np.array([min(len(source), limit) for source in sources], dtype=np.int64)
         for rows in track(length_batches(lengths, BATCH_TOKENS, None) if len(texts) else [], "summarizing"):
             full = [i for i in rows.tolist() if sources[i]]
-            summaries = self._write([sources[i][:limit] for i in full], [documents[i] for i in full], vocabulary, wish)
+            summaries = self._summaries_of(
+                [sources[i][:limit] for i in full], [documents[i] for i in full], vocabulary, request
+            )
             for i, (written, topics) in zip(full, summaries, strict=True):
-                digests[i] = replace(digests[i], summaries=written, topics=topics)
-        return digests
+                results[i] = replace(results[i], summaries=written, topics=topics)
+        return results
 
-    def _write(
-        self, sources: list[list[int]], documents: list[list[str]], vocabulary: ExtendedVocabulary, wish: SummaryRequest
+    def _summaries_of(
+        self,
+        sources: list[list[int]],
+        documents: list[list[str]],
+        vocabulary: ExtendedVocabulary,
+        request: SummaryRequest,
     ) -> Iterator[tuple[list[Summary], dict[int, float]]]:
-        """Summaries and main topics of documents, none empty, given as tokens and as sentences."""
+        """Yield summaries and main topics of documents, none empty, given as tokens and as sentences."""
         if not sources:
             return
         size = len(self.tokenizer)
         ids = pad_sequence(list(map(torch.tensor, sources)), True, self.tokenizer.pad_id).to(self.device)
-        beyond = ids[ids >= size].unique()  # only words of this batch widen its output
+        beyond = ids[ids >= size].unique()  # only extra words of this batch widen its output layer
         here = torch.where(ids < size, ids, size + torch.searchsorted(beyond, ids))
         source = self.read(here, torch.tensor(list(map(len, sources)), device=self.device))
         proportions = self._proportions(documents)
-        decoder, z = SourceDecoder(self.decoder, source, len(beyond)), self.sample_latents(source, proportions, wish)
-        generator = make_generator(wish.seed, self.device)
-        each = max(1, AT_ONCE // (len(sources) * wish.settings.open_hypotheses))
-        decoded = [(len(some), self._decode(decoder, some, wish.settings, generator)) for some in z.split(each)]
+        decoder, z = SourceDecoder(self.decoder, source, len(beyond)), self.sample_latents(source, proportions, request)
+        generator = make_generator(request.seed, self.device)
+        each = max(1, MAX_HYPOTHESES // (len(sources) * request.settings.open_hypotheses))
+        decoded = [(len(some), self._decode(decoder, some, request.settings, generator)) for some in z.split(each)]
         written: list[list[Summary]] = [[] for _ in sources]
         open_ids = [*range(size), *beyond.tolist()]
         for draws, part in decoded:
@@ -197,12 +203,12 @@ class SummaryGenerator(TopicPriorModel):
     def _decode(
         self, decoder: SourceDecoder, z: Tensor, settings: DecodeSettings, generator: torch.Generator
     ) -> Decoded:
-        """Rows of the result: the K latents of z with shape (K, B, Z) of one document, then those of the next."""
+        """Decode latents (K, B, Z); rows of the result are the K summaries of a document, then those of the next."""
         state = decoder.start(z.transpose(0, 1).flatten(0, 1))
         return decode_tokens(decoder, state, self.tokenizer, settings, generator)
 
     def _proportions(self, documents: list[list[str]]) -> Tensor | None:
-        """Topic proportions (B, T) of documents, each a list of sentences."""
+        """Return topic proportions (B, T) of documents, each a list of sentences."""
         if not self.guided:
             return None
         words = [[w for s in sentences for w in self.vocabulary.encode(word_tokenize(s))] for sentences in documents]
@@ -219,13 +225,13 @@ class SummaryGenerator(TopicPriorModel):
             raise UserError(f"num must be at least 1, not {num}")
         if num > 1 and not self.stochastic and settings.strategy != "sample":
             raise UserError(
-                "this summarizer has no latent to draw, so its summaries of a document would all be the same; "
+                "this summarizer has no latent, so all summaries of a document would be the same; "
                 "ask for one, or decode with the strategy sample"
             )
 
 
 def _summaries(decoded: Decoded, pad_id: int, vocabulary: ExtendedVocabulary, open_ids: list[int]) -> list[Summary]:
-    """Readable summaries; ``open_ids`` has the id in the vocabulary of every id decoded."""
+    """Return readable summaries; ``open_ids`` maps decoded ids to ids of the extended vocabulary."""
     rows = zip(decoded.ids.tolist(), decoded.log_prob.tolist(), decoded.finished.tolist(), strict=True)
     made = []
     for row, log_prob, finished in rows:

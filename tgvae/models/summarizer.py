@@ -1,16 +1,12 @@
-"""Summarizer: an attentive sequence-to-sequence model with a latent and a copy gate, beside a topic model.
+"""Summarizer: a sequence-to-sequence model with attention, a copy gate, a latent and a topic model.
 
-    q(z | x) from the document x alone,   p(z | t) = sum_i t_i N(z; mu(beta_i), diag sigma^2(beta_i)),
     log p(y | x) >= E_q[log p(y | x, z)] - KL(q(z | x) || p(z | t))
 
-t is that of the whole document: the summary is not part of it. By default the component is a latent of its own,
-z = mu_c + U delta with delta from the document, c ~ Cat(t), and in training
+q(z | x) depends on the document x alone, so training and use share one network. t is that of the whole document, which
+does not contain the summary. Prior and posterior of z are in ``topic_prior.py``. With the kind ``component`` the
+summary's words assign c in training, so c says which of the document's topics the summary is about. Without that
+evidence the decoder, which sees the document, learns to ignore z, and guidance by a topic has no effect.
 
-    q(c | y, d) ∝ t_c prod_{w in y} beta_{c,w}^evidence_weight
-
-so that c says which of the document's topics the summary speaks of. Without evidence the decoder, which sees the
-document, learns nothing from z, and a topic asked for changes nothing. The KL is closed form; a summary under
-another topic is one under another c, as the decoder has met in training.
 Shape legend: S samples, B documents, N source tokens, L summary tokens, T topics, Z latent, F source features.
 """
 
@@ -51,18 +47,18 @@ class SummarizerConfig:
     """Settings of the summarizer.
 
     Attributes:
-        topic: the topic model's.
-        sentence: sizes of the document's encoder and of the decoder, as those of a sentence VAE.
+        topic: settings of the topic model.
+        sentence: sizes of encoder and decoder, as those of a sentence VAE.
         latent: ``topics``: z with the topic mixture as prior; ``normal``: z with N(0, I); ``none``: no z.
-        prior: how the KL to the topic mixture is taken: ``component`` (a latent c), or for one z against
-            the whole mixture ``jensen``, ``variational``, ``monte_carlo``.
+        prior: how the KL to the topic mixture is taken: with a latent ``component``, or for a single z against the
+            whole mixture by ``jensen``, ``variational`` or ``monte_carlo``.
         evidence_weight: weight of the summary's own words in q(c | y, d), for ``component``.
-        backprop_to_topics: let the summary's loss shape the topics; else its gradient into t and beta stops.
+        backprop_to_topics: let the summary's loss change the topics; by default its gradient stops at t and beta.
         copy: let the decoder copy words of the document.
-        coverage: add the loss ``aux/coverage`` on attention spent twice on one place.
-        target: what to write: the ``summary`` of a document, its ``title``, or ``auto``, the one that more training
+        coverage: add the loss ``aux/coverage`` on repeated attention to one position.
+        target: what to generate: the ``summary`` of a document, its ``title``, or ``auto``, whichever more training
             documents have.
-        source_tokens: the document is cut after so many tokens.
+        source_tokens: tokens after which a document is cut.
     """
 
     topic: TopicConfig = field(default_factory=TopicConfig)
@@ -80,16 +76,16 @@ class SummarizerConfig:
         require_range(self, 1, math.inf, "source_tokens")
         require_range(self, 0, math.inf, "evidence_weight")
         if not self.sentence.bidirectional:
-            raise UserError("a summarizer reads its documents both ways: leave sentence.bidirectional as it is")
+            raise UserError("a summarizer needs a bidirectional encoder: leave sentence.bidirectional at its default")
         if self.sentence.softmax != "full":
-            raise UserError("a summarizer copies words, which needs the full softmax: leave sentence.softmax as it is")
+            raise UserError("a summarizer needs the full softmax to copy words: leave sentence.softmax at its default")
 
 
 class Summarizer(SummaryGenerator):
-    """Writes the summary or title of a document (See et al. 2017, with the latent of Wang et al. 2019).
+    """Generates the summary or title of a document (See et al. 2017, with the latent of Wang et al. 2019).
 
     Examples:
-        One of random weights; a trained one comes from ``Summarizer.from_pretrained(RUN)``:
+        An untrained model; load a trained one with ``Summarizer.from_pretrained(RUN)``:
 
         >>> from tgvae.data.tokenizers import WordTokenizer
         >>> from tgvae.data.vocabulary import TopicVocabulary
@@ -97,7 +93,7 @@ class Summarizer(SummaryGenerator):
         >>> config, words = SummarizerConfig(TopicConfig(topics=2)), WordTokenizer(["the", "army", "won"])
         >>> model = Summarizer(config, words, TopicVocabulary(["army"])).eval()
         >>> texts = ["The army of Zog won.", ""]
-        >>> [len(found) for found in model.summarize(texts, num=2)]  # none of an empty text
+        >>> [len(found) for found in model.summarize(texts, num=2)]  # an empty text has none
         [2, 0]
     """
 
@@ -152,7 +148,7 @@ class Summarizer(SummaryGenerator):
     def trace(
         self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
     ) -> Trace:
-        """Documents alone give the topic model's terms; a batch of pairs gives both models'."""
+        """Return the topic model's terms for documents alone, and those of both models for pairs."""
         if isinstance(batch, Documents):
             self.require_topics()
             return self.topic.trace(batch, samples)
@@ -181,32 +177,32 @@ class Summarizer(SummaryGenerator):
         prior_z = standard_normal(self.config.sentence.latent_size, self.device)
         return {"z": Latent(q, prior_z, q.rsample((samples,)), "sentence")}
 
-    def sample_latents(self, source: Source, proportions: Tensor | None, wish: SummaryRequest) -> Tensor:
+    def sample_latents(self, source: Source, proportions: Tensor | None, request: SummaryRequest) -> Tensor:
         if not self.stochastic:
-            return source.final.new_zeros(wish.num, len(source.final), 0)
-        draws = make_generator(wish.seed)
-        noise = torch.randn(wish.num, 1, self.config.sentence.latent_size, generator=draws).to(self.device)
+            return source.final.new_zeros(request.num, len(source.final), 0)
+        draws = make_generator(request.seed)
+        noise = torch.randn(request.num, 1, self.config.sentence.latent_size, generator=draws).to(self.device)
         noise[0] = 0
         if proportions is None:
             return self.head(source.final).place(noise)
-        prior, guide = self.prior(proportions), wish.guide
+        prior, guide = self.prior(proportions), request.guide
         if self.config.prior == "component":
-            centre = self._choose(prior, wish.num, draws) if guide is None else self._guided_centre(prior, guide)
+            centre = self._choose(prior, request.num, draws) if guide is None else self._guided_centre(prior, guide)
             return self.head(source.final, centre).place(noise)
         pull = 0.0 if guide is None else guide.strength * (prior.loc[guide.topic] - prior.mean)
         return self.head(source.final).place(noise) + pull
 
     def _choose(self, prior: GaussianMixture, num: int, draws: torch.Generator) -> Tensor:
-        """mu_c with shape (K, B, Z): c the main topic first, then drawn from t by its inverse distribution."""
+        """Return mu_c with shape (K, B, Z): c is the main topic first, then sampled from t by inversion."""
         places = torch.rand(num, 1, 1, generator=draws).to(self.device)
         c = (prior.weights.cumsum(-1) < places).sum(-1).clamp_max(len(prior.loc) - 1)
         c[0] = prior.weights.argmax(-1)
         return prior.loc[c]
 
     def _guided_centre(self, prior: GaussianMixture, guide: TopicGuide) -> Tensor:
-        """m + strength (mu_c - m) with shape (B, Z), c the topic asked for, m the mean of the document's mixture."""
+        """Return m + strength (mu_c - m) with shape (B, Z), m the mean of the document's mixture."""
         return torch.lerp(prior.mean, prior.loc[guide.topic], guide.strength)
 
     def _hidden(self, inputs: Tensor) -> Tensor:
-        """The decoder's inputs, of which words are dropped in training only."""
+        """Return the decoder's inputs, with word dropout in training."""
         return drop_words(inputs, self.config.sentence.word_dropout, self.tokenizer.unk_id) if self.training else inputs
