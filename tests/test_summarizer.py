@@ -280,7 +280,7 @@ def test_components_are_drawn_by_the_topics_of_the_document(titled: PreparedFold
         ("full", {"topic": 4}, "no topic 4"),
         ("full", {"topic": "qwertz"}, "topic vocabulary"),
         ("full", {"topic": 1, "strength": -1.0}, "strength is -1"),
-        ("plain", {"num": 2}, "no latent to draw"),
+        ("plain", {"num": 2}, "has no latent"),
         ("plain", {"topic": 1}, "has no topics"),
         ("normal", {"topic": 1}, "has no topics"),
         ("full", {"texts": "The army was near."}, "give a list of texts"),
