@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from scipy.sparse import csr_array
 
 from tgvae.data.batch import Batch
@@ -19,6 +20,7 @@ from tgvae.data.bow import BagOfWords
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.errors import UserError
+from tgvae.models import base
 from tgvae.models.base import Model, load
 from tgvae.models.sentence import LanguageModel, SentenceConfig, SentenceVAE
 from tgvae.models.tgvae import TGVAE, TGVAEConfig
@@ -239,12 +241,27 @@ def test_damaged_folders_are_refused(prepared: PreparedFolder, tmp_path: Path) -
         (tmp_path / name).write_bytes(good)
 
 
-def test_a_missing_folder_is_told_without_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match="no such folder"):
-        load("runs/typo")
-    with pytest.raises(UserError, match="no such folder"):
-        load(tmp_path / "a" / "b")
+def test_missing_local_folder_is_reported_without_asking_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def download(name: str, **hub: Any) -> str:
+        asked.append(name)
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr(base, "snapshot_download", download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "sotu").mkdir(parents=True)
+    for name in ("runs/typo", "../typo", "./typo", "/typo", "~/typo", "typo", "a/b/c", str(tmp_path / "a" / "b")):
+        with pytest.raises(UserError, match="no such folder"):
+            load(name)
+    with pytest.raises(UserError, match="did you mean runs/sotu"):
+        load("runs/sotuu")
+    assert asked == []
+    with pytest.raises(UserError, match="owner/name: no such folder, and it cannot be downloaded"):
+        load("owner/name")
+    assert asked == ["owner/name"]
 
 
 def test_load_knows_every_kind_in_a_fresh_process(prepared: PreparedFolder, tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ class DecodeSettings:
         temperature: for sample: divides the logits.
         top_k: for sample: only the k most probable tokens; 0 is off.
         top_p: for sample: only the fewest tokens that together have this probability; 1 is off.
+        min_p: for sample: only tokens with at least this share of the highest probability (Nguyen et al. 2024,
+            arXiv 2407.01082); 0 is off.
+        typical_p: for sample: only the tokens whose surprise is nearest to the entropy, that together have this
+            probability (Meister et al. 2022, arXiv 2202.00666); 1 is off.
         no_repeat_ngram: no n-gram of this length occurs twice; 0 is off.
         repetition_penalty: factor on the log-probability of tokens used before; 1 is off.
         beams: for beam: open hypotheses per row.
@@ -58,6 +62,8 @@ class DecodeSettings:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
     no_repeat_ngram: int = 0
     repetition_penalty: float = 1.0
     beams: int = 5
@@ -71,6 +77,8 @@ class DecodeSettings:
             "temperature": (0 < self.temperature < math.inf, "positive and finite"),
             "top_k": (self.top_k >= 0, "0 (off) or more"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1 (off)"),
+            "min_p": (0 <= self.min_p <= 1, "from 0 (off) to 1"),
+            "typical_p": (0 < self.typical_p <= 1, "above 0 and at most 1 (off)"),
             "no_repeat_ngram": (self.no_repeat_ngram >= 0, "0 (off) or more"),
             "repetition_penalty": (1 <= self.repetition_penalty < math.inf, "1 (off) or more, and finite"),
             "beams": (self.beams >= 1, "1 or more"),
@@ -95,7 +103,8 @@ class DecodeSettings:
     @property
     def shapes(self) -> bool:
         """Whether any option changes scores, apart from forbidding tokens."""
-        warped = self.strategy == "sample" and (self.temperature != 1 or self.top_k > 0 or self.top_p < 1)
+        filtered = self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.typical_p < 1
+        warped = self.strategy == "sample" and (self.temperature != 1 or filtered)
         return warped or self.no_repeat_ngram > 0 or self.repetition_penalty > 1
 
 
@@ -104,6 +113,8 @@ ONLY_FOR: dict[str, tuple[Any, ...]] = {
     "temperature": ("sample", 1.0, READABLE_TEMPERATURE),
     "top_k": ("sample", 0),
     "top_p": ("sample", 1.0, READABLE_TOP_P),
+    "min_p": ("sample", 0.0),
+    "typical_p": ("sample", 1.0),
     "beams": ("beam", 5),
     "length_penalty": ("beam", 1.0),
 }
@@ -228,6 +239,10 @@ def _processors(
             used.append(lp.TopKLogitsWarper(settings.top_k))
         if settings.top_p < 1:
             used.append(lp.TopPLogitsWarper(settings.top_p))
+        if settings.min_p:
+            used.append(lp.MinPLogitsWarper(settings.min_p))
+        if settings.typical_p < 1:
+            used.append(lp.TypicalLogitsWarper(settings.typical_p))
     return cast(Process, used)
 
 

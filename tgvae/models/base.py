@@ -21,7 +21,7 @@ from tgvae.data.dataset import Examples, Unit
 from tgvae.data.schema import TOPIC_WORDS, PreparedFolder
 from tgvae.data.tokenizers import SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.errors import UserError
+from tgvae.errors import UserError, path_suggestion
 from tgvae.files import read_bytes, write_text
 from tgvae.models.serialization import REMEDY, SkipInitialization, load_weights, save_weights
 from tgvae.trace import Trace
@@ -171,8 +171,10 @@ class Model(nn.Module, PyTorchModelHubMixin, ABC, repo_url="https://github.com/t
         """
         path = Path(pretrained_model_name_or_path)
         if not path.is_dir():
-            if len(path.parts) != 2:
-                raise UserError(f"{path}: no such folder; give one made by `tgvae train`, or OWNER/NAME on the Hub")
+            # The owner of a model on the Hub is no folder here: "runs/typo" is a mistake that needs no network.
+            if len(path.parts) != 2 or path.parts[0] == "~" or path.parent.is_dir():
+                hint = path_suggestion(path) or "; give one made by `tgvae train`, or OWNER/NAME on the Hub"
+                raise UserError(f"{path}: no such folder{hint}")
             try:
                 path = Path(snapshot_download(str(path), **hub))
             except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

@@ -38,7 +38,8 @@ from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import diagonal_normal, safe_log
 from tgvae.errors import UserError
-from tgvae.models.base import Capability, TextModel
+from tgvae.models.base import Capability
+from tgvae.models.topic_inference import TopicInference
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.heads import BagLinear, NormalHead, mlp, scale_of
 from tgvae.trace import Latent, Observed, Trace
@@ -80,7 +81,7 @@ class TopicConfig:
             raise UserError(f"the concentration is {self.concentration}; it must be positive and finite")
 
 
-class TopicModel(TextModel):
+class TopicModel(TopicInference):
     """The topic model alone, a mixture or a product, for documents.
 
     Examples:

@@ -6,87 +6,25 @@ Shape legend: N sentences, T topics, Z latent, D bag-of-words vocabulary.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from tgvae.data.bow import BagOfWords, count_words
 from tgvae.distributions import GaussianMixture
-from tgvae.errors import UserError, closest
+from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
-from tgvae.models.base import TextModel
 from tgvae.models.text_generation import Sentence
 from tgvae.models.topic import MixtureTopics
+from tgvae.models.topic_inference import TopicInference
 from tgvae.models.topic_prior import TopicPrior
 from tgvae.random import make_generator
-
-MAX_WEIGHT = 1e30  # of a topic in a mixture: the sum must be finite in float32
-MAX_SUGGESTIONS = 5  # unknown words for which a similar topic word is suggested
-
-
-class TopicInference(TextModel):
-    """Abstract: a model with topics, which are named by number or by words and inferred from texts."""
-
-    topic: MixtureTopics
-
-    def one_hot_topic(self, topic: int | str) -> Tensor:
-        """Return proportions (T,) that are 1 for one topic, given by number or by words."""
-        number = topic if isinstance(topic, int) else self.find_topic(topic)
-        return self.normalized_mixture({number: 1.0})
-
-    def normalized_mixture(self, mixture: Mapping[int, float]) -> Tensor:
-        """Return proportions (T,) from weights by topic number; they need not sum to 1."""
-        weights = torch.zeros(self.topic.size, device=self.device)
-        for number, weight in mixture.items():
-            if not 0 <= number < len(weights):
-                raise UserError(f"no topic {number}: this model has topics 0 to {len(weights) - 1}")
-            if not 0 <= weight <= MAX_WEIGHT:
-                raise UserError(f"the weight of topic {number} is {weight}; give a number from 0 to {MAX_WEIGHT:g}")
-            weights[number] = weight
-        if weights.sum() == 0:
-            raise UserError("the mixture gives every topic the weight 0")
-        return weights / weights.sum()
-
-    @torch.no_grad()
-    def find_topic(self, words: str) -> int:
-        """Return the most probable topic given these words, under a uniform prior over topics."""
-        ids = self._known_words(words)
-        return int(self.topic.log_beta[:, ids].sum(-1).argmax())
-
-    @torch.no_grad()
-    def topics_of(self, text: str) -> Tensor:
-        """Return the topic proportions (T,) of a text."""
-        self._known_words(text)
-        return self.topic(self.counts([text]))[0]
-
-    def counts(self, texts: Sequence[str]) -> BagOfWords:
-        """Return the bags of words of texts, (N, D)."""
-        return self.bags([self.vocabulary.encode_text(text) for text in texts])
-
-    def bags(self, documents: Sequence[Sequence[int]]) -> BagOfWords:
-        """Return the bags of words of documents given as ids of topic words, (N, D)."""
-        return BagOfWords.of(count_words(documents, len(self.vocabulary))).to(self.device)
-
-    @torch.no_grad()
-    def prior_topic_proportions(self) -> Tensor:
-        """Return the mean topic proportions (T,) of the prior, softmax(W g + b) with g ~ N(0, I), by Monte Carlo."""
-        g = torch.randn(1000, self.topic.size, generator=make_generator(0))
-        return self.topic.proportions(g.to(self.device)).mean(0)
-
-    def _known_words(self, text: str) -> list[int]:
-        ids = self.vocabulary.encode_text(text)
-        if not ids:
-            known = (closest(word, self.vocabulary.words) for word in text.split()[:MAX_SUGGESTIONS])
-            near = ", ".join(dict.fromkeys(word for word in known if word is not None))
-            hint = f"did you mean {near}?" if near else "try other words"
-            raise UserError(f"none of the words of {text[:60]!r} is in the topic vocabulary; {hint}")
-        return ids
 
 
 class TopicPriorModel(TopicInference):
     """Abstract: a model whose prior of z has a component per topic."""
 
+    topic: MixtureTopics
     component: TopicPrior
 
     def prior(self, t: Tensor) -> GaussianMixture:
@@ -97,12 +35,14 @@ class TopicPriorModel(TopicInference):
 class TopicGuidedGenerator(TopicInference):
     """Abstract: a model that generates sentences from latents sampled for topics."""
 
+    topic: MixtureTopics
+
     @torch.no_grad()
     def generate(
         self,
         topic: int | str | None = None,
         *,
-        mixture: Mapping[int, float] | None = None,
+        mixture: Mapping[int | str, float] | Mapping[int, float] | None = None,
         like: str | None = None,
         num: int = 5,
         strength: float = 1.0,
