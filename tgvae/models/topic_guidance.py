@@ -6,7 +6,6 @@ Shape legend: N sentences, T topics, Z latent, D bag-of-words vocabulary.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.text_generation import Sentence
 from tgvae.models.topic import MixtureTopics
-from tgvae.models.topic_inference import TopicInference
+from tgvae.models.topic_inference import Mixture, TopicInference
 from tgvae.models.topic_prior import TopicPrior
 from tgvae.random import make_generator
 
@@ -42,7 +41,7 @@ class TopicGuidedGenerator(TopicInference):
         self,
         topic: int | str | None = None,
         *,
-        mixture: Mapping[int | str, float] | Mapping[int, float] | None = None,
+        mixture: Mixture | None = None,
         like: str | None = None,
         num: int = 5,
         strength: float = 1.0,
@@ -72,7 +71,7 @@ class TopicGuidedGenerator(TopicInference):
 
     @torch.no_grad()
     def requested_topics(
-        self, topic: int | str | None = None, mixture: Mapping[int, float] | None = None, like: str | None = None
+        self, topic: int | str | None = None, mixture: Mixture | None = None, like: str | None = None
     ) -> Tensor:
         """Topic proportions (T,) of a request, see ``generate``; those of the prior if nothing is given."""
         if sum(x is not None for x in (topic, mixture, like)) > 1:

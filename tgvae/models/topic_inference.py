@@ -19,6 +19,8 @@ from tgvae.random import make_generator
 if TYPE_CHECKING:
     from tgvae.models.topic import TopicNetwork
 
+Mixture = Mapping[int, float] | Mapping[str, float]
+"""Weights of topics by number; the numbers may be strings, as the keys of JSON objects are."""
 MAX_WEIGHT = 1e30  # of a topic in a mixture: the sum must be finite in float32
 MAX_SUGGESTIONS = 5  # unknown words for which a similar topic word is suggested
 BATCH = 256  # texts whose bags of words are in memory at a time
@@ -34,11 +36,8 @@ class TopicInference(TextModel):
         number = topic if isinstance(topic, int) else self.find_topic(topic)
         return self.normalized_mixture({number: 1.0})
 
-    def normalized_mixture(self, mixture: Mapping[int | str, float] | Mapping[int, float]) -> Tensor:
-        """Return proportions (T,) from weights by topic number; they need not sum to 1.
-
-        Numbers may be strings, as the keys of JSON objects are.
-        """
+    def normalized_mixture(self, mixture: Mixture) -> Tensor:
+        """Return proportions (T,) from weights by topic number; they need not sum to 1."""
         weights = torch.zeros(self.topic.size, device=self.device)
         for name, weight in mixture.items():
             number = int(name) if isinstance(name, str) and name.isdecimal() and len(name) < 10 else name
