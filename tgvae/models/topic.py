@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -33,18 +34,23 @@ from torch.distributions import Distribution, Independent, constraints
 
 from tgvae.config_io import require_range
 from tgvae.data.batch import Batch, Documents
-from tgvae.data.bow import BagOfWords
+from tgvae.data.bow import BagOfWords, count_words
 from tgvae.data.tokenizers import SentenceTokenizer
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.distributions import diagonal_normal, safe_log
-from tgvae.errors import UserError
-from tgvae.models.base import Capability
-from tgvae.models.topic_inference import TopicInference
+from tgvae.errors import UserError, closest
+from tgvae.models.base import Capability, TextModel
 from tgvae.nn.dropout import Dropout
 from tgvae.nn.heads import BagLinear, NormalHead, mlp, scale_of
+from tgvae.random import make_generator
 from tgvae.trace import Latent, Observed, Trace
 
 DIVERSITY_TOPICS = 128  # topics whose diversity a training step computes: all pairs would cost more than the rest of it
+Mixture = Mapping[int, float] | Mapping[str, float]
+"""Weights of topics by number; the numbers may be strings, as the keys of JSON objects are."""
+MAX_WEIGHT = 1e30  # of a topic in a mixture: the sum must be finite in float32
+MAX_SUGGESTIONS = 5  # unknown words for which a similar topic word is suggested
+BATCH = 256  # texts whose bags of words are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,79 @@ class TopicConfig:
             raise UserError("a mixture learns its prior: leave out the concentration, or set likelihood to product")
         if self.concentration is not None and not 0 < self.concentration < math.inf:
             raise UserError(f"the concentration is {self.concentration}; it must be positive and finite")
+
+
+class TopicInference(TextModel):
+    """Abstract: a model with topics, which are named by number or by words and inferred from texts."""
+
+    topic: TopicNetwork[Any]
+
+    def one_hot_topic(self, topic: int | str) -> Tensor:
+        """Return proportions (T,) that are 1 for one topic, given by number or by words."""
+        number = topic if isinstance(topic, int) else self.find_topic(topic)
+        return self.normalized_mixture({number: 1.0})
+
+    def normalized_mixture(self, mixture: Mixture) -> Tensor:
+        """Return proportions (T,) from weights by topic number; they need not sum to 1."""
+        weights = torch.zeros(self.topic.size, device=self.device)
+        for name, weight in mixture.items():
+            number = int(name) if isinstance(name, str) and name.isdecimal() and len(name) < 10 else name
+            if not isinstance(number, int) or not 0 <= number < len(weights):
+                raise UserError(f"no topic {name}: this model has topics 0 to {len(weights) - 1}")
+            if not 0 <= weight <= MAX_WEIGHT:
+                raise UserError(f"the weight of topic {number} is {weight}; give a number from 0 to {MAX_WEIGHT:g}")
+            weights[number] = weight
+        if weights.sum() == 0:
+            raise UserError("the mixture gives every topic the weight 0")
+        return weights / weights.sum()
+
+    @torch.no_grad()
+    def find_topic(self, words: str) -> int:
+        """Return the most probable topic given these words, under a uniform prior over topics."""
+        ids = self._known_words(words)
+        return int(self.topic.log_beta[:, ids].sum(-1).argmax())
+
+    def topics_of(self, texts: str | Sequence[str]) -> Tensor:
+        """Return topic proportions at the posterior mean: (T,) of a text, or (N, T) of a list of texts.
+
+        They equal those of the same document in training. A text of a list without topic words gets the proportions of
+        an empty document; for a single text that is an error.
+
+        Raises:
+            UserError: a single text has no topic word.
+        """
+        if isinstance(texts, str):
+            return self.topics_of_ids([self._known_words(texts)])[0]
+        return self.topics_of_ids([self.vocabulary.encode_text(text) for text in texts])
+
+    @torch.no_grad()
+    def topics_of_ids(self, documents: Sequence[Sequence[int]]) -> Tensor:
+        """Return topic proportions (N, T) of documents given as ids of topic words."""
+        parts = [self.topic.theta(self.bags(documents[i : i + BATCH])) for i in range(0, len(documents), BATCH)]
+        return torch.cat(parts) if parts else torch.zeros(0, self.topic.size, device=self.device)
+
+    def counts(self, texts: Sequence[str]) -> BagOfWords:
+        """Return the bags of words of texts, (N, D)."""
+        return self.bags([self.vocabulary.encode_text(text) for text in texts])
+
+    def bags(self, documents: Sequence[Sequence[int]]) -> BagOfWords:
+        """Return the bags of words of documents given as ids of topic words, (N, D)."""
+        return BagOfWords.of(count_words(documents, len(self.vocabulary))).to(self.device)
+
+    @torch.no_grad()
+    def prior_topic_proportions(self) -> Tensor:
+        """Return the mean topic proportions (T,) of the prior of g, by Monte Carlo."""
+        g = self.topic.prior_scale * torch.randn(1000, self.topic.size, generator=make_generator(0))
+        return self.topic.proportions(g.to(self.device)).mean(0)
+
+    def _known_words(self, text: str) -> list[int]:
+        ids = self.vocabulary.encode_text(text)
+        if not ids:
+            known = (closest(word, self.vocabulary.words) for word in text.split()[:MAX_SUGGESTIONS])
+            near = ", ".join(dict.fromkeys(word for word in known if word is not None))
+            hint = f"did you mean {near}?" if near else "try other words"
+            raise UserError(f"none of the words of {text[:60]!r} is in the topic vocabulary; {hint}")
+        return ids
 
 
 class TopicModel(TopicInference):

@@ -14,8 +14,7 @@ from tgvae.distributions import GaussianMixture
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
 from tgvae.models.text_generation import Sentence
-from tgvae.models.topic import MixtureTopics
-from tgvae.models.topic_inference import Mixture, TopicInference
+from tgvae.models.topic import Mixture, MixtureTopics, TopicInference
 from tgvae.models.topic_prior import TopicPrior
 from tgvae.random import make_generator
 
