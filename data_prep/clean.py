@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.settings import PrepareSettings
+from tgvae.data.languages import WordRules, lower
 from tgvae.data.tokenizers import clean_text, cut_words, split_sentences, word_tokenize
 
 
 @dataclass(frozen=True)
 class CleanDocument:
-    """A document ready to be counted and encoded; `words` are the Treebank words of each sentence."""
+    """A document ready to be counted and encoded; `words` are the words and marks of each sentence."""
 
     id: str
     title: str | None
@@ -23,7 +24,7 @@ class CleanDocument:
     words: list[list[str]]
 
 
-def clean_document(document: RawDocument, settings: PrepareSettings) -> CleanDocument | Skipped:
+def clean_document(document: RawDocument, settings: PrepareSettings, rules: WordRules) -> CleanDocument | Skipped:
     """Clean, split and tokenise. Skipped: "empty", "no letters", "too short" or "too long"."""
     given = document.text if isinstance(document.text, tuple) else (document.text,)
     parts = [part for text in given if (part := clean_text(text))]
@@ -35,10 +36,10 @@ def clean_document(document: RawDocument, settings: PrepareSettings) -> CleanDoc
     if isinstance(document.text, tuple):
         sentences = [" ".join(part.split()) for part in parts]
     else:
-        sentences = split_sentences(parts[0])
+        sentences = split_sentences(parts[0], rules.language)
     if settings.lowercase:
-        sentences = [sentence.lower() for sentence in sentences]
-    words = [word_tokenize(sentence) for sentence in sentences]
+        sentences = [lower(sentence, rules.language) for sentence in sentences]
+    words = [rules.tokens(sentence) or word_tokenize(sentence) for sentence in sentences]
     length = sum(map(len, words))
     if length < settings.min_document_words:
         return Skipped(document.id, document.where, "too short")
@@ -62,7 +63,7 @@ def _clean_optional(text: str | None) -> str | None:
 
 
 def first_words(sentences: list[str], words: list[list[str]], length: int) -> tuple[list[str], list[list[str]]]:
-    """A document's first `length` words: its first sentences, the last of them cut."""
+    """Return the first `length` words of a document: its first sentences, the last of them cut."""
     kept: list[list[str]] = []
     for sentence in words:
         kept.append(sentence[:length])

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,14 +34,18 @@ from data_prep.shards import Chunk, Counts, Encoder, count_chunk
 from data_prep.splits import Splitter
 from data_prep.vocabularies import build_tokenizer, build_topic_vocabulary, load_stop_words
 from data_prep.writer import building, write_manifest, write_origin, write_skipped
+from tgvae.data.languages import CODES, WordRules, detect_language, needs_segmenter, segmenter, set_apart
 from tgvae.data.schema import DOCUMENT, FORMAT, SPLITS, TOPIC_WORDS, arrow_file
+from tgvae.data.tokenizers import clean_text
 from tgvae.errors import UserError
 from tgvae.progress import step, track
 
 TOTALS = ("documents", "sentences", "modelled", "words", "tokens")
 CHUNK_DOCUMENTS = 500
 CHUNK_CHARACTERS = 1_000_000
-PACKAGES = ("pyarrow", "sentencepiece", "nltk", "nupunkt", "stop-words")
+SAMPLE_DOCUMENTS = 200
+"""Documents by which the language is detected."""
+PACKAGES = ("pyarrow", "sentencepiece", "nltk", "nupunkt", "sentencex", "simplemma", "stop-words", "scikit-learn")
 
 
 Engine = Literal["processes", "ray"]
@@ -58,29 +63,30 @@ def prepare(
 ) -> Path:
     """Prepare a corpus and return the folder `out`, laid out as `tgvae.data.schema` says.
 
-    `source` is "sotu", "wiki", "hf:NAME", a file, several files, or a folder (see `open_corpus`). The
-    same input, settings and package versions give the same bytes, for any engine and number of workers. All work
-    is done in OUT.partial, which takes its place at the very end: an interrupted run leaves no OUT.
-    With more than one worker a script needs the usual `if __name__ == "__main__":`.
+        `source` is "sotu", "wiki", "hf:NAME", a file, several files, or a folder (see `open_corpus`). The
+        same input, settings and package versions give the same bytes, for any engine and number of workers. All work
+        is done in OUT.partial, which takes its place at the very end: an interrupted run leaves no OUT.
+        With more than one worker a script needs the usual `if __name__ == "__main__":`.
 
-    Raises UserError for unusable input or settings, where `out` holds something already, for a full disk, and where
-    a worker was killed.
+        Raises UserError for unusable input or settings, where `out` holds something already, for a full disk, and where
+        a worker was killed.
 
-    Examples:
-        Three documents, a file each:
+        Examples:
+            Three documents, a file each:
 
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> from data_prep.settings import PrepareSettings
-        >>> small = PrepareSettings(min_document_frequency=1, min_document_words=3, splits=(1.0, 0.0, 0.0))
-        >>> with TemporaryDirectory() as folder:
-        ...     source = Path(folder) / "speeches"
-        ...     source.mkdir()
-        ...     for text in ("The army won a battle.", "The school is open now.", "All taxes are too high."):
-        ...         _ = (source / f"{text[:8]}.txt").write_text(text)
-        ...     prepared = prepare(source, Path(folder) / "prepared", small, workers=1)
-        ...     (prepared / "topic_words.txt").read_text().split()
-        ['army', 'battle', 'school', 'taxes']
+            >>> from itertools import islice
+    from pathlib import Path
+            >>> from tempfile import TemporaryDirectory
+            >>> from data_prep.settings import PrepareSettings
+            >>> small = PrepareSettings(min_document_frequency=1, min_document_words=3, splits=(1.0, 0.0, 0.0))
+            >>> with TemporaryDirectory() as folder:
+            ...     source = Path(folder) / "speeches"
+            ...     source.mkdir()
+            ...     for text in ("The army won a battle.", "The school is open now.", "All taxes are too high."):
+            ...         _ = (source / f"{text[:8]}.txt").write_text(text)
+            ...     prepared = prepare(source, Path(folder) / "prepared", small, workers=1)
+            ...     (prepared / "topic_words.txt").read_text().split()
+            ['army', 'battle', 'school', 'taxes']
     """
     if workers < 1:
         raise UserError(f"workers is {workers}; it must be at least 1.")
@@ -96,20 +102,21 @@ def prepare(
 
 def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: OrderedMap) -> dict[str, Any]:
     """Write all files of a prepared folder but its manifest, and return what that says of them."""
-    stop_words = load_stop_words(settings)
+    settings, rules, language_notes = with_language(corpus, settings)
+    list_name, stop_words = load_stop_words(settings, rules)
     shards = partial / "shards"
     shards.mkdir()
     counts = Counts()
-    splitter = Splitter.of(corpus, first_documents(corpus.documents(), settings), settings)
-    documents = first_documents(unique_ids(corpus), settings)
+    splitter = Splitter.of(corpus, first_documents(corpus.documents(), settings, rules), settings)
+    documents = first_documents(unique_ids(corpus), settings, rules)
     placed = (splitter.place(document) if isinstance(document, RawDocument) else document for document in documents)
-    chunks = make_chunks(placed, shards, settings)
+    chunks = make_chunks(placed, shards, settings, rules)
     for chunk_counts in track(ordered_map(count_chunk, chunks), "reading"):
         counts.add(chunk_counts)
     check_counts(counts, settings)
 
     shard_files = sorted(shards.iterdir())
-    topic_vocabulary = build_topic_vocabulary(counts, settings, stop_words)
+    topic_vocabulary = build_topic_vocabulary(counts, settings, stop_words, rules)
     topic_vocabulary.save(partial / TOPIC_WORDS)
     with step("fitting the tokenizer"):
         tokenizer = build_tokenizer(shard_files, counts, settings)
@@ -127,14 +134,49 @@ def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: 
         "settings": asdict(replace(settings, group_by=splitter.group_by)),
         "counts": {**totals, **vocabularies, **found},
         "skipped": dict(sorted(Counter(s.reason.partition(";")[0] for s in counts.skipped).items())),
-        "notes": notes(counts),
+        "notes": language_notes + notes(counts, list_name, stop_words),
+        "stop_words": {"list": list_name, "words": sorted(stop_words)},
         "versions": versions(),
     }
 
 
-def notes(counts: Counts) -> list[str]:
+def with_language(corpus: Corpus, settings: PrepareSettings) -> tuple[PrepareSettings, WordRules, list[str]]:
+    """Return the settings with the language of the corpus, the rules of its words, and notes about it.
+
+    Raises:
+        UserError: words of the language cannot be found with what is installed.
+    """
+    sample = " ".join(_some_texts(corpus))
+    code = detect_language(sample)
+    detected = next((name for name, known in CODES.items() if known == code), "")
+    language, notes = settings.language or detected or "english", []
+    if settings.language is None and language != "english":
+        notes.append(f"the text looks {language} and is prepared as such; --language names another")
+    elif settings.language is None and not detected:
+        notes.append("the language was not recognised, so English rules are used; name it with --language")
+    elif settings.language and detected and detected != settings.language:
+        notes.append(f"the text looks {detected}, but --language is {settings.language}")
+    segment = needs_segmenter(language) and not set_apart(sample)
+    if segment and settings.tokenizer == "words":
+        raise UserError(f"--tokenizer words: words of {language} cannot be joined again; use sentencepiece.")
+    if segment:
+        segmenter(language)
+    return replace(settings, language=language), WordRules(language, settings.lemmatize, segment), notes
+
+
+def _some_texts(corpus: Corpus) -> Iterator[str]:
+    """Yield the beginnings of the first documents, without markup."""
+    documents = (document for document in corpus.documents() if isinstance(document, RawDocument))
+    for document in islice(documents, SAMPLE_DOCUMENTS):
+        yield clean_text(" ".join([document.text] if isinstance(document.text, str) else document.text)[:1000])
+
+
+def notes(counts: Counts, list_name: str, stop_words: frozenset[str]) -> list[str]:
     """Return what the user should know about the corpus."""
     found = []
+    if (unused := stop_words - counts.document_frequency.keys()) and "(" not in list_name:
+        some = ", ".join(sorted(unused)[:5])
+        found.append(f"{len(unused)} of {len(stop_words)} stop words occur in no training document, such as {some}")
     if dates := counts.unread_dates:
         found.append(
             f"{dates.total():,} dates were not understood, such as {dates.most_common(1)[0][0]}; give a year, "
@@ -150,8 +192,10 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def make_chunks(documents: Iterable[RawDocument | Skipped], shards: Path, settings: PrepareSettings) -> Iterator[Chunk]:
-    """Documents gathered into chunks of a bounded size, each with the name of its shard."""
+def make_chunks(
+    documents: Iterable[RawDocument | Skipped], shards: Path, settings: PrepareSettings, rules: WordRules
+) -> Iterator[Chunk]:
+    """Gather documents into chunks of a bounded size, each with the name of its shard."""
     gathered: list[RawDocument | Skipped] = []
     characters = number = 0
     for document in documents:
@@ -159,14 +203,14 @@ def make_chunks(documents: Iterable[RawDocument | Skipped], shards: Path, settin
         if isinstance(document, RawDocument):
             characters += len(document.text) if isinstance(document.text, str) else sum(map(len, document.text))
         if len(gathered) == CHUNK_DOCUMENTS or characters >= CHUNK_CHARACTERS:
-            yield Chunk(gathered, shards / f"{number:08d}.arrow", settings)
+            yield Chunk(gathered, shards / f"{number:08d}.arrow", settings, rules)
             gathered, characters, number = [], 0, number + 1
     if gathered:
-        yield Chunk(gathered, shards / f"{number:08d}.arrow", settings)
+        yield Chunk(gathered, shards / f"{number:08d}.arrow", settings, rules)
 
 
 def first_documents(
-    documents: Iterable[RawDocument | Skipped], settings: PrepareSettings
+    documents: Iterable[RawDocument | Skipped], settings: PrepareSettings, rules: WordRules
 ) -> Iterator[RawDocument | Skipped]:
     """Yield the first `limit` usable documents, of each split where the corpus gives splits; None: all.
 
@@ -179,7 +223,7 @@ def first_documents(
                 if set(seen) == {None}:
                     return
                 continue
-            seen[document.split] += isinstance(clean_document(document, settings), CleanDocument)
+            seen[document.split] += isinstance(clean_document(document, settings, rules), CleanDocument)
         yield document
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from tgvae.data.languages import language_name
 from tgvae.errors import UserError
 
 
@@ -37,10 +39,13 @@ class PrepareSettings:
     """Encoding of the text files, such as windows-1252; None: found for each file."""
     strict: bool = False
     """Refuse a corpus with files that cannot be read, instead of listing them in skipped.jsonl."""
-    language: str = "english"
-    """Language of the stop words, and of the wiki corpus (english, spanish, french)."""
+    language: str | None = None
+    """Language of the text, by name or code: it chooses sentences, words and stop words. None: detected."""
     stop_words: str | None = None
-    """None: those of the language. Else another language, a file with a word a line, or "none"."""
+    """None: a list for the language, for English a short one. Else "large" for the list of the package stop-words,
+    "none", a language, or a file with words separated by blanks, commas or line ends."""
+    lemmatize: bool = False
+    """Replace topic words by their lemmas: child for children. Sentences stay as they are."""
     topic_vocabulary_size: int = 5000
     min_document_frequency: int = 5
     """Topic words occur in at least so many training documents..."""
@@ -79,6 +84,8 @@ class PrepareSettings:
     """Only the first documents (of each split, where the corpus has some), for trials."""
 
     def __post_init__(self) -> None:
+        if self.language is not None:
+            object.__setattr__(self, "language", language_name(self.language))
         at_least_one = (
             "topic_vocabulary_size",
             "min_document_frequency",
@@ -119,3 +126,11 @@ RECIPES = {"usual": PrepareSettings(), "paper": PAPER}
 
 SETTINGS_BEFORE = {"group_by": "none", "duplicates": "keep"}
 """Values of settings that older manifests do not hold, where these differ from today's defaults."""
+
+
+def stored_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a manifest; those of an older one with the values that were meant then."""
+    found = SETTINGS_BEFORE | manifest["settings"]
+    if "stop_words" not in manifest and found.get("stop_words") is None:
+        found["stop_words"] = "large"
+    return found

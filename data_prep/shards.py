@@ -17,9 +17,10 @@ import pyarrow as pa
 from data_prep.clean import CleanDocument, clean_document
 from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.settings import PrepareSettings
+from tgvae.data.languages import WordRules
 from tgvae.data.schema import DOCUMENT, SPLITS
 from tgvae.data.tokenizers import SentenceTokenizer, WordTokenizer, cut_words
-from tgvae.data.vocabulary import TopicVocabulary, bag_words
+from tgvae.data.vocabulary import TopicVocabulary
 
 MAX_TOKENS_PER_WORD = 8
 """A sentence with more tokens than this times max_sentence_words is no prose, and is not modelled."""
@@ -41,6 +42,7 @@ class Chunk:
     documents: list[RawDocument | Skipped]
     shard: Path
     settings: PrepareSettings
+    rules: WordRules
 
 
 @dataclass
@@ -58,9 +60,9 @@ class Counts:
     sentences: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
-    def add_training(self, sentences: list[list[str]], modelled: list[list[str]]) -> None:
-        """Count the words of a training document, all of them and those of its modelled sentences."""
-        self.document_frequency.update({word for words in sentences for word in bag_words(words)})
+    def add_training(self, sentences: list[str], modelled: list[list[str]], rules: WordRules) -> None:
+        """Count the topic words of a training document, and the words of its modelled sentences."""
+        self.document_frequency.update({word for sentence in sentences for word in rules.words(sentence)})
         self.sentences += sum(map(bool, modelled))
         for words in modelled:
             self.words.update(words)
@@ -84,7 +86,7 @@ def count_chunk(chunk: Chunk) -> Counts:
         if isinstance(raw, Skipped):
             counts.skipped.append(raw)
             continue
-        document = clean_document(raw, chunk.settings)
+        document = clean_document(raw, chunk.settings, chunk.rules)
         if isinstance(document, Skipped):
             counts.skipped.append(document)
             continue
@@ -95,7 +97,7 @@ def count_chunk(chunk: Chunk) -> Counts:
         if raw.unread_date:
             counts.unread_dates[raw.unread_date] += 1
         if split == "train":
-            counts.add_training(document.words, modelled)
+            counts.add_training(document.sentences, modelled, chunk.rules)
         rows.append({"split": split, "texts": modelled_texts(document, modelled), **vars(document)})
     with pa.OSFile(str(chunk.shard), "wb") as sink, pa.ipc.new_file(sink, _SHARD) as writer:
         writer.write(pa.RecordBatch.from_pylist(rows, schema=_SHARD))
@@ -157,6 +159,6 @@ class Encoder:
         return {
             **{name: row[name] for name in DOCUMENT.names if name in row},
             "tokens": tokens,
-            "topic_words": [self.topic_vocabulary.encode(words) for words in row["words"]],
+            "topic_words": [self.topic_vocabulary.encode_sentence(sentence) for sentence in row["sentences"]],
             "words": [len(words) if ids else 0 for words, ids in zip(modelled, tokens, strict=True)],
         }

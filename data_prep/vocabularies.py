@@ -1,44 +1,86 @@
-"""From the counts of pass one to the two vocabularies."""
+"""Stop words, and the two vocabularies from the counts of pass one."""
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
 
+from data_prep.corpora.encoding import find_encoding, read_text_lines
 from data_prep.settings import PrepareSettings
 from data_prep.shards import Counts, training_texts
 from tgvae.data.base_models import find_base
-from tgvae.data.tokenizers import BaseTokenizer, SentencePieceTokenizer, SentenceTokenizer, WordTokenizer
+from tgvae.data.languages import CODES, WordRules, language_name, lower
+from tgvae.data.tokenizers import BaseTokenizer, SentencePieceTokenizer, SentenceTokenizer, WordTokenizer, clean_text
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.errors import UserError
+from tgvae.errors import UserError, meant, meant_path
 
 TOKENIZER_SENTENCES = 200_000
-"""Sentencepiece learns from at most so many sentences."""
+"""The most sentences that sentencepiece learns from."""
 
 
-def load_stop_words(settings: PrepareSettings) -> frozenset[str]:
-    """Lower-cased stop words of the settings: of a language (package stop-words), a file, or none.
+_CONTENT = {
+    *("bill", "cry", "describe", "detail", "empty", "fill", "fire", "interest", "mill", "serious", "sincere"),
+    *("system", "thick", "thin"),
+}
+"""Words of scikit-learn's list that a topic can be about."""
 
-    Raises UserError for a name that is neither a language nor a UTF-8 file.
+
+def load_stop_words(settings: PrepareSettings, rules: WordRules) -> tuple[str, frozenset[str]]:
+    """Return the name of the list of stop words, and its words in lower case with their lemmas.
+
+    For English it is scikit-learn's list of 318 words without those that topics are about; for other languages that of
+    the package stop-words, which for English has 1,333, "system" and "computer" among them.
+
+    Raises:
+        UserError: the name is neither a list nor a file that can be read.
     """
-    name = settings.stop_words or settings.language
+    name = settings.stop_words
     if name == "none":
-        return frozenset()
-    if Path(name).is_file():
-        try:
-            return frozenset(Path(name).read_text(encoding="utf-8").lower().split())
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name}: the file of stop words is not UTF-8 ({error}).") from error
+        return "none", frozenset()
+    if name is None and rules.language == "english":
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+        source, words = "scikit-learn (english), without words of content", ENGLISH_STOP_WORDS.difference(_CONTENT)
+    elif name in (None, "large") or name in CODES or name in CODES.values():
+        language = rules.language if name in (None, "large") else language_name(str(name))
+        source, words = f"stop-words ({language})", frozenset(_package_words(language, required=name is not None))
+    else:
+        source, words = str(name), read_stop_words(Path(str(name)))
+    found = {lower(word, rules.language) for word in words}
+    return source, frozenset(found.union(*(rules.chunk_words(word) for word in words)))
+
+
+def _package_words(language: str, required: bool) -> list[str]:
     import stop_words
 
-    if name not in stop_words.AVAILABLE_LANGUAGES:
+    if language in stop_words.AVAILABLE_LANGUAGES:
+        return list(stop_words.get_stop_words(language))
+    if required:
         known = ", ".join(stop_words.AVAILABLE_LANGUAGES)
-        raise UserError(f"No stop words for '{name}'; --stop-words takes a file, none, or one of {known}.")
-    return frozenset(word.lower() for word in stop_words.get_stop_words(name))
+        raise UserError(f"No stop words for {language}; --stop-words takes a file, none, or one of {known}.")
+    return []
 
 
-def build_topic_vocabulary(counts: Counts, settings: PrepareSettings, stop_words: frozenset[str]) -> TopicVocabulary:
-    """The bag-of-words vocabulary of the train split. Raises UserError where it has fewer than two words."""
+def read_stop_words(path: Path) -> frozenset[str]:
+    """Return the words of a file, separated by blanks, commas or line ends; after # comes a comment.
+
+    Raises:
+        UserError: there is no such file, or it is no text.
+    """
+    if not path.is_file():
+        known = ("none", "large", *CODES)
+        hint = meant(str(path), known) or meant_path(path) or "; it takes a file, none, large, or a language"
+        raise UserError(f"--stop-words {path}: no such list or file{hint}.")
+    if (encoding := find_encoding(path)) is None:
+        raise UserError(f"{path}: the file of stop words is no text in a known encoding; convert it to UTF-8.")
+    lines = (line.partition("#")[0] for line in read_text_lines(path, encoding))
+    return frozenset(word for line in lines for word in clean_text(line.replace(",", " ").replace(";", " ")).split())
+
+
+def build_topic_vocabulary(
+    counts: Counts, settings: PrepareSettings, stop_words: frozenset[str], rules: WordRules
+) -> TopicVocabulary:
+    """Return the bag-of-words vocabulary of the train split. Raises UserError where it has fewer than two words."""
     documents = counts.documents["train"]
     vocabulary = TopicVocabulary.build(
         counts.document_frequency,
@@ -48,11 +90,12 @@ def build_topic_vocabulary(counts: Counts, settings: PrepareSettings, stop_words
         max_share=settings.max_document_frequency,
         drop_most_frequent=settings.drop_most_frequent,
         stop_words=stop_words,
+        rules=rules,
     )
     if not counts.document_frequency:
         raise UserError(
-            "No training document has a word of three letters or more; where a script sets no blanks "
-            "between words, as Chinese does, set them first."
+            "No training document has a word of three letters or more; where a script sets no blanks between words, "
+            "as Chinese does, name it with --language, or set them first."
         )
     if len(vocabulary) < 2:
         raise UserError(
@@ -64,11 +107,11 @@ def build_topic_vocabulary(counts: Counts, settings: PrepareSettings, stop_words
 
 
 def build_tokenizer(shards: list[Path], counts: Counts, settings: PrepareSettings) -> SentenceTokenizer:
-    """The sentence tokenizer of the train split; sentencepiece learns from a sample of its sentences."""
+    """Return the sentence tokenizer of the train split; sentencepiece learns from a sample of its sentences."""
     if settings.tokenizer == "words":
         if max(counts.words.values(), default=0) < settings.min_word_count:
             raise UserError(
-                f"No word is {settings.min_word_count} times in the training sentences; lower --min-word-count."
+                f"No word occurs {settings.min_word_count} times in the training sentences; lower --min-word-count."
             )
         return WordTokenizer.build(counts.words, settings.min_word_count, settings.vocabulary_size)
     texts = training_texts(shards)

@@ -21,9 +21,9 @@ from data_prep.settings import RECIPES, PrepareSettings
 from data_prep.stats import summarize_folder
 from data_prep.vocabularies import load_stop_words
 from data_prep.writer import read_origin
+from tgvae.data.languages import WordRules
 from tgvae.data.schema import SPLITS, PreparedFolder
 from tgvae.data.tokenizers import UNK, clean_text, cut_words, split_sentences, word_tokenize
-from tgvae.data.vocabulary import bag_words
 from tgvae.errors import UserError
 
 NOUNS = ["energy", "galaxy", "neuron", "protein", "lattice", "quantum", "river", "market", "theorem", "graph"]
@@ -85,7 +85,7 @@ def test_folder_agrees_with_brute_force(variant: dict[str, Any], corpus: Path, t
         )
         for sentence, ids, topic_ids, n in zip(sentences, row["tokens"], row["topic_words"], row["words"], strict=True):
             words = word_tokenize(sentence)
-            assert topic_ids == folder.topic_vocabulary.encode(words)
+            assert topic_ids == folder.topic_vocabulary.encode_sentence(sentence)
             if len(words) <= settings.max_sentence_words:
                 assert (ids, n) == (folder.tokenizer.encode(sentence), len(words))
                 assert UNK in ids or folder.tokenizer.decode(ids) == sentence
@@ -95,9 +95,9 @@ def test_folder_agrees_with_brute_force(variant: dict[str, Any], corpus: Path, t
                 assert n == settings.max_sentence_words
                 assert UNK in ids or word_tokenize(folder.tokenizer.decode(ids)) == words[:n]
         if raw["id"] in train:
-            frequency.update({w for s in sentences for w in bag_words(word_tokenize(s))})
+            frequency.update({w for s in sentences for w in WordRules().words(s)})
 
-    stop = load_stop_words(settings)
+    _, stop = load_stop_words(settings, WordRules())
     most = settings.max_document_frequency * len(train)
     kept = [w for w, n in frequency.items() if 2 <= n <= most and w not in stop]
     kept.sort(key=lambda w: (-frequency[w], w))
@@ -125,7 +125,17 @@ def test_chunks_do_not_change_the_content(corpus: Path, tmp_path: Path, monkeypa
 def test_manifest(corpus: Path, tmp_path: Path) -> None:
     out = prepare(corpus, tmp_path / "out", PrepareSettings(**SMALL), workers=1)
     manifest = json.loads((out / "manifest.json").read_text())
-    assert list(manifest) == ["format", "source", "settings", "counts", "skipped", "notes", "versions", "files"]
+    assert list(manifest) == [
+        "format",
+        "source",
+        "settings",
+        "counts",
+        "skipped",
+        "notes",
+        "stop_words",
+        "versions",
+        "files",
+    ]
     hashed = hashlib.sha256(f"{hashlib.sha256(corpus.read_bytes()).hexdigest()}  corpus.jsonl\n".encode()).hexdigest()
     assert manifest["source"] == {"name": "corpus.jsonl", "licence": "not stated", "input_sha256": hashed}
     assert read_origin(out) == [str(corpus)]
@@ -153,7 +163,7 @@ def test_summary(corpus: Path, tmp_path: Path) -> None:
     assert list(summary["labels"].values()) == sorted(summary["labels"].values(), reverse=True)
     assert summary["lengths"]["sentences of a document"] == [2, 2, 3, 3]
     assert len(summary["examples"]) == 3
-    assert set(summary["topic_words"]) <= {*NOUNS, *LONG.split(), "text", "parts"}
+    assert set(summary["topic_words"]) <= {*NOUNS, *LONG.lower().split(), "long", "text", "parts"}
 
 
 def test_skipped_documents_are_listed(tmp_path: Path) -> None:
@@ -230,7 +240,7 @@ def test_limit_counts_usable_documents(tmp_path: Path) -> None:
 
 def test_sentences_given_by_the_corpus_are_kept() -> None:
     given = ("Not split. Here.", " \u201cNew\u201d\nline ", "")
-    clean = clean_document(document(text=given), PrepareSettings(min_document_words=1))
+    clean = clean_document(document(text=given), PrepareSettings(min_document_words=1), WordRules())
     assert not isinstance(clean, Skipped)
     assert clean.sentences == ["Not split. Here.", '"New" line']
 
@@ -244,7 +254,7 @@ def test_long_documents_are_cut_to_their_first_words(longest: int) -> None:
     settings = PrepareSettings(min_document_words=1, max_document_words=longest, long_documents="cut")
     raw = document(text="Some words are here. Others don't stay.", **LABELLED)
     whole = [["Some", "words", "are", "here", "."], ["Others", "do", "n't", "stay", "."]]
-    clean = clean_document(raw, settings)
+    clean = clean_document(raw, settings, WordRules())
     assert not isinstance(clean, Skipped)
     words = [word for sentence in whole for word in sentence]
     assert [word for sentence in clean.words for word in sentence] == words[:longest]
@@ -255,9 +265,10 @@ def test_long_documents_are_cut_to_their_first_words(longest: int) -> None:
 
 def test_long_documents_are_skipped_unless_cut() -> None:
     short = PrepareSettings(min_document_words=1, max_document_words=4)
-    assert clean_document(document(), short) == Skipped("d", "f:1", "too long")
+    assert clean_document(document(), short, WordRules()) == Skipped("d", "f:1", "too long")
     fits = PrepareSettings(min_document_words=1, max_document_words=5)
-    assert clean_document(document(), fits) == clean_document(document(), PrepareSettings(min_document_words=1))
+    whole = PrepareSettings(min_document_words=1)
+    assert clean_document(document(), fits, WordRules()) == clean_document(document(), whole, WordRules())
 
 
 def test_the_rest_of_a_cut_document_is_gone(corpus: Path, tmp_path: Path) -> None:
@@ -355,7 +366,7 @@ def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> No
         ({"min_document_words": 999}, "train split is empty: of 120 documents 120 were skipped"),
         ({"splits": (0.9999, 0.0001, 0.0)}, "valid split is empty"),
         ({"max_sentence_words": 2}, "raise --max-sentence-words"),
-        ({"stop_words": "klingon"}, "No stop words for 'klingon'"),
+        ({"stop_words": "klingon"}, "no such list or file"),
     ],
 )
 def test_nothing_left_says_what_to_change(settings: dict[str, Any], message: str, corpus: Path, tmp_path: Path) -> None:
@@ -398,14 +409,3 @@ def test_a_foreign_folder_is_never_overwritten(corpus: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="not a prepared folder"):
         prepare(corpus, tmp_path / "precious", PrepareSettings(**SMALL), workers=1, overwrite=True)
     assert (tmp_path / "precious" / "file").exists()
-
-
-def test_stop_words(tmp_path: Path) -> None:
-    assert {"the", "and"} <= load_stop_words(PrepareSettings())
-    assert "der" in load_stop_words(PrepareSettings(language="german"))
-    assert load_stop_words(PrepareSettings(stop_words="none")) == frozenset()
-    (tmp_path / "words").write_text("Foo\nbar\n")
-    assert load_stop_words(PrepareSettings(stop_words=str(tmp_path / "words"))) == {"foo", "bar"}
-    (tmp_path / "words").write_bytes("für".encode("latin-1"))
-    with pytest.raises(UserError, match="words: the file of stop words is not UTF-8"):
-        load_stop_words(PrepareSettings(stop_words=str(tmp_path / "words")))

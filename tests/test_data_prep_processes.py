@@ -44,7 +44,7 @@ def test_same_bytes_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytes
     again = contents(prepare(corpus, tmp_path / "again", settings, workers=1))
     two = contents(prepare(corpus, tmp_path / "2", settings, workers=2))
     assert one == again == two
-    written = {"manifest.json", "origin.json", "sentence.model", "skipped.jsonl", "topic_words.txt"}
+    written = {"manifest.json", "origin.json", "sentence.model", "skipped.jsonl", "topic_words.json", "topic_words.txt"}
     assert set(one) == written | {f"{split}.arrow" for split in SPLITS}
 
 

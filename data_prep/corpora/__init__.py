@@ -29,7 +29,7 @@ def open_corpus(source: str | Path | Sequence[str | Path], settings: PrepareSett
     if source == "sotu":
         return SotuCorpus(settings.since)
     if source == "wiki":
-        return WikiCorpus(settings.language)
+        return WikiCorpus(settings.language or "english")
     if isinstance(source, str) and source.startswith("hf:"):
         return HubCorpus(source.removeprefix("hf:"), settings.fields)
     paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(path) for path in source]

@@ -118,7 +118,7 @@ def guess_encoding(sample: bytes) -> str | None:
     high = sum(byte >= 128 for byte in sample)
     if 2 * len(_MULTIBYTE.findall(sample)) > len(_MULTIBYTE.sub(b"", sample).translate(None, bytes(range(128)))):
         return DAMAGED
-    if high > 0.3 * sum(byte >= 128 or chr(byte).isalpha() for byte in sample):
+    if high > 0.4 * sum(byte >= 128 or chr(byte).isalpha() for byte in sample):
         from charset_normalizer import from_bytes
 
         best = from_bytes(sample, cp_isolation=_OTHER).best()

@@ -23,6 +23,7 @@ from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.settings import Fields, PrepareSettings
 from tgvae.cli.inputs import find_inputs, read_documents
 from tgvae.data.graph_io import open_graph
+from tgvae.data.languages import WordRules
 from tgvae.data.schema import SPLITS
 from tgvae.data.vectors import open_vectors
 from tgvae.errors import UserError
@@ -102,7 +103,7 @@ def read(source: Path) -> list[RawDocument | Skipped]:
         f"{document.id} {document.where}".encode()
         if isinstance(document, RawDocument):
             assert document.split in (None, *SPLITS)
-            cleaned = clean_document(document, ANY_LENGTH)
+            cleaned = clean_document(document, ANY_LENGTH, WordRules())
             if not isinstance(cleaned, Skipped):
                 json.loads(cleaned.metadata)
                 "".join([*cleaned.sentences, cleaned.title or "", cleaned.label or "", cleaned.summary or ""]).encode()

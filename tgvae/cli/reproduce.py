@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from data_prep.corpora import open_corpus
 from data_prep.pipeline import prepare
 from data_prep.pipeline import versions as data_versions
-from data_prep.settings import SETTINGS_BEFORE, PrepareSettings
+from data_prep.settings import PrepareSettings, stored_settings
 from data_prep.writer import read_origin
 from tgvae.cli.options import parse
 from tgvae.cli.output import command, print_json, print_next_steps
@@ -126,8 +126,7 @@ def changes(original: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 @step("preparing the corpus again")
 def compare_data(data: PreparedFolder, source: Sequence[str], out: Path, workers: int) -> Comparison:
     """Prepare the corpus again, if it can be found, and compare the hashes of all files."""
-    stored = data.manifest["settings"]
-    settings = from_json(PrepareSettings, SETTINGS_BEFORE | stored, str(data.path / MANIFEST))
+    settings = from_json(PrepareSettings, stored_settings(data.manifest), str(data.path / MANIFEST))
     try:
         names = list(source) or read_origin(data.path)
         sources = names[0] if len(names) == 1 else names

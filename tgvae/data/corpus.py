@@ -54,7 +54,7 @@ class Corpus:
             "id": [str(i) for i in range(len(texts))],
             "sentences": [[text] for text in texts],
             "tokens": [[ids] for ids in folder.tokenizer.encode_batch(list(texts))],
-            "topic_words": [[folder.topic_vocabulary.encode(w)] for w in words],
+            "topic_words": [[folder.topic_vocabulary.encode_sentence(text)] for text in texts],
             "words": [[len(w)] for w in words],
         }
         missing = {name: [None] * len(texts) for name in DOCUMENT.names if name not in columns}

@@ -9,12 +9,15 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import regex
+
 from tgvae.data.bpe import MergeTable, boundary_tokens, leading_space, readable_pieces
 from tgvae.data.html import without_markup
+from tgvae.data.languages import language_sentences
 from tgvae.errors import UserError
 from tgvae.files import read_bytes, write_bytes, write_text
 
@@ -29,9 +32,14 @@ _QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b", "'") | dict.fr
 # Control and format characters, lone surrogates and soft hyphens; the (non-)joiners U+200C and U+200D
 # stay, because Persian and the Indic scripts spell with them.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u180e\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+# Zero-width spaces separate words (Thai, Khmer), and ligatures of printed pages are letters.
+_FORMS = str.maketrans(
+    {"\u200b": " "} | {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
+)
+_LINE_END_HYPHEN = regex.compile(r"(?<=\p{Ll})-[ \t]*\n[ \t]*(?=\p{Ll})")
 _PARAGRAPH = re.compile(r"\n\s*\n|\u2029")
 _LOOSE_DASH = re.compile(r" ([\u2013\u2014]) ")
 _MISSING_SPACE = re.compile(r"(?<=[a-z]{2}[.!?])(?=[A-Z][a-z]*\s)")
@@ -55,15 +63,16 @@ def clean_text(text: str) -> str:
         '"So 5 < 6"'
     """
     text = without_markup(text).replace("\r\n", "\n").replace("\r", "\n")
-    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text)).translate(_QUOTES)
+    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text).translate(_FORMS)).translate(_QUOTES)
+    text = _LINE_END_HYPHEN.sub("", text)
     text = text.replace("``", '"').replace("''", '"').replace("\u2026", "...")
     return "\n\n".join(p for part in _PARAGRAPH.split(text) if (p := " ".join(part.split())))
 
 
-def split_sentences(text: str) -> list[str]:
-    """Sentences of a cleaned text, by nupunkt's pretrained Punkt model (English abbreviations).
+def split_sentences(text: str, language: str = "english") -> list[str]:
+    """Return the sentences of a cleaned text: by nupunkt's pretrained Punkt model for English, else by sentencex.
 
-    A space missing after a full stop ("devices.This chapter") is supplied first; a blank line is a
+    In English a space missing after a full stop ("devices.This chapter") is supplied first; a blank line is a
     boundary, and a word of 4,000 characters or more is a sentence. Right on 59 of 68 hard cases
     (tests/test_tokenizers.py). Known failures: a boundary after some words in pairs the model has learned
     ("century. And"), after "p.m." and after one-letter symbols ("the group G. We"); "2. Then" in numbered
@@ -72,11 +81,17 @@ def split_sentences(text: str) -> list[str]:
     Examples:
         >>> split_sentences("Dr. Smith came at 5. She left.")
         ['Dr. Smith came at 5.', 'She left.']
+        >>> split_sentences("Am 3. Mai kam Dr. Müller. Er ging.", "german")
+        ['Am 3. Mai kam Dr. Müller.', 'Er ging.']
     """
-    import nupunkt
+    if language == "english":
+        from nupunkt import sentences as split  # takes half a second to import
 
-    parts = _LONG_WORD.split(_MISSING_SPACE.sub(" ", text))
-    return [s for i, part in enumerate(parts) for s in ([part] if i % 2 else nupunkt.sentences(part))]
+        text = _MISSING_SPACE.sub(" ", text)
+    else:
+        split = partial(language_sentences, language=language)
+    parts = _LONG_WORD.split(text)
+    return [s for i, part in enumerate(parts) for s in ([part] if i % 2 else split(part))]
 
 
 @cache

@@ -222,8 +222,7 @@ class TextModel(Model):
         return Corpus(split.folder, split.split, split.table, context=self.context_tokens)
 
     def save_data(self, folder: Path) -> list[Path]:
-        self.vocabulary.save(folder / TOPIC_WORDS)
-        return [self.tokenizer.save(folder), folder / TOPIC_WORDS]
+        return [self.tokenizer.save(folder), *self.vocabulary.save(folder / TOPIC_WORDS)]
 
     @classmethod
     def read_data(cls, config: Any, folder: Path) -> Self:

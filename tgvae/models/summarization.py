@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tgvae.data.corpus import length_batches
 from tgvae.data.extended_vocabulary import ExtendedVocabulary
-from tgvae.data.tokenizers import clean_text, split_sentences, word_tokenize
+from tgvae.data.tokenizers import clean_text, split_sentences
 from tgvae.errors import UserError
 from tgvae.generation.decode import Decoded, DecodeSettings
 from tgvae.models.text_generation import decode_tokens
@@ -211,7 +211,7 @@ class SummaryGenerator(TopicPriorModel):
         """Return topic proportions (B, T) of documents, each a list of sentences."""
         if not self.guided:
             return None
-        words = [[w for s in sentences for w in self.vocabulary.encode(word_tokenize(s))] for sentences in documents]
+        words = [[w for s in sentences for w in self.vocabulary.encode_sentence(s)] for sentences in documents]
         return self.topic(self.bags(words))
 
     def _guide(self, topic: int | str, strength: float) -> TopicGuide:

@@ -103,7 +103,7 @@ def split_at_words(sentence: str, vocabulary: TopicVocabulary) -> Iterator[tuple
         if start < 0:  # the tokenizer rewrites quotation marks
             continue
         end = start + len(word)
-        for i in vocabulary.encode([word]):
+        for i in vocabulary.encode([word])[:1]:
             yield sentence[done:start], None
             yield sentence[start:end], i
             done = end
