@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import runpy
 from pathlib import Path
 
 from data_prep.corpora.encoding import find_encoding, read_text_lines
@@ -12,7 +14,7 @@ from tgvae.data.base_models import find_base
 from tgvae.data.languages import CODES, WordRules, language_name, lower
 from tgvae.data.tokenizers import BaseTokenizer, SentencePieceTokenizer, SentenceTokenizer, WordTokenizer, clean_text
 from tgvae.data.vocabulary import TopicVocabulary
-from tgvae.errors import UserError, meant, meant_path
+from tgvae.errors import UserError, path_suggestion, suggestion
 
 TOKENIZER_SENTENCES = 200_000
 """The most sentences that sentencepiece learns from."""
@@ -38,9 +40,7 @@ def load_stop_words(settings: PrepareSettings, rules: WordRules) -> tuple[str, f
     if name == "none":
         return "none", frozenset()
     if name is None and rules.language == "english":
-        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
-        source, words = "scikit-learn (english), without words of content", ENGLISH_STOP_WORDS.difference(_CONTENT)
+        source, words = "scikit-learn (english), without words of content", _english_words()
     elif name in (None, "large") or name in CODES or name in CODES.values():
         language = rules.language if name in (None, "large") else language_name(str(name))
         source, words = f"stop-words ({language})", frozenset(_package_words(language, required=name is not None))
@@ -48,6 +48,14 @@ def load_stop_words(settings: PrepareSettings, rules: WordRules) -> tuple[str, f
         source, words = str(name), read_stop_words(Path(str(name)))
     found = {lower(word, rules.language) for word in words}
     return source, frozenset(found.union(*(rules.chunk_words(word) for word in words)))
+
+
+def _english_words() -> frozenset[str]:
+    """Return scikit-learn's list without importing scikit-learn, which takes a second and 60 MB."""
+    package = importlib.util.find_spec("sklearn")
+    assert package and package.origin, "a dependency"
+    path = Path(package.origin).parent / "feature_extraction" / "_stop_words.py"
+    return frozenset(runpy.run_path(str(path))["ENGLISH_STOP_WORDS"] - _CONTENT)
 
 
 def _package_words(language: str, required: bool) -> list[str]:
@@ -69,7 +77,7 @@ def read_stop_words(path: Path) -> frozenset[str]:
     """
     if not path.is_file():
         known = ("none", "large", *CODES)
-        hint = meant(str(path), known) or meant_path(path) or "; it takes a file, none, large, or a language"
+        hint = suggestion(str(path), known) or path_suggestion(path) or "; it takes a file, none, large, or a language"
         raise UserError(f"--stop-words {path}: no such list or file{hint}.")
     if (encoding := find_encoding(path)) is None:
         raise UserError(f"{path}: the file of stop words is no text in a known encoding; convert it to UTF-8.")

@@ -16,7 +16,7 @@ from typing import Any
 
 import regex
 
-from tgvae.errors import UserError, meant
+from tgvae.errors import UserError, suggestion
 
 SURE = 0.9
 """Probability from which a detected language is relied on."""
@@ -79,7 +79,7 @@ def language_name(name: str) -> str:
     """Return the name of a language that is given by name or code. Raises UserError for an unknown one."""
     known = {code: language for language, code in CODES.items()} | {language: language for language in CODES}
     if name.casefold() not in known:
-        raise UserError(f"no language '{name}'{meant(name, CODES) or '; choose from ' + ', '.join(CODES)}")
+        raise UserError(f"no language '{name}'{suggestion(name, CODES) or '; choose from ' + ', '.join(CODES)}")
     return known[name.casefold()]
 
 
