@@ -34,7 +34,15 @@ from data_prep.shards import Chunk, Counts, Encoder, count_chunk
 from data_prep.splits import Splitter
 from data_prep.vocabularies import build_tokenizer, build_topic_vocabulary, load_stop_words
 from data_prep.writer import building, write_manifest, write_origin, write_skipped
-from tgvae.data.languages import CODES, WordRules, detect_language, needs_segmenter, segmenter, set_apart
+from tgvae.data.languages import (
+    CODES,
+    WordRules,
+    detect_language,
+    forget_detector,
+    needs_segmenter,
+    segmenter,
+    set_apart,
+)
 from tgvae.data.schema import DOCUMENT, FORMAT, SPLITS, TOPIC_WORDS, arrow_file
 from tgvae.data.tokenizers import clean_text
 from tgvae.errors import UserError
@@ -148,6 +156,7 @@ def with_language(corpus: Corpus, settings: PrepareSettings) -> tuple[PrepareSet
     """
     sample = " ".join(_some_texts(corpus))
     code = detect_language(sample)
+    forget_detector()
     detected = next((name for name, known in CODES.items() if known == code), "")
     language, notes = settings.language or detected or "english", []
     if settings.language is None and language != "english":

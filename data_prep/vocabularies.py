@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import runpy
+from importlib.metadata import distribution
 from pathlib import Path
 
 from data_prep.corpora.encoding import find_encoding, read_text_lines
@@ -51,10 +51,8 @@ def load_stop_words(settings: PrepareSettings, rules: WordRules) -> tuple[str, f
 
 
 def _english_words() -> frozenset[str]:
-    """Return scikit-learn's list without importing scikit-learn, which takes a second and 60 MB."""
-    package = importlib.util.find_spec("sklearn")
-    assert package and package.origin, "a dependency"
-    path = Path(package.origin).parent / "feature_extraction" / "_stop_words.py"
+    """Return scikit-learn's list without importing scikit-learn, which takes a second and 100 MB."""
+    path = distribution("scikit-learn").locate_file("sklearn/feature_extraction/_stop_words.py")
     return frozenset(runpy.run_path(str(path))["ENGLISH_STOP_WORDS"] - _CONTENT)
 
 

@@ -75,6 +75,11 @@ def detect_language(text: str) -> str:
     return code if letters and (probability >= SURE or not latin) else ""
 
 
+def forget_detector() -> None:
+    """Free the 70 MB of the model that detects languages; it is loaded again when it is needed."""
+    _identifier.cache_clear()
+
+
 def language_name(name: str) -> str:
     """Return the name of a language that is given by name or code. Raises UserError for an unknown one."""
     known = {code: language for language, code in CODES.items()} | {language: language for language in CODES}
