@@ -1,6 +1,6 @@
-"""Engines: map over a stream in several processes, results in order, only a few items in memory.
+"""Map over a stream in several processes: results in order, only a few items in memory.
 
-An engine is a context manager over a number of workers, and gives an `OrderedMap`.
+An engine is a context manager that takes a number of workers and gives an `OrderedMap`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Pending = TypeVar("Pending")
 
 
 class OrderedMap(Protocol):
-    """function(item) for every item, in the order of the items, whatever the number of workers."""
+    """Yield function(item) for every item in order, for any number of workers."""
 
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]: ...
 
@@ -32,7 +32,7 @@ class OrderedMap(Protocol):
 def in_order(
     submit: Callable[[Item], Pending], result: Callable[[Pending], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """The results of what is submitted, in order; `ahead` items wait or run at a time, and no more are read."""
+    """Yield the results of all items in order; at most `ahead` items are read before their results are taken."""
     waiting: deque[Pending] = deque()
     for item in items:
         waiting.append(submit(item))
@@ -44,10 +44,10 @@ def in_order(
 
 @contextmanager
 def processes(workers: int) -> Iterator[OrderedMap]:
-    """Processes of this machine, two items each at a time. One worker is this process itself.
+    """Run in processes of this machine, two items each at a time; a single worker is this process itself.
 
     Workers are spawned, not forked: a fork would copy the locks of Arrow's threads. A worker that was killed is
-    not replaced: what killed it, mostly want of memory, would kill the next one.
+    not replaced, because the next one would most likely run out of memory too.
 
     Raises:
         UserError: a worker was killed.
@@ -68,14 +68,16 @@ def processes(workers: int) -> Iterator[OrderedMap]:
     try:
         yield pooled
     except BrokenProcessPool as error:
-        raise UserError("A worker process was killed, most likely for want of memory; use fewer workers.") from error
+        raise UserError(
+            "A worker process was killed, most likely because memory ran out; use fewer workers."
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Ctrl-C waits, and a process that is started inside never gets it: it is for the parent to end."""
+    """Defer Ctrl-C; processes started inside ignore it, and the parent ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -84,7 +86,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _follow_parent() -> None:
-    """End when the parent does."""
+    """Start a thread that ends this process with its parent."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

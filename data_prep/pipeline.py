@@ -1,4 +1,4 @@
-"""A corpus to a prepared folder: `prepare`.
+"""Turn a corpus into a prepared folder: `prepare`.
 
     corpus -> chunks -> pass one (clean, split, tokenise, count; in processes) -> shards
            -> topic vocabulary, sentence tokenizer
@@ -109,7 +109,7 @@ def prepare(
 
 
 def fill(partial: Path, corpus: Corpus, settings: PrepareSettings, ordered_map: OrderedMap) -> dict[str, Any]:
-    """Write all files of a prepared folder but its manifest, and return what that says of them."""
+    """Write all files of a prepared folder but its manifest, and return the content of that."""
     settings, rules, language_notes = with_language(corpus, settings)
     list_name, stop_words = load_stop_words(settings, rules)
     shards = partial / "shards"
@@ -192,12 +192,12 @@ def notes(counts: Counts, list_name: str, stop_words: frozenset[str]) -> list[st
             "2024-05-17 or 17.05.2024"
         )
     if repeats := counts.repeats.total():
-        found.append(f"{repeats:,} documents repeat the text of an earlier one (--duplicates skip leaves them out)")
+        found.append(f"duplicates: {repeats:,}, in the split of the first with that text; --duplicates skip omits them")
     return found
 
 
 def versions() -> dict[str, str]:
-    """Of what the bytes of a prepared folder depend on."""
+    """Return the versions of the packages that the bytes of a prepared folder depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
@@ -271,7 +271,7 @@ def write_splits(encoded: Iterable[Mapping[str, pa.RecordBatch]], folder: Path) 
 
 
 def batch_totals(batch: pa.RecordBatch) -> dict[str, int]:
-    """Documents, sentences, modelled sentences and their words and tokens in a batch of DOCUMENT."""
+    """Count documents, sentences, modelled sentences and their words and tokens in a batch of DOCUMENT."""
     words = batch["words"].flatten().to_numpy()
     return {
         "documents": batch.num_rows,

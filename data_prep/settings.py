@@ -1,4 +1,4 @@
-"""What a user may choose when a corpus is prepared."""
+"""Settings of preparation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PrepareSettings:
     """Replace topic words by their lemmas: child for children. Sentences stay as they are."""
     topic_vocabulary_size: int = 5000
     min_document_frequency: int = 5
-    """Topic words occur in at least so many training documents..."""
+    """Topic words occur in at least this many training documents..."""
     max_document_frequency: float = 0.5
     """...and in at most this share of them."""
     drop_most_frequent: float = 0.0

@@ -105,14 +105,14 @@ def count_chunk(chunk: Chunk) -> Counts:
 
 
 def modelled_words(sentences: list[list[str]], settings: PrepareSettings) -> list[list[str]]:
-    """The words of each sentence that the sentence model sees: all, the first ones, or none."""
+    """Return the words of each sentence that the sentence model sees: all, the first ones, or none."""
     limit = settings.max_sentence_words
     keep = limit if settings.long_sentences == "cut" else 0
     return [words if len(words) <= limit else words[:keep] for words in sentences]
 
 
 def modelled_texts(document: CleanDocument, modelled: list[list[str]]) -> list[str]:
-    """The text of `modelled_words`; "" for a sentence not modelled."""
+    """Return the text of `modelled_words`; "" for a sentence that is not modelled."""
     return [
         sentence if len(few) == len(words) else cut_words(sentence, words, len(few))
         for sentence, words, few in zip(document.sentences, document.words, modelled, strict=True)
@@ -120,13 +120,13 @@ def modelled_texts(document: CleanDocument, modelled: list[list[str]]) -> list[s
 
 
 def read_shard(shard: Path, columns: Sequence[str] = tuple(_SHARD.names)) -> list[dict[str, Any]]:
-    """The rows of a shard."""
+    """Return the rows of a shard."""
     with pa.memory_map(str(shard)) as source:
         return pa.ipc.open_file(source).read_all().select(columns).to_pylist()
 
 
 def training_texts(shards: Iterable[Path]) -> Iterator[str]:
-    """Every modelled sentence of the train split, in order."""
+    """Yield every modelled sentence of the train split, in order."""
     for shard in shards:
         for row in read_shard(shard, ("split", "texts")):
             if row["split"] == "train":
@@ -135,14 +135,14 @@ def training_texts(shards: Iterable[Path]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Pass two: what turns the words of a shard into ids."""
+    """Pass two: turn the words of a shard into ids."""
 
     tokenizer: SentenceTokenizer
     topic_vocabulary: TopicVocabulary
     settings: PrepareSettings
 
     def __call__(self, shard: Path) -> dict[str, pa.RecordBatch]:
-        """The rows of the shard as a record batch of DOCUMENT for each split that has some."""
+        """Return the rows of the shard as a record batch of DOCUMENT for each split that has some."""
         rows: dict[str, list[dict[str, Any]]] = {}
         for row in read_shard(shard):
             rows.setdefault(row["split"], []).append(self._encode(row))

@@ -1,4 +1,4 @@
-"""What a prepared folder holds, in a few numbers: `tgvae inspect`."""
+"""Statistics of a prepared folder, for `tgvae inspect`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def summarize_folder(path: Path | str, documents: int = 3) -> dict[str, Any]:
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
-    """The inner lists of a column of lists, as one array."""
+    """Return the inner lists of a column of lists as one array."""
     return pa.concat_arrays([chunk.flatten() for chunk in column.chunks])
 
 

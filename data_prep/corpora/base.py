@@ -1,4 +1,4 @@
-"""What every corpus yields, and where it says where that came from."""
+"""Documents, skipped documents, and the protocol of a corpus."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class RawDocument:
-    """A document as found. `where` is the place to look at when something is wrong: "file:line"."""
+    """A document as found. `where` is named in messages: "file:line"."""
 
     id: str
     text: str | tuple[str, ...]
@@ -64,17 +64,17 @@ class Corpus(Protocol):
         """The splits that its parts are named after, as far as that is known before it is read."""
 
     def documents(self) -> Iterator[RawDocument | Skipped]:
-        """Every document. Raises UserError where the input cannot be read."""
+        """Yield every document. Raises UserError where the input cannot be read."""
 
     def describe(self) -> dict[str, str]:
-        """Name, licence, citation and version, for the manifest."""
+        """Return name, licence, citation and version, for the manifest."""
 
 
 def split_name(name: str) -> str | None:
-    """train, valid or test for the usual names of splits ("dev", "validation"), None for any other name."""
+    """Return train, valid or test for the usual names of splits ("dev", "validation"), None for any other name."""
     return _SPLIT_NAMES.get(name.lower())
 
 
 def printable(text: str) -> str:
-    """The text with lone surrogates, which no file of UTF-8 can hold, as escapes such as \\ud800."""
+    """Return the text with lone surrogates, which UTF-8 cannot encode, as escapes such as \\ud800."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -174,7 +174,7 @@ def lower(text: str, language: str) -> str:
     return text.lower().replace("i\u0307", "i")
 
 
-@lru_cache(maxsize=2**16)
+@lru_cache(maxsize=2**14)  # about 350 bytes each, in every worker
 def _chunk_words(chunk: str, language: str, lemmatize: bool) -> tuple[str, ...]:
     if _ADDRESS.search(chunk):
         return ()

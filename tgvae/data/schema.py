@@ -1,11 +1,12 @@
 """The prepared folder: the contract between data_prep, which writes it, and everything that reads it.
 
-manifest.json      written last: format, source, settings, counts, skipped, files (sha256), versions
+manifest.json      written last: format, source, settings, counts, skipped, notes, stop words, files (sha256), versions
                    (counts: documents, sentences, modelled, words, tokens by split; vocabulary sizes)
 SPLIT.arrow        Arrow IPC file, a row a document, columns as in DOCUMENT
-topic_words.txt    bag-of-words vocabulary, a word a line
+topic_words.txt    bag-of-words vocabulary, one word per line
+topic_words.json   how its words are found in a text; absent in folders of November 2026 and before
 sentence.model     sentence tokenizer (sentence_words.txt for whole words)
-skipped.jsonl      documents left out: id, where, reason
+skipped.jsonl      files and documents left out: id, where, reason
 origin.json        where the corpus was; not in the manifest, which is the same wherever that is
 """
 
