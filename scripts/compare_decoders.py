@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 import tyro
-from tgvae.evaluation.text import distinct, words_of
 
 from tgvae.cli.main import keep_memory
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.bleu import ngrams
+from tgvae.evaluation.generation import distinct, words_of
 from tgvae.evaluation.likelihood import Bound, importance_weighted_nll, sentence_bound
 from tgvae.evaluation.topic_fidelity import inferred_topics, surrounding_topics
 from tgvae.evaluation.topics import top_words

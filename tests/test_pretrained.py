@@ -379,3 +379,16 @@ def test_paragraphs_on_the_command_line(
     assert "writes single sentences; give a run of one of the recipes" in capsys.readouterr().err
     assert main(["generate", str(runs["pretrained-lm"]), "--paragraph", "3", "--topic", "1"]) == 2
     assert "cannot be guided by topics" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pretrained-lm", "pretrained-tgvae"])
+def test_what_works_for_every_run(
+    runs: dict[str, Path], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(shutil.copytree(runs[kind], tmp_path / "run"))
+    few = ["--generated", "10", "--per-topic", "2", "--weighted-sentences", "20", "--samples", "2", "--reverse", "0"]
+    assert main(["evaluate", run, "--json", *few]) == 0, capsys.readouterr().err
+    assert "perplexity" in capsys.readouterr().out
+    assert "model.generate" in (tmp_path / "run" / "README.md").read_text()
+    if kind == "pretrained-tgvae":
+        assert main(["topics", run]) == 0
