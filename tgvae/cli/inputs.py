@@ -6,7 +6,7 @@ import gzip
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -21,11 +21,21 @@ Item = TypeVar("Item")
 STANDARD_INPUT = "-"
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a table."""
+
+    text: str = "text"
+    id: str = "id"
+
+
 class Document(NamedTuple):
     """A text and its id: the path of its file, or the id of its row."""
 
     id: str
     text: str
+    sentences: tuple[str, ...] | None = None
+    """The sentences of the text, where a table gives their boundaries."""
 
 
 def find_inputs(names: Iterable[str]) -> list[str]:
@@ -100,7 +110,9 @@ def _is_table(name: str) -> bool:
 def _row(row: RawDocument | Skipped) -> Document:
     if isinstance(row, Skipped):  # the text is null
         return Document(row.id, "")
-    return Document(row.id, row.text if isinstance(row.text, str) else "\n\n".join(row.text))
+    return (
+        Document(row.id, row.text) if isinstance(row.text, str) else Document(row.id, "\n\n".join(row.text), row.text)
+    )
 
 
 def _read(name: str) -> str:

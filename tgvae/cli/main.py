@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a recipe on a prepared folder, vectors or a graph, or resume a run",
     "topics": "topics of a run: share, coherence, words, typical sentences",
     "generate": "generate sentences by topic, mixture or example; interpolate and reconstruct",
+    "infer": "topic proportions of new documents",
     "summarize": "summarize texts, files, folders and tables",
     "evaluate": "measure runs: metrics with units, standard errors and baselines, and an HTML report",
     "show": "applications of a VAE, a plot each: samples, completion, clusters, anomalies, ...",

@@ -16,7 +16,7 @@ import tyro
 
 from data_prep.settings import Fields
 from tgvae.cli.generate import MAX_STRENGTH, topic_query
-from tgvae.cli.inputs import Document, batched, find_inputs, read_documents, require_not_input
+from tgvae.cli.inputs import Columns, Document, batched, find_inputs, read_documents, require_not_input
 from tgvae.cli.options import parse, require_device
 from tgvae.cli.output import command, print_next_steps
 from tgvae.config_io import SEEDS, require_range
@@ -30,14 +30,6 @@ from tgvae.runs import load_run
 BATCH = 256  # documents in memory at a time; they are sorted by length
 MAX_SUMMARIES = 1000  # per document
 EMPTY = "(empty document)"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns of a table."""
-
-    text: str = "text"
-    id: str = "id"
 
 
 @dataclass(frozen=True)
