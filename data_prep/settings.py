@@ -122,7 +122,7 @@ PAPER = PrepareSettings(
 )
 """The preprocessing of Wang et al. 2019 (after Lau et al. 2017), whose corpora have tens of thousands of documents."""
 
-RECIPES = {"usual": PrepareSettings(), "paper": PAPER}
+RECIPES = {"default": PrepareSettings(), "paper": PAPER}
 
 SETTINGS_BEFORE = {"group_by": "none", "duplicates": "keep"}
 """Values of settings that older manifests do not hold, where these differ from today's defaults."""

@@ -1,7 +1,7 @@
-"""The folder on disk: it appears complete or not at all.
+"""Write the prepared folder such that it appears complete or not at all.
 
-OUT.partial holds what is being made, and goes when that fails; what a kill left there goes at the next run.
-OUT.replaced is for a moment the older folder, while the new one takes its place.
+OUT.partial is filled first, and removed on failure; what a killed run left there is removed by the next one.
+OUT.replaced holds the older folder for the moment in which the new one is renamed.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ ORIGIN = "origin.json"
 
 @contextmanager
 def building(out: Path, overwrite: bool) -> Iterator[Path]:
-    """OUT.partial to fill, an empty folder that takes the place of `out` at the end.
+    """Yield OUT.partial, an empty folder, and rename it to `out` at the end.
 
     Raises:
-        UserError: `out` holds something, somebody else is preparing it, or the disk refuses to be written.
+        UserError: `out` is not empty, another process is preparing it, or the disk cannot be written.
     """
-    partial = beside(out, "partial")
-    with _writing(out), _held(partial):
+    partial = sibling(out, "partial")
+    with _writing(out), _locked(partial):
         try:
             recover(out)
             check_target(out, overwrite)
             _empty(partial)
             yield partial
             publish(partial, out)
-        except BaseException:  # once it is published, OUT.partial may be somebody else's
+        except BaseException:  # after publishing, OUT.partial may belong to another process
             shutil.rmtree(partial, ignore_errors=True)
             raise
 
 
 @contextmanager
 def _writing(out: Path) -> Iterator[None]:
-    """``writing``, but for what the system says about another file, such as one that is read."""
+    """Act as ``writing``, but name the file that an error is about where that is another one, such as an input."""
     with writing(out):
         try:
             yield
@@ -57,29 +57,29 @@ def _writing(out: Path) -> Iterator[None]:
             raise
 
 
-def beside(out: Path, what: str) -> Path:
-    """OUT.what"""
-    return out.with_name(f"{out.name}.{what}")
+def sibling(out: Path, ending: str) -> Path:
+    """Return the path OUT.ending."""
+    return out.with_name(f"{out.name}.{ending}")
 
 
 @contextmanager
-def _held(partial: Path) -> Iterator[None]:
-    """Keep others out of OUT.partial; the system ends that with the process, however it ends."""
+def _locked(partial: Path) -> Iterator[None]:
+    """Lock OUT.partial; the system releases the lock when the process ends, however it ends."""
     partial.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(partial, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"{partial}: another `tgvae prepare` is at work there; wait for it to end.") from error
+            raise UserError(f"{partial}: another `tgvae prepare` is at work there; wait until it ends.") from error
         yield
     finally:
         os.close(descriptor)
 
 
 def recover(out: Path) -> None:
-    """Put back the older folder where --overwrite was interrupted before the new one had taken its place."""
-    replaced = beside(out, "replaced")
+    """Restore the older folder if --overwrite was interrupted before the new one was renamed."""
+    replaced = sibling(out, "replaced")
     if (out / MANIFEST).is_file():
         shutil.rmtree(replaced, ignore_errors=True)
     elif replaced.exists() and _is_free(out):
@@ -106,7 +106,7 @@ def _empty(folder: Path) -> None:
 
 
 def write_skipped(folder: Path, skipped: Iterable[Skipped]) -> None:
-    """Write skipped.jsonl, a JSON object a line."""
+    """Write skipped.jsonl, one JSON object per line."""
     lines = [json.dumps(asdict(document), ensure_ascii=False) + "\n" for document in skipped]
     write_text(folder / SKIPPED, "".join(lines))
 
@@ -119,7 +119,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
 
 def write_origin(folder: Path, source: str | Path | Sequence[str | Path]) -> None:
-    """Write origin.json: where the corpus was, so that it can be prepared anew.
+    """Write origin.json: the source that was given, so that the corpus can be prepared again.
 
     Not in the manifest, which is the same wherever the corpus lies.
     """
@@ -129,18 +129,18 @@ def write_origin(folder: Path, source: str | Path | Sequence[str | Path]) -> Non
 
 
 def read_origin(folder: Path) -> list[str]:
-    """What `prepare` was given as its source. Raises UserError where that is not known."""
+    """Return the source that `prepare` was given. Raises UserError where it is not known."""
     try:
         return [str(place) for place in json.loads((folder / ORIGIN).read_text(encoding="utf-8"))["source"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / ORIGIN}: does not say where the corpus was ({error!r}); say it.") from error
+        raise UserError(f"{folder / ORIGIN}: does not say where the corpus was ({error!r}); give it.") from error
 
 
 def publish(partial: Path, out: Path) -> None:
-    """Put the finished folder in its place, all its bytes on disk first; an older one is removed last."""
+    """Write all bytes to disk, rename the finished folder, and remove the older one last."""
     for path in [*partial.iterdir(), partial]:
         sync(path)
-    replaced = beside(out, "replaced")
+    replaced = sibling(out, "replaced")
     if out.exists():
         os.replace(out, replaced)
     os.replace(partial, out)

@@ -300,7 +300,7 @@ def test_the_most_frequent_topic_words_are_dropped(corpus: Path, tmp_path: Path)
 
 
 def test_the_recipe_of_the_paper() -> None:
-    paper, usual = RECIPES["paper"], RECIPES["usual"]
+    paper, usual = RECIPES["paper"], RECIPES["default"]
     assert usual == PrepareSettings()
     assert (paper.max_sentence_words, paper.long_sentences) == (30, "cut")
     assert (paper.max_document_words, paper.long_documents) == (300, "cut")

@@ -193,7 +193,10 @@ FAULTS: list[tuple[dict[str, str | bytes], str]] = [
         r"/Giga/input\.txt: .*/DUC/input\.txt is the test split already",
     ),
     (TRAIN | TEST | DUC, r"/test\.article\.txt: .*/input\.txt is the test split already; move one out"),
-    (TRAIN | {"train.title.txt.gz": "x\n"}, r"/train\.title\.txt\.gz: stands beside train\.title\.txt; remove one"),
+    (
+        TRAIN | {"train.title.txt.gz": "x\n"},
+        r"/train\.title\.txt\.gz: has the same role as train\.title\.txt; remove one",
+    ),
     (DUC, r"no train\.article\.txt, and a corpus cannot be prepared without training documents"),
     (VALID | TEST, r"no train\.article\.txt"),
     (TRAIN | {"train.title.txt": ""}, r"/train\.title\.txt: the file is empty"),

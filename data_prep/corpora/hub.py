@@ -16,10 +16,7 @@ from tgvae.errors import UserError
 
 @dataclass(frozen=True)
 class HubCorpus:
-    """The train, validation and test splits of a dataset; other splits are left out and named so.
-
-    Class labels become their names.
-    """
+    """The train, validation and test splits of a dataset; other splits are left out, and named in the manifest."""
 
     name: str
     fields: Fields
@@ -31,7 +28,7 @@ class HubCorpus:
         return frozenset(names if len(names) > 1 else ())
 
     def documents(self) -> Iterator[RawDocument | Skipped]:
-        """Rows in order, split by split; a row without id gets "split/row"."""
+        """Yield rows in order, split by split; a row without id gets "split/row"."""
         used = [split for split in self._dataset if split_name(split)]
         for split in used:
             given = split_name(split) if len(used) > 1 else None
@@ -49,7 +46,7 @@ class HubCorpus:
             yield f"{self.name}[{split}]:row {number}", row
 
     def describe(self) -> dict[str, str]:
-        """Name, licence and citation as the dataset states them."""
+        """Return name, licence and citation as the dataset states them."""
         info = next(iter(self._dataset.values())).info
         left_out = [split for split in self._dataset if not split_name(split)]
         return {

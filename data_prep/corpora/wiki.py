@@ -18,7 +18,7 @@ LANGUAGES = {"english": "en-us", "spanish": "es-es", "french": "fr-fr"}
 
 @dataclass(frozen=True)
 class WikiCorpus:
-    """One lead section a document; label = topic of the list of vital articles, summary = short description.
+    """One lead section per document; label = topic of the list of vital articles, summary = short description.
 
     The texts are read from the data files of the package, which is never imported.
     """
@@ -28,7 +28,7 @@ class WikiCorpus:
     given_splits: ClassVar[frozenset[str]] = frozenset()
 
     def documents(self) -> Iterator[RawDocument]:
-        """Articles in the order of the file."""
+        """Yield articles in the order of the file."""
         path = self._path()
         for key, article in json.loads(path.read_text(encoding="utf-8")).items():
             yield RawDocument(
@@ -41,7 +41,7 @@ class WikiCorpus:
             )
 
     def describe(self) -> dict[str, str]:
-        """Name, licence and citation."""
+        """Return name, licence and citation."""
         return {
             "name": f"Wikipedia vital articles, summaries ({self.language})",
             "licence": "text CC BY-SA 4.0 (attribution and share-alike apply to what you publish); package GPL-3.0",

@@ -37,15 +37,15 @@ class Prepare:
     """ray: over all machines of the Ray cluster at RAY_ADDRESS, which must share the disk of OUT."""
     overwrite: bool = False
     """Replace OUT if it is a prepared folder."""
-    recipe: str = "usual"
-    """Where the other settings start from: usual, or paper, the preprocessing of Wang et al. 2019."""
+    recipe: str = "default"
+    """Where the other settings start from: default, or paper, the preprocessing of Wang et al. 2019."""
     json: bool = False
     """Print JSON."""
     settings: Annotated[PrepareSettings, tyro.conf.arg(name="")] = field(default_factory=PrepareSettings)
 
 
 def main(arguments: Sequence[str]) -> None:
-    settings = RECIPES[recipe_name(arguments, RECIPES, "usual")]
+    settings = RECIPES[recipe_name(arguments, RECIPES, "default")]
     defaults = Prepare(tyro.MISSING, tyro.MISSING, settings=settings)
     options = parse(Prepare, "prepare", arguments, defaults)
     source = options.sources[0] if len(options.sources) == 1 else options.sources

@@ -28,7 +28,7 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", r
 
 
 def without_markup(text: str) -> str:
-    """Without HTML's tags and character references; a text that has none is only searched for "<" and "&"."""
+    """Remove HTML tags and decode character references; a text without "<" and "&" is returned as it is."""
     if "<" in text:
         text = _COMMENT.sub("", _SCRIPT.sub(" ", text))
         text = _TAG.sub(lambda tag: _TAGS[tag[1].lower()], text)
