@@ -158,7 +158,7 @@ class SummaryGenerator(TopicPriorModel):
         self._require_variety(num, settings)
         request = SummaryRequest(num, None if topic is None else self._guide(topic, strength), settings, seed)
         limit, vocabulary = self.config.source_tokens, ExtendedVocabulary(self.tokenizer)
-        documents = [split_sentences(clean_text(text)) for text in texts]
+        documents = [split_sentences(clean_text(text), self.vocabulary.language) for text in texts]
         sources = [vocabulary.encode_source(sentences) for sentences in documents]
         results = [SummaryResult(cut=len(source) > limit) for source in sources]
         lengths = np.array([min(len(source), limit) for source in sources], dtype=np.int64)

@@ -75,7 +75,11 @@ def infer_topics(model: Model, request: DocumentRequest) -> DocumentTopics:
     """
     topical = _require(model, Capability.TOPICS)
     paragraphs = [
-        [span for sentence in split_sentences(paragraph) for span in split_at_words(sentence, topical.vocabulary)]
+        [
+            span
+            for sentence in split_sentences(paragraph, topical.vocabulary.language)
+            for span in split_at_words(sentence, topical.vocabulary)
+        ]
         for paragraph in clean_text(request.text).split("\n\n")
     ]
     ids = [i for paragraph in paragraphs for _, i in paragraph if i is not None]
