@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from data_prep.pipeline import prepare
+from data_prep.settings import Fields, PrepareSettings
 from tests.conftest import made_up_documents, obeyed, refused
 from tgvae.cli import infer
+from tgvae.cli.inputs import read_documents
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.evaluation.topics import theta
@@ -67,10 +70,24 @@ def test_training_documents_have_the_topics_of_training(
         np.testing.assert_array_equal(np.array(words)[rows], corpus.bags.sum(1))
 
 
-def test_sentences_of_a_table_are_kept(guided_run: Path, guided: TGVAE, tmp_path: Path) -> None:
-    """A full stop inside of a given sentence is no boundary, so that "army." there is no topic word."""
-    given = infer.Document("a", "", ("The army. It won", "the battle."))
-    assert infer.topic_word_ids(given, guided.vocabulary) == guided.vocabulary.encode_text("The battle.")
+def test_sentences_of_a_table_are_those_of_preparation(tmp_path: Path, guided: TGVAE) -> None:
+    """A full stop inside a given sentence is no boundary."""
+    source = tmp_path / "given.jsonl"
+    text = ["The army. It won", "the battle.", "No U.S. army was near."]
+    source.write_text(json.dumps({"id": "a", "text": text}), encoding="utf-8")
+    settings = PrepareSettings(
+        vocabulary_size=300,
+        min_document_frequency=1,
+        min_document_words=1,
+        max_document_frequency=1,
+        splits=(1.0, 0.0, 0.0),
+        stop_words="none",
+    )
+    folder = PreparedFolder.open(prepare(str(source), tmp_path / "prepared", settings, workers=1))
+    (document,) = read_documents([str(source)], Fields())
+    assert infer.topic_word_ids(document, folder.topic_vocabulary) == [
+        i for ids in folder.split("train")["topic_words"][0].as_py() for i in ids
+    ]
 
 
 def test_standard_output(table: Path, guided_run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def ready(small: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -
     (folder / "articles.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (folder / "speech.txt").write_text("The soldier and the general saw the army.", encoding="utf-8")
     (folder / "stop-words.txt").write_text("the\nand\nwith\n", encoding="utf-8")
+    (folder / "requests.jsonl").write_text('{"topic": "army battle", "num": 2}\n', encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for words in commands(MADE):

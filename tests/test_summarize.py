@@ -408,7 +408,7 @@ def test_progress_is_not_mixed_with_summaries(
     for name, stream in streams.items():
         monkeypatch.setattr(f"sys.{name}", stream)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("tgvae.progress.PATIENCE", 0.01)
+    monkeypatch.setattr("tgvae.progress.DELAY", 0.01)
     watch(monkeypatch, lambda batch: time.sleep(0.1))
     assert status_of(table, "--json", *(["--out", tmp_path / "out"] if to_file else [])) == 0
     shown, stderr = (stream.getvalue() for stream in streams.values())

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import tyro
 
+from tgvae.cli.generate_requests import Request, answer_requests, generate, generate_paragraphs, topic_query
 from tgvae.cli.options import parse
 from tgvae.cli.output import command, print_next_steps
-from tgvae.config_io import SEEDS, require_range
 from tgvae.errors import UserError, path_suggestion
 from tgvae.generation.decode import READABLE, DecodeSettings
 from tgvae.models.base import Capability
 from tgvae.models.text_generation import Sentence
-from tgvae.runs import load_run, recipes_with
-
-MAX_SENTENCES = 1_000_000
-MAX_PARAGRAPH = 1000
-MAX_STRENGTH = 1000
-"""Largest accepted guidance strength."""
+from tgvae.runs import load_run
 
 
 @dataclass(frozen=True)
@@ -37,6 +30,7 @@ class Generate:
       tgvae generate runs/sotu --mixture 3=0.7 12=0.3 --num 10 --decode.strategy beam
       tgvae generate runs/pretrained --topic war army --paragraph 5
       tgvae generate runs/sotu --between "We must fight." "We want peace."
+      tgvae generate runs/sotu --requests requests.jsonl --out answers.jsonl
     """
 
     run: tyro.conf.Positional[Path]
@@ -61,56 +55,46 @@ class Generate:
     """Equal seeds with equal --num give equal sentences."""
     json: bool = False
     """Print one JSON object per line."""
+    requests: Path | None = None
+    """JSON Lines with one request per line, instead of the options above; they become its defaults."""
+    out: Path | None = None
+    """New file for the answers to --requests, one JSON object per line; standard output by default."""
     decode: DecodeSettings = field(default_factory=lambda: READABLE)
 
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(Generate, "generate", arguments)
-    modes = [options.topic, options.mixture, options.like, options.between, options.reconstruct]
-    if sum(map(bool, modes)) > 1:
-        raise UserError("give one of --topic, --mixture, --like, --between and --reconstruct")
-    require_range(options, 1, MAX_SENTENCES + 1, "num")
-    require_range(options, 0, MAX_PARAGRAPH + 1, "paragraph")
-    require_range(options, 0, SEEDS, "seed")
-    require_range(options, -MAX_STRENGTH, MAX_STRENGTH + 1, "strength")
+    request = request_of(options)
+    request.check()
+    if options.out and not options.requests:
+        raise UserError("--out goes with --requests; redirect standard output instead")
+    if options.requests:
+        answer_requests(options.run, options.requests, options.out, request)
+        return
     model = load_run(options.run, require=Capability.GENERATION)
-    if options.paragraph:
-        _print_paragraphs(generate_paragraphs(model, options), options.json)
+    if request.paragraph:
+        _print_paragraphs(generate_paragraphs(model, request), options.json)
     else:
-        for sentence in generate(model, options):
+        for sentence in generate(model, request):
             print(json.dumps(asdict(sentence), ensure_ascii=False) if options.json else sentence.text)
     if not options.json:
-        print_next_steps(steps=[command("topics" if _can(model, Capability.TOPICS) else "evaluate", options.run)])
+        step = "topics" if Capability.TOPICS in model.capabilities else "evaluate"
+        print_next_steps(steps=[command(step, options.run)])
 
 
-def generate(model: Any, options: Generate) -> list[Sentence]:
-    """Generate the sentences that the options ask for.
-
-    Raises:
-        UserError: the model has no latent or no topics.
-    """
-    settings, seed = options.decode, options.seed
-    if options.between or options.reconstruct:
-        if not _can(model, Capability.LATENT):
-            raise UserError(f"{options.run}: a {model.kind} has no latent; {_remedy(Capability.LATENT)}")
-        if options.between:
-            return model.interpolate(*options.between, options.num, settings, seed)
-        return model.reconstruct(options.reconstruct, settings, seed)
-    return model.generate(num=options.num, settings=settings, seed=seed, **_guidance(model, options))
-
-
-def generate_paragraphs(model: Any, options: Generate) -> list[list[Sentence]]:
-    """Generate paragraphs. Raises UserError: the model has no topics, or models every sentence alone."""
-    if options.between or options.reconstruct:
-        raise UserError("--paragraph goes with --topic, --mixture or --like, not with --between and --reconstruct")
-    if not _can(model, Capability.PARAGRAPHS):
-        raise UserError(f"{options.run}: a {model.kind} writes single sentences; {_remedy(Capability.PARAGRAPHS)}")
-    return model.generate_paragraphs(
+def request_of(options: Generate) -> Request:
+    """Return the request that the options make. Raises UserError for a file that cannot be read, or weights."""
+    return Request(
+        topic=topic_query(options.topic),
+        mixture=topic_weights(options.mixture),
+        like=read_text(options.like) if options.like else None,
+        between=options.between or (),
+        reconstruct=options.reconstruct,
         num=options.num,
-        sentences=options.paragraph,
-        settings=options.decode,
+        paragraph=options.paragraph,
+        strength=options.strength,
         seed=options.seed,
-        **_guidance(model, options),
+        decode=options.decode,
     )
 
 
@@ -122,48 +106,19 @@ def _print_paragraphs(paragraphs: list[list[Sentence]], as_json: bool) -> None:
             print("\n" * (number > 0) + " ".join(sentence.text for sentence in paragraph))
 
 
-def _guidance(model: Any, options: Generate) -> dict[str, Any]:
-    """Return the options of guidance; none for a model without. Raises UserError if there are some nevertheless."""
-    if _can(model, Capability.GUIDANCE):
-        return {
-            "topic": topic_query(options.topic),
-            "mixture": topic_weights(options.mixture),
-            "like": read_text(options.like) if options.like else None,
-            "strength": options.strength,
-        }
-    if options.topic or options.mixture or options.like or options.strength != 1:
-        raise UserError(f"{options.run}: a {model.kind} cannot be guided by topics; {_remedy(Capability.GUIDANCE)}")
-    return {}
-
-
-def _can(model: Any, capability: Capability) -> bool:
-    return capability in model.capabilities
-
-
-def _remedy(capability: Capability) -> str:
-    return f"give a run of one of the recipes {', '.join(recipes_with(capability))}"
-
-
-def topic_query(words: Sequence[str]) -> int | str | None:
-    """Return the topic number if there is a single number, otherwise the words."""
-    if len(words) == 1 and re.fullmatch(r"\d{1,9}", words[0]):
-        return int(words[0])
-    return " ".join(words) if words else None
-
-
-def topic_weights(mixture: Sequence[str]) -> dict[int, float] | None:
-    """Parse TOPIC=WEIGHT pairs; None if there are none. Raises UserError, also for two weights of one topic."""
-    weights: dict[int, float] = {}
+def topic_weights(mixture: Sequence[str]) -> dict[str, float]:
+    """Parse TOPIC=WEIGHT pairs. Raises UserError, also for two weights of one topic."""
+    weights: dict[str, float] = {}
     for text in mixture:
         try:
             topic, weight = text.split("=")
-            number, value = int(topic), float(weight)
+            number, value = str(int(topic)), float(weight)
         except ValueError:
             raise UserError(f"--mixture: {text[:60]!r} is not of the form TOPIC=WEIGHT, such as 3=0.7") from None
         if number in weights:
             raise UserError(f"--mixture: topic {number} has two weights; give it one")
         weights[number] = value
-    return weights or None
+    return weights
 
 
 def read_text(path: Path) -> str:

@@ -22,7 +22,7 @@ from tgvae.cli.inputs import Columns, Document, batched, find_inputs, read_docum
 from tgvae.cli.options import parse, require_device
 from tgvae.cli.output import command, print_next_steps, table_console
 from tgvae.data.graph_io import require_new
-from tgvae.data.tokenizers import clean_text, word_tokenize
+from tgvae.data.tokenizers import clean_text
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
 from tgvae.files import atomic_write
@@ -109,7 +109,7 @@ def topic_word_ids(document: Document, vocabulary: TopicVocabulary) -> list[int]
     if document.sentences is None:
         return vocabulary.encode_text(document.text)
     sentences = (" ".join(clean_text(sentence).split()) for sentence in document.sentences)
-    return [i for sentence in sentences for i in vocabulary.encode(word_tokenize(sentence))]
+    return [i for sentence in sentences for i in vocabulary.encode_sentence(sentence)]
 
 
 @contextmanager

@@ -6,10 +6,13 @@ standard error. With --json no next steps are printed.
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -27,6 +30,19 @@ def table_console() -> Console:
 def print_json(value: Any) -> None:
     """Print one JSON object, indented; NaN becomes null."""
     print(json.dumps(nan_to_none(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def open_output(out: Path | None, size: int = 0) -> Any:
+    """Return a context manager of the output file, cut to ``size`` bytes, or of standard output."""
+    if out is None:
+        # Characters that the encoding of the terminal lacks are printed as escapes.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return nullcontext(sys.stdout)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    file = out.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+    file.truncate(size)
+    return file
 
 
 def command(*words: object) -> str:

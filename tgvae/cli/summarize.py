@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from data_prep.settings import Fields
-from tgvae.cli.generate import MAX_STRENGTH, topic_query
+from tgvae.cli.generate_requests import MAX_STRENGTH, topic_query
 from tgvae.cli.inputs import Columns, Document, batched, find_inputs, read_documents, require_not_input
 from tgvae.cli.options import parse, require_device
-from tgvae.cli.output import command, print_next_steps
+from tgvae.cli.output import command, open_output, print_next_steps
 from tgvae.config_io import SEEDS, require_range
 from tgvae.errors import UserError
 from tgvae.generation.decode import DecodeSettings
@@ -126,19 +123,6 @@ def continued_size(out: Path, skip: int, lines_per_document: int) -> int:
         remedy = f"or continue its {found} documents with --skip {found}" if found else "or remove the file"
         raise UserError(f"{out}: exists already; choose another --out, {remedy}")
     return size
-
-
-def open_output(out: Path | None, size: int) -> Any:
-    """Return a context manager of the output file, cut to ``size`` bytes, or of standard output."""
-    if out is None:
-        # Characters that the encoding of the terminal lacks are printed as escapes.
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")
-        return nullcontext(sys.stdout)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    file = out.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
-    file.truncate(size)
-    return file
 
 
 def summarize_batch(model: SummaryGenerator, batch: Sequence[Document], options: Summarize) -> list[SummaryResult]:
