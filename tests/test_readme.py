@@ -170,9 +170,6 @@ def test_page_from_top_to_bottom(
     page: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(ready, tmp_path, dirs_exist_ok=True)
-    for words in all_commands(page):
-        if "--out" in words:
-            shutil.rmtree(tmp_path / words[words.index("--out") + 1], ignore_errors=True)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     printed = ""
@@ -180,6 +177,8 @@ def test_page_from_top_to_bottom(
         if language == "bash":
             capsys.readouterr()
             for words in commands(text):
+                if "--out" in words:
+                    shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
                 obey(words)
             printed = "".join(capsys.readouterr())
         elif language == "python" and (file := re.match(r"# (\w+\.py)\n", text)):
