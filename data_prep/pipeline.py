@@ -71,30 +71,29 @@ def prepare(
 ) -> Path:
     """Prepare a corpus and return the folder `out`, laid out as `tgvae.data.schema` says.
 
-        `source` is "sotu", "wiki", "hf:NAME", a file, several files, or a folder (see `open_corpus`). The
-        same input, settings and package versions give the same bytes, for any engine and number of workers. All work
-        is done in OUT.partial, which takes its place at the very end: an interrupted run leaves no OUT.
-        With more than one worker a script needs the usual `if __name__ == "__main__":`.
+    `source` is "sotu", "wiki", "hf:NAME", a file, several files, or a folder (see `open_corpus`). The same input,
+    settings and package versions give the same bytes, for any engine and number of workers. All work is done in
+    OUT.partial, which is renamed at the very end: an interrupted run leaves no OUT. With more than one worker a script
+    needs the usual `if __name__ == "__main__":`.
 
-        Raises UserError for unusable input or settings, where `out` holds something already, for a full disk, and where
-        a worker was killed.
+    Raises:
+        UserError: input or settings cannot be used, `out` is not empty, the disk is full, or a worker was killed.
 
-        Examples:
-            Three documents, a file each:
+    Examples:
+        Three documents, one per file:
 
-            >>> from itertools import islice
-    from pathlib import Path
-            >>> from tempfile import TemporaryDirectory
-            >>> from data_prep.settings import PrepareSettings
-            >>> small = PrepareSettings(min_document_frequency=1, min_document_words=3, splits=(1.0, 0.0, 0.0))
-            >>> with TemporaryDirectory() as folder:
-            ...     source = Path(folder) / "speeches"
-            ...     source.mkdir()
-            ...     for text in ("The army won a battle.", "The school is open now.", "All taxes are too high."):
-            ...         _ = (source / f"{text[:8]}.txt").write_text(text)
-            ...     prepared = prepare(source, Path(folder) / "prepared", small, workers=1)
-            ...     (prepared / "topic_words.txt").read_text().split()
-            ['army', 'battle', 'school', 'taxes']
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from data_prep.settings import PrepareSettings
+        >>> small = PrepareSettings(min_document_frequency=1, min_document_words=3, splits=(1.0, 0.0, 0.0))
+        >>> with TemporaryDirectory() as folder:
+        ...     source = Path(folder) / "speeches"
+        ...     source.mkdir()
+        ...     for text in ("The army won a battle.", "The school is open now.", "All taxes are too high."):
+        ...         _ = (source / f"{text[:8]}.txt").write_text(text)
+        ...     prepared = prepare(source, Path(folder) / "prepared", small, workers=1)
+        ...     (prepared / "topic_words.txt").read_text().split()
+        ['army', 'battle', 'high', 'open', 'school', 'taxes', 'won']
     """
     if workers < 1:
         raise UserError(f"workers is {workers}; it must be at least 1.")

@@ -51,7 +51,7 @@ def split_groups(sizes: Mapping[str, int], shares: Sequence[float], seed: int) -
 
     Examples:
         >>> split_groups({"a": 50, "b": 5, "c": 5, "d": 40}, (0.9, 0.05, 0.05), seed=0)
-        {'a': 'train', 'b': 'valid', 'c': 'test', 'd': 'train'}
+        {'a': 'train', 'b': 'test', 'c': 'valid', 'd': 'train'}
     """
     order = sorted(sizes, key=lambda group: (hash_position(seed, group), group))
     total = sum(sizes.values())
