@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -48,6 +48,7 @@ class Options:
     per_topic: int = 15
     """Samples of every topic and strength."""
     strengths: tuple[float, ...] = (1.0, 1.5, 2.0)
+    tables: tuple[Literal["perplexity", "sentences", "steering"], ...] = ("perplexity", "sentences", "steering")
     made_by: str = ""
     """Commands that made the runs, to note in the results."""
     out: Path = ROOT / "docs" / "results"
@@ -59,9 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     keep_memory()
     folder, lm, fusion = open_folder(options.lm), load_run(options.lm), load_run(options.fusion)
     assert isinstance(lm, PretrainedLanguageModel)
-    write(options, "perplexity", *perplexity_table(options, folder, lm, fusion))
-    write(options, "steering", *steering_table(options, folder, lm, fusion))
-    write(options, "sentences", *sentence_table(options, fusion))
+    for name in options.tables:
+        write(options, name, *TABLES[name](options, folder, lm, fusion))
     return 0
 
 
@@ -128,7 +128,7 @@ def steering_table(
             topics = torch.arange(model.topic.size).repeat_interleave(options.per_topic)
             generator = make_generator(options.seed)
             weights = torch.nn.functional.one_hot(topics, model.topic.size).float()
-            written = model.write(model.draw(weights, strength, generator), DecodeSettings(), generator)
+            written = model.write(model.sample_latents(weights, strength, generator), DecodeSettings(), generator)
             texts = [sentence.text for sentence in written]
             hits = inferred_topics(model, model.counts(texts)) == topics
             rows.append(
@@ -169,7 +169,9 @@ def quality(lm: PretrainedLanguageModel, folder: PreparedFolder, texts: list[str
     ]
 
 
-def sentence_table(options: Options, fusion: Any) -> tuple[str, list[str], list[list[str]]]:
+def sentence_table(
+    options: Options, folder: PreparedFolder, lm: PretrainedLanguageModel, fusion: Any
+) -> tuple[str, list[str], list[list[str]]]:
     """Sentences and paragraphs of the first topics by a fixed seed, not chosen."""
     names = top_words(fusion.topic.log_beta.detach().numpy(), 5)
     rows = []
@@ -185,6 +187,8 @@ def sentence_table(options: Options, fusion: Any) -> tuple[str, list[str], list[
 def escaped(text: str) -> str:
     return text.replace("|", r"\|").replace("<", r"\<").replace("*", r"\*")
 
+
+TABLES = {"perplexity": perplexity_table, "steering": steering_table, "sentences": sentence_table}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
