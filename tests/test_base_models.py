@@ -51,6 +51,11 @@ def test_any_text_comes_back(tokenizer: BaseTokenizer, text: str) -> None:
     assert all(EOS < i < len(tokenizer) for i in ids)
 
 
+def test_no_text_has_no_tokens(tokenizer: BaseTokenizer) -> None:
+    """Preparation gives the tokenizer an empty text for a sentence that is not modelled."""
+    assert tokenizer.encode_batch(["", "x"])[0] == []
+
+
 def test_pieces_of_the_corpus_are_kept_and_others_undone(tokenizer: BaseTokenizer, base: Path) -> None:
     """A text of the corpus has the ids that the whole tokenizer gives it; another has more, never unknown ones."""
     whole = BaseTokenizer.fit(TEXTS, base)

@@ -366,7 +366,8 @@ class BaseTokenizer(SentenceTokenizer):
         return [found.ids for found in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        return [[i for base in row for i in self._cut(base)] for row in self._raw([self._space + t for t in texts])]
+        rows = self._raw([self._space + text if text else "" for text in texts])  # no text: a sentence not modelled
+        return [[i for base in row for i in self._cut(base)] for row in rows]
 
     def _cut(self, base: int) -> list[int]:
         if base not in self._undone:
