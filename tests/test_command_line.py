@@ -81,6 +81,7 @@ def calls() -> dict[str, list[str]]:
         "topics": ["run"],
         "generate": ["run", "--num", "2"],
         "infer": ["run", "articles.jsonl"],
+        "score": ["run", "speech.txt", "--samples", "2"],
         "summarize": ["titles", "speech.txt"],
         "evaluate": ["run", *QUICK],
         "show": ["interpolation", "--run", "digits"],
@@ -122,7 +123,7 @@ def test_json_is_printed_alone(name: str, place: Path, small: None, capsys: pyte
     """Its keys are those in the documentation; there are no next steps."""
     fresh(place)
     captured = obeyed(capsys, name, *calls()[name], "--json")
-    rows = captured.out.splitlines() if name in ("generate", "infer", "summarize") else [captured.out]
+    rows = captured.out.splitlines() if name in ("generate", "infer", "score", "summarize") else [captured.out]
     said = re.search(r"^JSON.*?: (.*?)(;|$)", sections()[name], flags=re.MULTILINE)
     assert said is not None
     for row in rows:

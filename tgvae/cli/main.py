@@ -22,6 +22,7 @@ COMMANDS = {
     "topics": "topics of a run: share, coherence, words, typical sentences",
     "generate": "generate sentences by topic, mixture or example; interpolate and reconstruct",
     "infer": "topic proportions of new documents",
+    "score": "log-probability and perplexity of sentences and documents",
     "summarize": "summarize texts, files, folders and tables",
     "evaluate": "measure runs: metrics with units, standard errors and baselines, and an HTML report",
     "show": "applications of a VAE, a plot each: samples, completion, clusters, anomalies, ...",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,16 +51,30 @@ class Corpus:
     @classmethod
     def of_sentences(cls, folder: PreparedFolder, split: str, texts: Sequence[str]) -> Corpus:
         """Return other sentences, each as a document, in place of a split of the folder."""
-        words = [word_tokenize(text) for text in texts]
-        columns = {
-            "id": [str(i) for i in range(len(texts))],
-            "sentences": [[text] for text in texts],
-            "tokens": [[ids] for ids in folder.tokenizer.encode_batch(list(texts))],
-            "topic_words": [[folder.topic_vocabulary.encode_sentence(text)] for text in texts],
-            "words": [[len(w)] for w in words],
+        return cls.of_documents(folder, split, [[text] for text in texts])
+
+    @classmethod
+    def of_documents(
+        cls, folder: PreparedFolder, split: str, documents: Sequence[Sequence[str]], longest: int | None = None
+    ) -> Corpus:
+        """Return other documents, given as cleaned sentences, in place of a split of the folder.
+
+        Sentences of more than ``longest`` characters are not modelled; their words are in the bag of their document.
+        """
+        texts = [text for document in documents for text in document]
+        kept = [text if longest is None or len(text) <= longest else "" for text in texts]
+        columns: dict[str, list[Any]] = {
+            "tokens": folder.tokenizer.encode_batch(kept),
+            "topic_words": [folder.topic_vocabulary.encode_sentence(text) for text in texts],
+            "words": [len(word_tokenize(text)) for text in kept],
         }
-        missing = {name: [None] * len(texts) for name in DOCUMENT.names if name not in columns}
-        return cls(folder, split, pa.table(columns | missing, schema=DOCUMENT))
+        ends = list(accumulate(map(len, documents), initial=0))
+        rows: dict[str, list[Any]] = {
+            name: [values[start:end] for start, end in pairwise(ends)] for name, values in columns.items()
+        }
+        rows |= {"id": list(map(str, range(len(documents)))), "sentences": list(map(list, documents))}
+        missing = {name: [None] * len(documents) for name in DOCUMENT.names if name not in rows}
+        return cls(folder, split, pa.table(rows | missing, schema=DOCUMENT))
 
     @cached_property
     def bags(self) -> csr_array:
