@@ -8,7 +8,9 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,13 +21,14 @@ from tests.conftest import made_up_documents
 from tests.test_training import killed_run
 from tests.tiny_base import ARCHITECTURES, make_base
 from tgvae.cli.main import main
+from tgvae.cli.score import Score, bounds, description
 from tgvae.data.batch import Batch
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import BOS, EOS, PAD, BaseTokenizer
 from tgvae.distributions import TokenSequence
 from tgvae.errors import UserError
-from tgvae.evaluation.likelihood import sentence_bound
+from tgvae.evaluation.likelihood import importance_weighted_nll, sentence_bound
 from tgvae.generation.decode import DecodeSettings, decode, select
 from tgvae.models.base import Capability, load
 from tgvae.models.pretrained_lm import BASE, FusionConfig, PretrainedConfig, PretrainedLanguageModel, PretrainedTGVAE
@@ -392,3 +395,21 @@ def test_what_works_for_every_run(
     assert "model.generate" in (tmp_path / "run" / "README.md").read_text()
     if kind == "pretrained-tgvae":
         assert main(["topics", run]) == 0
+
+
+@pytest.mark.parametrize("kind", ["pretrained-lm", "pretrained-tgvae"])
+def test_documents_score_as_in_evaluation(kind: str, runs: dict[str, Path], folder: PreparedFolder) -> None:
+    model: Any = load(runs[kind])
+    held_out = model.examples(Corpus(folder, "test"))
+    documents = held_out.table["sentences"].to_pylist()
+    vocabularies = PreparedFolder(runs[kind], {"settings": {"max_sentence_words": 1000}})
+    options = Score(runs[kind], by="document", samples=3)
+    log_prob, words, _ = bounds(model, vocabularies, documents, options, seed=5)
+    expected = importance_weighted_nll(model, held_out, 3, seed=5).bound
+    parent = held_out.sentences[:, 0]
+    np.testing.assert_allclose(log_prob, -np.bincount(parent, expected.total().numpy()), rtol=1e-3)
+    np.testing.assert_array_equal(words, np.bincount(parent, expected.words.numpy()))
+    bound, _, given = description(model, options)
+    exact = kind == "pretrained-lm"
+    assert bound == ("exact" if exact else "importance-weighted")
+    assert given == ("" if exact else "rest of the document, ") + "sentences before it"
