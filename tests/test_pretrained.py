@@ -413,3 +413,17 @@ def test_documents_score_as_in_evaluation(kind: str, runs: dict[str, Path], fold
     exact = kind == "pretrained-lm"
     assert bound == ("exact" if exact else "importance-weighted")
     assert given == ("" if exact else "rest of the document, ") + "sentences before it"
+
+
+def test_context_dropout_is_of_training_alone(base: Path, folder: PreparedFolder) -> None:
+    config = PretrainedConfig(str(base), rank=0, context=100, context_dropout=0.999999, precision="float32")
+    model = PretrainedLanguageModel.from_data(config, folder)
+    within, alone = (Corpus(folder, "train", context=n).gather([0, 1, 2]) for n in (100, 0))
+
+    def nll(batch: Batch) -> Tensor:
+        with torch.no_grad():
+            return model.trace(batch).terms()["nll/tokens"]
+
+    torch.testing.assert_close(nll(within), nll(alone))
+    model.eval()
+    assert (nll(within) - nll(alone)).abs().max() > 1e-3

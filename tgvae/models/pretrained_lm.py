@@ -27,7 +27,7 @@ from torch import Tensor
 
 from tgvae.config_io import require_range
 from tgvae.data.base_models import base_hashes, find_base, require_base
-from tgvae.data.batch import Batch, Documents
+from tgvae.data.batch import Batch, Documents, Passages
 from tgvae.data.schema import PreparedFolder
 from tgvae.data.tokenizers import BOS, PAD, BaseTokenizer, SentenceTokenizer, load_tokenizer
 from tgvae.data.vocabulary import TopicVocabulary
@@ -59,6 +59,8 @@ class PretrainedConfig:
         base: a name (see ``tgvae download``), a folder, a GGUF file, or OWNER/NAME on the Hub.
         rank: of the adapters; 0 trains the output bias alone.
         context: tokens of a passage, in which a sentence depends on those before it; 0 models sentences alone.
+        context_dropout: share of training batches whose sentences are read alone, so that the model also learns to
+            write without context; 0 leaves that to the first sentences of passages.
         precision: of the frozen weights; ``auto`` is bfloat16 where the hardware multiplies it fast.
         adapter: a run of pretrained-lm on the same base and data, whose adapter training starts from.
 
@@ -69,12 +71,14 @@ class PretrainedConfig:
     base: str = "smollm2"
     rank: int = 8
     context: int = 400
+    context_dropout: float = 0.0
     precision: Precision = "auto"
     adapter: str | None = None
 
     def __post_init__(self) -> None:
         require_range(self, 0, 1025, "rank")
         require_range(self, 0, math.inf, "context")
+        require_range(self, 0, 1, "context_dropout")
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,11 @@ class BaseModelUser(TextModel):
         if model.base_config.adapter is not None:
             model.start_from(Path(model.base_config.adapter))
         return model
+
+    def passages_of(self, batch: Batch) -> Passages | None:
+        """The passages that the sentences of a batch are read in; in training sometimes none."""
+        alone = self.training and torch.rand(()).item() < self.base_config.context_dropout
+        return None if alone else batch.passages
 
     def start_from(self, run: Path) -> None:
         """Take over the adapter and output bias of a run. Raises UserError: it is of another base or vocabulary."""
@@ -205,7 +214,9 @@ class PretrainedLanguageModel(BaseModelUser, LanguageModel):
         self, batch: Batch | Documents, samples: int = 1, temperature: float = 1.0, latent_noise: float = 0.0
     ) -> Trace:
         assert isinstance(batch, Batch)
-        y = self.decoder(batch.inputs, torch.zeros(1, len(batch.lengths), 0, device=self.device), batch.passages)
+        y = self.decoder(
+            batch.inputs, torch.zeros(1, len(batch.lengths), 0, device=self.device), self.passages_of(batch)
+        )
         return Trace(observed={"tokens": Observed(y, batch.targets, "sentence")})
 
     @classmethod
@@ -251,7 +262,7 @@ class PretrainedTGVAE(BaseModelUser, TopicGuidedGenerator):
             return self.topic.trace(batch, samples)
         topics = self.topic.trace(batch.documents, samples)
         t = self.topic.proportions(self.topic.posterior(batch.context).rsample((samples,))).detach()
-        states = self.decoder.states(batch.inputs, batch.passages)
+        states = self.decoder.states(batch.inputs, self.passages_of(batch))
         y = FusedTokens(states, self.decoder.weight, self.decoder.bias, self.config.gamma * self.log_lift(), t)
         observed = topics.observed | {"tokens": Observed(y, batch.targets, "sentence")}
         return Trace(topics.latents, observed, topics.aux)
