@@ -316,7 +316,7 @@ def test_keep_memory_with_any_c_library(library: str, monkeypatch: pytest.Monkey
         (["evaluate"], "at least one"),
         (["inspect", "run"], "manifest.json"),
         (["prepare", "missing.txt", "--out", "x"], "missing.txt"),
-        (["prepare", "missing.txt", "--out", "x", "--recipe=thesis"], "choose from usual, paper"),
+        (["prepare", "missing.txt", "--out", "x", "--recipe=thesis"], "choose from default, paper"),
         (["evaluate", "run", "--generated", "1"], "generated is 1"),
     ],
 )

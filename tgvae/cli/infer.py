@@ -18,11 +18,10 @@ import tyro
 from numpy.typing import NDArray
 
 from data_prep.settings import Fields
-from tgvae.cli.inputs import Columns, Document, batched, find_inputs, read_documents, require_not_input
+from tgvae.cli.inputs import Columns, Document, batched, find_inputs, read_documents, require_not_input, sentences_of
 from tgvae.cli.options import parse, require_device
 from tgvae.cli.output import command, print_next_steps, table_console
 from tgvae.data.graph_io import require_new
-from tgvae.data.tokenizers import clean_text
 from tgvae.data.vocabulary import TopicVocabulary
 from tgvae.errors import UserError
 from tgvae.files import atomic_write
@@ -105,10 +104,8 @@ def infer(model: Any, documents: Iterable[Document]) -> Iterator[Window]:
 
 
 def topic_word_ids(document: Document, vocabulary: TopicVocabulary) -> list[int]:
-    """Return the ids of the topic words of a document; sentences that a table gives are kept as in preparation."""
-    if document.sentences is None:
-        return vocabulary.encode_text(document.text)
-    sentences = (" ".join(clean_text(sentence).split()) for sentence in document.sentences)
+    """Return the ids of the topic words of a document, as they are found in preparation."""
+    sentences = sentences_of(document, vocabulary.language)
     return [i for sentence in sentences for i in vocabulary.encode_sentence(sentence)]
 
 

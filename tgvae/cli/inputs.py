@@ -15,6 +15,7 @@ from data_prep.corpora.base import RawDocument, Skipped
 from data_prep.corpora.files import TABLES, find_texts, input_file, kind_of
 from data_prep.corpora.text import FileCorpus
 from data_prep.settings import Fields
+from tgvae.data.tokenizers import clean_text, split_sentences
 from tgvae.errors import UserError, path_suggestion
 
 Item = TypeVar("Item")
@@ -101,6 +102,14 @@ def read_documents(files: Iterable[str], fields: Fields) -> Iterator[Document]:
             yield from map(_row, FileCorpus((table,), fields=fields).documents())
         else:
             yield Document(name, _read(name))
+
+
+def sentences_of(document: Document, language: str) -> list[str]:
+    """Return the cleaned sentences of a document; those that a table gives are kept as in preparation."""
+    if document.sentences is None:
+        return split_sentences(clean_text(document.text), language)
+    cleaned = (" ".join(clean_text(sentence).split()) for sentence in document.sentences)
+    return [sentence for sentence in cleaned if sentence]
 
 
 def _is_table(name: str) -> bool:

@@ -17,13 +17,12 @@ import tyro
 from numpy.typing import NDArray
 
 from data_prep.settings import Fields
-from tgvae.cli.inputs import Columns, Document, batched, find_inputs, read_documents
+from tgvae.cli.inputs import Columns, Document, batched, find_inputs, read_documents, sentences_of
 from tgvae.cli.options import parse, require_device
 from tgvae.cli.output import command, open_output, print_next_steps, table_console
 from tgvae.config_io import SEEDS, require_range
 from tgvae.data.corpus import Corpus
 from tgvae.data.schema import PreparedFolder
-from tgvae.data.tokenizers import clean_text, split_sentences
 from tgvae.evaluation.likelihood import importance_weighted_nll, sentence_bound
 from tgvae.formatting import Table, format_number
 from tgvae.models.base import Capability
@@ -150,14 +149,6 @@ def score(model: Any, documents: Iterable[Document], options: Score) -> Iterator
     for number, window in enumerate(batched(documents, WINDOW)):
         split = [sentences_of(document, folder.topic_vocabulary.language) for document in window]
         yield from _score_window(model, folder, window, split, options, derive_seed(options.seed, number))
-
-
-def sentences_of(document: Document, language: str) -> list[str]:
-    """Return the cleaned sentences of a document; those that a table gives are kept as in preparation."""
-    if document.sentences is None:
-        return split_sentences(clean_text(document.text), language)
-    cleaned = (" ".join(clean_text(sentence).split()) for sentence in document.sentences)
-    return [sentence for sentence in cleaned if sentence]
 
 
 def _score_window(
