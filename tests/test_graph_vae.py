@@ -277,7 +277,7 @@ def test_figures_are_scikit_learns() -> None:
 
 def test_training_links_are_no_test() -> None:
     graph = communities()
-    with pytest.raises(UserError, match="train split is what the model has seen; measure links on valid or test"):
+    with pytest.raises(UserError, match="trained on the train split; evaluate links on valid or test"):
         link_metrics(fresh(graph), split_edges(graph)["train"])
 
 

@@ -151,7 +151,7 @@ def as_if_of(processes: int, call: Callable[[], Any], monkeypatch: pytest.Monkey
     def in_each(gather: Callable[[list[Any], Any], None]) -> Iterator[Any]:
         monkeypatch.setattr(distributed.dist, "all_gather_object", gather)
         for process in range(processes):
-            monkeypatch.setattr(distributed, "place", lambda process=process: (process, processes))
+            monkeypatch.setattr(distributed, "rank_and_size", lambda process=process: (process, processes))
             with suppress(GivenError):
                 yield call()
 

@@ -305,7 +305,8 @@ def test_the_loop_passes_the_temperature_and_the_noise(tmp_path: Path, monkeypat
     forward = VectorVAE.forward
 
     def recorded(self: VectorVAE, batch: VectorBatch, **options: Any) -> dict[str, Tensor]:
-        passed.append(options)
+        if options:  # the check before training traces one row with the defaults
+            passed.append(options)
         return forward(self, batch, **options)
 
     monkeypatch.setattr(VectorVAE, "forward", recorded)
@@ -347,13 +348,13 @@ def test_the_state_that_is_kept_is_best_by_the_weighted_objective(
     scripted = [(10.0, 1.0), (9.0, 2.0), (11.0, 0.2), (12.5, 0.0)]
     states: list[dict[str, Tensor]] = []
 
-    def told(model: VectorVAE, *_: Any, corruption: Corruption) -> Bound:
+    def scripted_bound(model: VectorVAE, *_: Any) -> Bound:
         nll, kl = scripted[len(states)]
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         one = torch.ones(1)
         return Bound({"nll/x": nll * one, "kl/z": kl * one}, one, one, one)
 
-    monkeypatch.setattr(loop, "bound_of", told)
+    monkeypatch.setattr(loop, "validation_bound", scripted_bound)
     annealed = {"kl/z": Schedule("linear", start=1.0, end=beta)}
     phase = Phase("vector", epochs=4, batch=500, patience=4, weights=annealed)
     model = start_run(short(phase), "digits", tmp_path / "run").state_dict()

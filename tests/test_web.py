@@ -232,7 +232,7 @@ def test_invalid_requests_are_explained(web: TestClient, status: int, question: 
 def test_invalid_requests_of_other_endpoints_are_explained(web: TestClient) -> None:
     assert "end: Field required" in reason(web, 422, "/api/interpolate", {"start": "army"})
     assert "num" in reason(web, 422, "/api/interpolate", {"start": "army", "end": "moon", "num": 1})
-    assert "holds no word" in reason(web, 400, "/api/interpolate", {"start": " ", "end": "moon"})
+    assert "has no words" in reason(web, 400, "/api/interpolate", {"start": " ", "end": "moon"})
     assert "topic vocabulary" in reason(web, 400, "/api/document", {"text": "12 34"})
     assert "at least 1" in reason(web, 422, "/api/document", {"text": ""})
     assert "does not support summaries" in reason(web, 400, "/api/summarize", {"text": "army"})
