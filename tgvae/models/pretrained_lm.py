@@ -89,7 +89,8 @@ class FusionConfig:
         topic: the topic model's.
         sentence: the base model's.
         gamma: how much of a topic's log lift is added to the logits at strength 1. At 0.6 topics cost nothing in
-            perplexity; half of that is best for it, and more is more faithful to the topic.
+            perplexity without context and about 1 % with it; half of that is best for perplexity, and more is more
+            faithful to the topic.
     """
 
     topic: TopicConfig = field(default_factory=TopicConfig)

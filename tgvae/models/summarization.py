@@ -125,7 +125,7 @@ class SummaryGenerator(TopicPriorModel):
         settings: DecodeSettings = SUMMARY,
         seed: int = 0,
     ) -> list[list[Summary]]:
-        """``num`` summaries of every text, in order; none of an empty text. See ``result``."""
+        """``num`` summaries of every text, in order; none of an empty text. See ``summarize_documents``."""
         results = self.summarize_documents(texts, num, topic, strength=strength, settings=settings, seed=seed)
         return [result.summaries for result in results]
 
